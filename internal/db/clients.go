@@ -1,0 +1,115 @@
+package db
+
+import (
+	"encoding/json"
+	"time"
+)
+
+// Client is an OAuth client of a merchant.
+type Client struct {
+	ID, MerchantID, AppID, Name string
+	Settings                    ClientSettings
+	Secrets                     []ClientSecret
+	DisabledAt                  time.Time // zero: enabled
+	Version                     int64
+	CreatedAt                   time.Time
+}
+
+// ClientSettings are what a merchant configures (RFC 7591 names).
+type ClientSettings struct {
+	AuthMethod        string   `json:"token_endpoint_auth_method"` // client_secret_basic | client_secret_post | none
+	GrantTypes        []string `json:"grant_types"`
+	RedirectURIs      []string `json:"redirect_uris,omitempty"`
+	Scopes            []string `json:"scopes"`
+	Binding           string   `json:"binding"`                       // CIBA: match | trusted (trusted is an admin's switch)
+	RevealUnknownUser bool     `json:"reveal_unknown_user,omitempty"` // unknown_user_id instead of a silent expiry
+	MinACR            string   `json:"default_acr,omitempty"`         // least acr when none is asked
+	AllowInsecureHTTP bool     `json:"allow_loopback_http,omitempty"` // http redirect on loopback by name (demo)
+	BindingMessageMax int      `json:"binding_message_max,omitempty"` // runes; 0: 140
+}
+
+// ClientSecret is one of a client's secrets: the SHA-256 of a 256-bit random
+// string. During a rotation two are valid.
+type ClientSecret struct {
+	Hash      []byte    `json:"hash"`
+	CreatedAt time.Time `json:"created_at"`
+	ExpiresAt time.Time `json:"expires_at,omitzero"` // zero: does not
+}
+
+// String keeps secrets out of logs, even their hashes.
+func (ClientSecret) String() string { return "[REDACTED]" }
+
+// InsertClient adds c.
+func (tx *Tx) InsertClient(c Client) error {
+	settings, err := toJSON(c.Settings)
+	if err != nil {
+		return err
+	}
+	secrets, err := toJSON(c.Secrets)
+	if err != nil {
+		return err
+	}
+	return tx.insert(`INSERT INTO clients (id, merchant_id, app_id, name, settings, secrets, created_at) VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT DO NOTHING`,
+		c.ID, c.MerchantID, c.AppID, c.Name, settings, secrets, millis(c.CreatedAt))
+}
+
+const clientColumns = `SELECT id, merchant_id, app_id, name, settings, secrets, disabled_at, version, created_at FROM clients `
+
+func scanClient(scan func(...any) error) (c Client, err error) {
+	var settings, secrets string
+	var disabled, created int64
+	if err = scan(&c.ID, &c.MerchantID, &c.AppID, &c.Name, &settings, &secrets, &disabled, &c.Version, &created); err != nil {
+		return c, err
+	}
+	c.DisabledAt, c.CreatedAt = fromMillis(disabled), fromMillis(created)
+	if err = json.Unmarshal([]byte(settings), &c.Settings); err != nil {
+		return c, err
+	}
+	return c, json.Unmarshal([]byte(secrets), &c.Secrets)
+}
+
+// Client returns the client with id.
+func (tx *Tx) Client(id string) (Client, error) {
+	return scanClient(func(into ...any) error { return tx.row(clientColumns+`WHERE id = $1`, []any{id}, into...) })
+}
+
+// ClientVersion returns the client's version, for caches; 0 and ErrNotFound if
+// there is none.
+func (tx *Tx) ClientVersion(id string) (v int64, err error) {
+	err = tx.row(`SELECT version FROM clients WHERE id = $1`, []any{id}, &v)
+	return v, err
+}
+
+// Clients lists all clients, oldest first.
+func (tx *Tx) Clients() ([]Client, error) {
+	var out []Client
+	err := tx.rows(clientColumns+`ORDER BY created_at, id`, nil, func(scan func(...any) error) error {
+		c, err := scanClient(scan)
+		out = append(out, c)
+		return err
+	})
+	return out, err
+}
+
+// SetClientSecrets replaces the client's secrets.
+func (tx *Tx) SetClientSecrets(id string, secrets []ClientSecret) error {
+	s, err := toJSON(secrets)
+	if err != nil {
+		return err
+	}
+	return tx.must(`UPDATE clients SET secrets = $2, version = version + 1 WHERE id = $1`, id, s)
+}
+
+// SetClientSettings replaces the client's settings.
+func (tx *Tx) SetClientSettings(id string, settings ClientSettings) error {
+	s, err := toJSON(settings)
+	if err != nil {
+		return err
+	}
+	return tx.must(`UPDATE clients SET settings = $2, version = version + 1 WHERE id = $1`, id, s)
+}
+
+// DisableClient withdraws the client: nothing new is issued to it.
+func (tx *Tx) DisableClient(id string) error {
+	return tx.must(`UPDATE clients SET disabled_at = $2, version = version + 1 WHERE id = $1`, id, millis(tx.now))
+}

@@ -1,0 +1,173 @@
+// Package db holds what must not be lost: the durable state in SQL, one method
+// a statement. Nothing above it writes SQL.
+//
+// Writes on SQLite go through one goroutine that groups waiting transactions
+// into one commit, so that one fsync serves many answers. A transaction is a
+// function; it must only run statements and compute, never wait for anything
+// else (no kv, no network): all other writers wait behind it.
+package db
+
+import (
+	"context"
+	"crypto/rand"
+	"database/sql"
+	"embed"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net/url"
+	"strings"
+	"sync"
+	"time"
+
+	"mobileid/internal/clock"
+
+	"github.com/pressly/goose/v3"
+	_ "modernc.org/sqlite" // the driver "sqlite"
+)
+
+//go:embed migrations/*.sql
+var migrations embed.FS
+
+// ErrNotFound says that no row has the key.
+var ErrNotFound = errors.New("db: no such row")
+
+// ErrConflict says that a row with the key, or a newer state, is already there.
+var ErrConflict = errors.New("db: conflict")
+
+// ErrClosed says that the database was closed.
+var ErrClosed = errors.New("db: closed")
+
+// DB is the durable store; safe for concurrent use.
+type DB struct {
+	clk   clock.Clock
+	read  *sql.DB
+	write *sql.DB
+	conn  *sql.Conn // the writer's, used by its goroutine only
+
+	readStmts  sync.Map // query → *sql.Stmt
+	writeStmts map[string]*sql.Stmt
+
+	jobs chan *job
+	stop chan struct{}
+	done chan struct{}
+	once sync.Once
+}
+
+// NewID returns prefix and 26 base32 characters (130 bits of randomness).
+func NewID(prefix string) string { return prefix + strings.ToLower(rand.Text()) }
+
+// Open opens "sqlite:<path>" and starts its writer. It does not migrate.
+func Open(ctx context.Context, dsn string, clk clock.Clock) (*DB, error) {
+	path, ok := strings.CutPrefix(dsn, "sqlite:")
+	if !ok || path == "" {
+		return nil, fmt.Errorf("db: the URL must be sqlite:<path>, not %q", dsn)
+	}
+	q := url.Values{}
+	q.Add("_pragma", "busy_timeout(10000)")
+	q.Add("_pragma", "journal_mode(WAL)")
+	q.Add("_pragma", "synchronous(FULL)")
+	q.Add("_pragma", "foreign_keys(ON)")
+	q.Add("_pragma", "cache_size(-16000)")
+	file := "file:" + (&url.URL{Path: path}).EscapedPath() + "?" + q.Encode()
+	w, err := sql.Open("sqlite", file)
+	if err != nil {
+		return nil, fmt.Errorf("db: open: %w", err)
+	}
+	w.SetMaxOpenConns(1)
+	conn, err := w.Conn(ctx)
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("db: open %s: %w", path, err), w.Close())
+	}
+	r, err := sql.Open("sqlite", file+"&_pragma=query_only(ON)")
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("db: open: %w", err), conn.Close(), w.Close())
+	}
+	r.SetMaxOpenConns(8)
+	r.SetMaxIdleConns(8)
+	d := &DB{
+		clk: clk, read: r, write: w, conn: conn,
+		writeStmts: map[string]*sql.Stmt{},
+		jobs:       make(chan *job),
+		stop:       make(chan struct{}), done: make(chan struct{}),
+	}
+	go d.writer()
+	return d, nil
+}
+
+// Migrate brings the schema up to the newest version. It runs before the first
+// transaction, by one process at a time.
+func (d *DB) Migrate(ctx context.Context) error {
+	p, err := d.provider()
+	if err != nil {
+		return err
+	}
+	return d.exclusively(ctx, func() error {
+		_, err := p.Up(ctx)
+		return err
+	})
+}
+
+// Versions tells the schema's version and the newest that this program knows.
+func (d *DB) Versions(ctx context.Context) (have, newest int64, err error) {
+	p, err := d.provider()
+	if err != nil {
+		return 0, 0, err
+	}
+	err = d.exclusively(ctx, func() error {
+		have, newest, err = p.GetVersions(ctx)
+		return err
+	})
+	return have, newest, err
+}
+
+func (d *DB) provider() (*goose.Provider, error) {
+	dir, err := fs.Sub(migrations, "migrations")
+	if err != nil {
+		return nil, err
+	}
+	return goose.NewProvider(goose.DialectSQLite3, d.write, dir)
+}
+
+// exclusively lends the single write connection to fn, which uses d.write.
+func (d *DB) exclusively(ctx context.Context, fn func() error) error {
+	j := &job{ctx: ctx, result: make(chan error, 1), alone: fn}
+	return d.submit(ctx, j)
+}
+
+// Ping reports whether the database answers.
+func (d *DB) Ping(ctx context.Context) error { return d.read.PingContext(ctx) }
+
+// Close ends the writer after the transactions that wait, then the pools.
+func (d *DB) Close() error {
+	var err error
+	d.once.Do(func() {
+		close(d.stop)
+		<-d.done
+		d.readStmts.Range(func(_, s any) bool { err = errors.Join(err, s.(*sql.Stmt).Close()); return true })
+		err = errors.Join(err, d.read.Close(), d.write.Close())
+	})
+	return err
+}
+
+// View runs fn with read access. Each statement sees what is committed when it
+// starts; there is no snapshot across statements.
+func (d *DB) View(ctx context.Context, fn func(tx *Tx) error) error {
+	return fn(&Tx{ctx: ctx, d: d, now: d.clk.Now()})
+}
+
+// millis and fromMillis turn times into the stored form and back; the zero
+// time is 0.
+func millis(t time.Time) int64 {
+	if t.IsZero() {
+		return 0
+	}
+	return t.UnixMilli()
+}
+
+func fromMillis(ms int64) time.Time {
+	if ms == 0 {
+		return time.Time{}
+	}
+	return time.UnixMilli(ms).UTC()
+}

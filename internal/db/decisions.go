@@ -1,0 +1,161 @@
+package db
+
+import (
+	"encoding/json"
+	"time"
+)
+
+// Decision is the terminal state of an operation. Its INSERT is the moment the
+// operation is decided; what anyone is told is what this row says.
+type Decision struct {
+	OperationID, Kind, State               string
+	MerchantID, UserID, DeviceID, ClientID string
+	ViewHash                               string
+	Outcome                                json.RawMessage // operation.Outcome
+	At                                     time.Time
+}
+
+// Decide inserts the decision; ErrConflict if the operation is decided already.
+func (tx *Tx) Decide(d Decision) error {
+	return tx.insert(`INSERT INTO decisions (operation_id, kind, state, merchant_id, user_id, device_id, client_id, view_hash, outcome, at)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) ON CONFLICT DO NOTHING`,
+		d.OperationID, d.Kind, d.State, d.MerchantID, d.UserID, d.DeviceID, d.ClientID, d.ViewHash, string(d.Outcome), millis(tx.now))
+}
+
+// Decision returns the decision of the operation; ErrNotFound while it is open.
+func (tx *Tx) Decision(operationID string) (Decision, error) {
+	d := Decision{OperationID: operationID}
+	var outcome string
+	var at int64
+	err := tx.row(`SELECT kind, state, merchant_id, user_id, device_id, client_id, view_hash, outcome, at FROM decisions WHERE operation_id = $1`, []any{operationID},
+		&d.Kind, &d.State, &d.MerchantID, &d.UserID, &d.DeviceID, &d.ClientID, &d.ViewHash, &outcome, &at)
+	d.Outcome, d.At = json.RawMessage(outcome), fromMillis(at)
+	return d, err
+}
+
+// CountMatchFailure adds one wrong match code to the operation and returns the
+// count over all its devices.
+func (tx *Tx) CountMatchFailure(operationID string, exp time.Time) (n int64, err error) {
+	err = tx.row(`INSERT INTO operation_attempts (operation_id, match_failed, exp) VALUES ($1, 1, $2)
+		ON CONFLICT (operation_id) DO UPDATE SET match_failed = operation_attempts.match_failed + 1 RETURNING match_failed`, []any{operationID, millis(exp)}, &n)
+	return n, err
+}
+
+// MatchFailures returns how often a wrong match code was typed for the operation.
+func (tx *Tx) MatchFailures(operationID string) (n int64, err error) {
+	err = tx.row(`SELECT match_failed FROM operation_attempts WHERE operation_id = $1`, []any{operationID}, &n)
+	if err == ErrNotFound {
+		err = nil
+	}
+	return n, err
+}
+
+// OutboxItem is something that must be told to someone after the commit.
+type OutboxItem struct {
+	ID, Kind, Subject, Payload string
+	DueAt                      time.Time
+	Attempts                   int64
+}
+
+// Enqueue adds an item that is first due after delay.
+func (tx *Tx) Enqueue(it OutboxItem, delay time.Duration) error {
+	return tx.insert(`INSERT INTO outbox (id, kind, subject, payload, due_at, created_at) VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT DO NOTHING`,
+		it.ID, it.Kind, it.Subject, it.Payload, millis(tx.now.Add(delay)), millis(tx.now))
+}
+
+// Lease takes up to most due items and makes them due again after lease, so
+// that another worker takes over should this one die.
+func (tx *Tx) Lease(most int, lease time.Duration) ([]OutboxItem, error) {
+	var out []OutboxItem
+	err := tx.rows(`UPDATE outbox SET due_at = $2, attempts = attempts + 1 WHERE id IN (SELECT id FROM outbox WHERE due_at <= $1 ORDER BY due_at LIMIT $3)
+		RETURNING id, kind, subject, payload, attempts`, []any{millis(tx.now), millis(tx.now.Add(lease)), most},
+		func(scan func(...any) error) error {
+			var it OutboxItem
+			err := scan(&it.ID, &it.Kind, &it.Subject, &it.Payload, &it.Attempts)
+			out = append(out, it)
+			return err
+		})
+	return out, err
+}
+
+// Delivered removes an item.
+func (tx *Tx) Delivered(id string) error {
+	_, err := tx.exec(`DELETE FROM outbox WHERE id = $1`, id)
+	return err
+}
+
+// Postpone makes an item due again after delay.
+func (tx *Tx) Postpone(id string, delay time.Duration) error {
+	_, err := tx.exec(`UPDATE outbox SET due_at = $2 WHERE id = $1`, id, millis(tx.now.Add(delay)))
+	return err
+}
+
+// OutboxDue reports how many items wait.
+func (tx *Tx) OutboxDue() (n int64, err error) {
+	err = tx.row(`SELECT count(*) FROM outbox`, nil, &n)
+	return n, err
+}
+
+// NextAudit takes the writer's next gap-free number.
+func (tx *Tx) NextAudit(writer string) (seq int64, err error) {
+	err = tx.row(`INSERT INTO audit_writers (id, next) VALUES ($1, 2) ON CONFLICT (id) DO UPDATE SET next = audit_writers.next + 1 RETURNING next - 1`, []any{writer}, &seq)
+	return seq, err
+}
+
+// InsertAudit stores one record.
+func (tx *Tx) InsertAudit(writer string, seq int64, body string, hash []byte) error {
+	return tx.insert(`INSERT INTO audit_records (writer, seq, at, body, hash) VALUES ($1, $2, $3, $4, $5)`, writer, seq, millis(tx.now), body, hash)
+}
+
+// AuditRecord is one stored record.
+type AuditRecord struct {
+	Writer string
+	Seq    int64
+	Body   string
+	Hash   []byte
+}
+
+// AuditRecords calls fn for each record, in order by writer and number.
+func (tx *Tx) AuditRecords(fn func(AuditRecord) error) error {
+	return tx.rows(`SELECT writer, seq, body, hash FROM audit_records ORDER BY writer, seq`, nil, func(scan func(...any) error) error {
+		var r AuditRecord
+		if err := scan(&r.Writer, &r.Seq, &r.Body, &r.Hash); err != nil {
+			return err
+		}
+		return fn(r)
+	})
+}
+
+// SigningKey is a sealed private key and its public half.
+type SigningKey struct {
+	KID, Purpose, Public          string
+	Sealed                        []byte
+	CreatedAt, ActiveAt, RetireAt time.Time // RetireAt zero: still in use
+}
+
+// InsertSigningKey adds k.
+func (tx *Tx) InsertSigningKey(k SigningKey) error {
+	return tx.insert(`INSERT INTO signing_keys (kid, purpose, public, sealed, created_at, active_at) VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT DO NOTHING`,
+		k.KID, k.Purpose, k.Public, k.Sealed, millis(k.CreatedAt), millis(k.ActiveAt))
+}
+
+// SigningKeys lists the keys of a purpose that are not past retirement, oldest first.
+func (tx *Tx) SigningKeys(purpose string) ([]SigningKey, error) {
+	var out []SigningKey
+	err := tx.rows(`SELECT kid, public, sealed, created_at, active_at, retire_at FROM signing_keys WHERE purpose = $1 AND (retire_at = 0 OR retire_at > $2) ORDER BY active_at, kid`,
+		[]any{purpose, millis(tx.now)}, func(scan func(...any) error) error {
+			k := SigningKey{Purpose: purpose}
+			var created, active, retire int64
+			err := scan(&k.KID, &k.Public, &k.Sealed, &created, &active, &retire)
+			k.CreatedAt, k.ActiveAt, k.RetireAt = fromMillis(created), fromMillis(active), fromMillis(retire)
+			out = append(out, k)
+			return err
+		})
+	return out, err
+}
+
+// RetireSigningKeys ends the other keys of the purpose at the time given.
+func (tx *Tx) RetireSigningKeys(purpose, except string, at time.Time) error {
+	_, err := tx.exec(`UPDATE signing_keys SET retire_at = $3 WHERE purpose = $1 AND kid <> $2 AND retire_at = 0`, purpose, except, millis(at))
+	return err
+}

@@ -1,0 +1,159 @@
+package db
+
+import "time"
+
+// Device states.
+const (
+	DevicePending     = "PENDING"
+	DeviceActive      = "ACTIVE"
+	DeviceLocked      = "LOCKED"    // by an admin
+	DeviceBlocked     = "BLOCKED"   // by the failure counter, until BlockedUntil
+	DeviceSuspended   = "SUSPENDED" // by a fork: someone runs a copy
+	DeviceDeactivated = "DEACTIVATED"
+)
+
+// Device is one phone bound to one user, with the head of its message chain.
+// Hashes are SHA-256; nothing here lets a reader of the database act as the phone.
+type Device struct {
+	ID, MerchantID, UserID, AppID string
+	OperationID                   string // the registration that made it
+	State, Name, Platform         string
+	DSK                           string // public JWK, JSON
+	DSKThumb                      string // base64url of the RFC 7638 thumbprint
+	KK                            []byte // knowledge key, sealed; nil until reg.finish
+	Pos                           string // swk | hwk | hwk-att
+	Enrol                         string // qr | code
+	Epoch                         int64
+	Failures, MaxFailures         int64
+	BlockedUntil                  time.Time
+	HandleSalt                    []byte // secret of this device's pairwise handles
+	Chain                         Chain
+	ValidAfter                    time.Time
+	CreatedAt, ActivatedAt        time.Time
+}
+
+// Chain is the state of a device's message chain (docs/protocol.md, "The head").
+type Chain struct {
+	Head, SpentHead  []byte // hash of the current and of the spent head
+	AbandonedJTI     string // declared not seen by dev.sync: stale if it still arrives
+	LastJTI          string // of the request that spent SpentHead
+	LastJWE, LastJWS []byte // its hashes
+	LastResult       []byte // what it did, sealed again for dev.sync
+	LastReply        []byte // the sealed reply, byte for byte
+}
+
+// InsertDevice adds d; ErrConflict if the id or the signing key is known.
+func (tx *Tx) InsertDevice(d Device) error {
+	c := d.Chain
+	return tx.insert(`INSERT INTO devices (id, merchant_id, user_id, app_id, operation_id, state, name, platform, dsk, dsk_thumb, pos, enrol, epoch,
+		max_failures, handle_salt, head, spent_head, last_jti, last_jwe, last_jws, last_result, last_reply, created_at)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23) ON CONFLICT DO NOTHING`,
+		d.ID, d.MerchantID, d.UserID, d.AppID, d.OperationID, d.State, d.Name, d.Platform, d.DSK, d.DSKThumb, d.Pos, d.Enrol, d.Epoch,
+		d.MaxFailures, d.HandleSalt, c.Head, c.SpentHead, c.LastJTI, c.LastJWE, c.LastJWS, c.LastResult, c.LastReply, millis(d.CreatedAt))
+}
+
+const deviceColumns = `SELECT id, merchant_id, user_id, app_id, operation_id, state, name, platform, dsk, dsk_thumb, kk, pos, enrol, epoch,
+	failures, max_failures, blocked_until, handle_salt, head, spent_head, abandoned_jti, last_jti, last_jwe, last_jws, last_result, last_reply,
+	valid_after, created_at, activated_at FROM devices `
+
+func scanDevice(scan func(...any) error) (d Device, err error) {
+	var until, after, created, activated int64
+	c := &d.Chain
+	err = scan(&d.ID, &d.MerchantID, &d.UserID, &d.AppID, &d.OperationID, &d.State, &d.Name, &d.Platform, &d.DSK, &d.DSKThumb, &d.KK, &d.Pos, &d.Enrol, &d.Epoch,
+		&d.Failures, &d.MaxFailures, &until, &d.HandleSalt, &c.Head, &c.SpentHead, &c.AbandonedJTI, &c.LastJTI, &c.LastJWE, &c.LastJWS, &c.LastResult, &c.LastReply,
+		&after, &created, &activated)
+	d.BlockedUntil, d.ValidAfter = fromMillis(until), fromMillis(after)
+	d.CreatedAt, d.ActivatedAt = fromMillis(created), fromMillis(activated)
+	return d, err
+}
+
+func (tx *Tx) device(where string, args ...any) (Device, error) {
+	return scanDevice(func(into ...any) error { return tx.row(deviceColumns+where, args, into...) })
+}
+
+// Device returns the device with id.
+func (tx *Tx) Device(id string) (Device, error) { return tx.device(`WHERE id = $1`, id) }
+
+// LockDevice is Device with its row locked until the transaction ends.
+func (tx *Tx) LockDevice(id string) (Device, error) {
+	return tx.device(`WHERE id = $1`+tx.forUpdate(), id)
+}
+
+// DeviceByKey returns the device whose signing key has the thumbprint.
+func (tx *Tx) DeviceByKey(thumb string) (Device, error) {
+	return tx.device(`WHERE dsk_thumb = $1`, thumb)
+}
+
+// DeviceByJWE returns the device whose last state-changing request had the hash.
+func (tx *Tx) DeviceByJWE(hash []byte) (Device, error) {
+	return tx.device(`WHERE last_jwe = $1`, hash)
+}
+
+// DevicesOf lists the user's devices, oldest first.
+func (tx *Tx) DevicesOf(userID string) ([]Device, error) {
+	var out []Device
+	err := tx.rows(deviceColumns+`WHERE user_id = $1 ORDER BY created_at, id`, []any{userID}, func(scan func(...any) error) error {
+		d, err := scanDevice(scan)
+		out = append(out, d)
+		return err
+	})
+	return out, err
+}
+
+// SetChain stores the device's message chain.
+func (tx *Tx) SetChain(id string, c Chain) error {
+	return tx.must(`UPDATE devices SET head = $2, spent_head = $3, abandoned_jti = $4, last_jti = $5, last_jwe = $6, last_jws = $7, last_result = $8, last_reply = $9 WHERE id = $1`,
+		id, c.Head, c.SpentHead, c.AbandonedJTI, c.LastJTI, c.LastJWE, c.LastJWS, c.LastResult, c.LastReply)
+}
+
+// SetKnowledge stores the sealed knowledge key of a device that is PENDING.
+func (tx *Tx) SetKnowledge(id string, sealed []byte) error {
+	return tx.must(`UPDATE devices SET kk = $2 WHERE id = $1 AND state = 'PENDING'`, id, sealed)
+}
+
+// ActivateDevice moves a PENDING device with a knowledge key to ACTIVE;
+// ErrNotFound if it is anything else.
+func (tx *Tx) ActivateDevice(id string) error {
+	return tx.must(`UPDATE devices SET state = 'ACTIVE', activated_at = $2 WHERE id = $1 AND state = 'PENDING' AND kk IS NOT NULL`, id, millis(tx.now))
+}
+
+// SetDeviceState moves the device and, when it is not ACTIVE, withdraws what
+// was issued through it before now. DEACTIVATED also wipes its keys.
+func (tx *Tx) SetDeviceState(id, state string) error {
+	if state == DeviceActive {
+		return tx.must(`UPDATE devices SET state = $2 WHERE id = $1 AND state <> 'DEACTIVATED'`, id, state)
+	}
+	if state == DeviceDeactivated {
+		return tx.must(`UPDATE devices SET state = $2, valid_after = $3, kk = NULL WHERE id = $1`, id, state, millis(tx.now))
+	}
+	return tx.must(`UPDATE devices SET state = $2, valid_after = $3 WHERE id = $1 AND state <> 'DEACTIVATED'`, id, state, millis(tx.now))
+}
+
+// CountFailure adds one failed proof and returns the count; ErrConflict when
+// the device is at its limit already.
+func (tx *Tx) CountFailure(id string) (int64, error) {
+	var n int64
+	err := tx.row(`UPDATE devices SET failures = failures + 1 WHERE id = $1 AND failures < max_failures RETURNING failures`, []any{id}, &n)
+	if err == ErrNotFound {
+		err = ErrConflict
+	}
+	return n, err
+}
+
+// ClearFailures resets the counter: only a proven knowledge factor may.
+func (tx *Tx) ClearFailures(id string) error {
+	return tx.must(`UPDATE devices SET failures = 0 WHERE id = $1`, id)
+}
+
+// BlockDevice blocks an ACTIVE device by its counter until the time given.
+func (tx *Tx) BlockDevice(id string, until time.Time) error {
+	return tx.must(`UPDATE devices SET state = 'BLOCKED', blocked_until = $2 WHERE id = $1 AND state = 'ACTIVE'`, id, millis(until))
+}
+
+// UnblockDevice ends a block whose time is over; the counter starts again.
+func (tx *Tx) UnblockDevice(id string) error {
+	return tx.must(`UPDATE devices SET state = 'ACTIVE', failures = 0, blocked_until = 0 WHERE id = $1 AND state = 'BLOCKED' AND blocked_until <= $2`, id, millis(tx.now))
+}
+
+// forUpdate is the row lock of the engine; SQLite's writer is alone anyway.
+func (tx *Tx) forUpdate() string { return "" }

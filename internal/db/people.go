@@ -1,0 +1,147 @@
+package db
+
+import (
+	"encoding/json"
+	"time"
+)
+
+// Merchant owns users, devices, apps and clients.
+type Merchant struct {
+	ID, Name  string
+	CreatedAt time.Time
+}
+
+// App is a merchant's application configuration.
+type App struct {
+	ID, MerchantID, Name string
+	Policy               json.RawMessage // identity.Policy
+	CreatedAt            time.Time
+}
+
+// User states (names.md: UPPER_CASE on the wire, never translated).
+const (
+	UserActive      = "ACTIVE"
+	UserLocked      = "LOCKED"
+	UserDeactivated = "DEACTIVATED"
+)
+
+// User is a person in a merchant's identity store.
+type User struct {
+	ID, MerchantID, ExternalRef, State string
+	Attributes                         map[string]string
+	FailDay, FailCount                 int64 // failures of knowledge on that day (Unix days, UTC), over all devices
+	ValidAfter                         time.Time
+	CreatedAt                          time.Time
+}
+
+// InsertMerchant adds m; ErrConflict if the id is taken.
+func (tx *Tx) InsertMerchant(m Merchant) error {
+	return tx.insert(`INSERT INTO merchants (id, name, created_at) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING`,
+		m.ID, m.Name, millis(m.CreatedAt))
+}
+
+// Merchant returns the merchant with id.
+func (tx *Tx) Merchant(id string) (Merchant, error) {
+	m := Merchant{ID: id}
+	var at int64
+	err := tx.row(`SELECT name, created_at FROM merchants WHERE id = $1`, []any{id}, &m.Name, &at)
+	m.CreatedAt = fromMillis(at)
+	return m, err
+}
+
+// Merchants lists every merchant, oldest first.
+func (tx *Tx) Merchants() ([]Merchant, error) {
+	var out []Merchant
+	err := tx.rows(`SELECT id, name, created_at FROM merchants ORDER BY created_at, id`, nil, func(scan func(...any) error) error {
+		var m Merchant
+		var at int64
+		err := scan(&m.ID, &m.Name, &at)
+		m.CreatedAt = fromMillis(at)
+		out = append(out, m)
+		return err
+	})
+	return out, err
+}
+
+// InsertApp adds a.
+func (tx *Tx) InsertApp(a App) error {
+	return tx.insert(`INSERT INTO apps (id, merchant_id, name, policy, created_at) VALUES ($1, $2, $3, $4, $5) ON CONFLICT DO NOTHING`,
+		a.ID, a.MerchantID, a.Name, string(a.Policy), millis(a.CreatedAt))
+}
+
+const appColumns = `SELECT id, merchant_id, name, policy, created_at FROM apps `
+
+func scanApp(scan func(...any) error) (a App, err error) {
+	var at int64
+	var policy string
+	err = scan(&a.ID, &a.MerchantID, &a.Name, &policy, &at)
+	a.Policy, a.CreatedAt = json.RawMessage(policy), fromMillis(at)
+	return a, err
+}
+
+// App returns the app with id.
+func (tx *Tx) App(id string) (App, error) {
+	return scanApp(func(into ...any) error { return tx.row(appColumns+`WHERE id = $1`, []any{id}, into...) })
+}
+
+// AppsOf lists the merchant's apps, oldest first.
+func (tx *Tx) AppsOf(merchantID string) ([]App, error) {
+	var out []App
+	err := tx.rows(appColumns+`WHERE merchant_id = $1 ORDER BY created_at, id`, []any{merchantID}, func(scan func(...any) error) error {
+		a, err := scanApp(scan)
+		out = append(out, a)
+		return err
+	})
+	return out, err
+}
+
+// InsertUser adds u; ErrConflict if the id or the merchant's external reference is taken.
+func (tx *Tx) InsertUser(u User) error {
+	attrs, err := toJSON(u.Attributes)
+	if err != nil {
+		return err
+	}
+	return tx.insert(`INSERT INTO users (id, merchant_id, external_ref, state, attributes, created_at) VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT DO NOTHING`,
+		u.ID, u.MerchantID, u.ExternalRef, u.State, attrs, millis(u.CreatedAt))
+}
+
+const userColumns = `SELECT id, merchant_id, external_ref, state, attributes, fail_day, fail_count, valid_after, created_at FROM users `
+
+func (tx *Tx) scanUser(where string, args ...any) (u User, err error) {
+	var attrs string
+	var after, at int64
+	err = tx.row(userColumns+where, args, &u.ID, &u.MerchantID, &u.ExternalRef, &u.State, &attrs, &u.FailDay, &u.FailCount, &after, &at)
+	if err != nil {
+		return u, err
+	}
+	u.ValidAfter, u.CreatedAt = fromMillis(after), fromMillis(at)
+	return u, json.Unmarshal([]byte(attrs), &u.Attributes)
+}
+
+// User returns the user with id.
+func (tx *Tx) User(id string) (User, error) { return tx.scanUser(`WHERE id = $1`, id) }
+
+// UserByRef returns the merchant's user with exactly that external reference.
+func (tx *Tx) UserByRef(merchantID, ref string) (User, error) {
+	return tx.scanUser(`WHERE merchant_id = $1 AND external_ref = $2`, merchantID, ref)
+}
+
+// SetUserState moves the user to state and, when it is not ACTIVE, withdraws
+// everything issued before now.
+func (tx *Tx) SetUserState(id, state string) error {
+	after := int64(0)
+	if state != UserActive {
+		after = millis(tx.now)
+	}
+	return tx.must(`UPDATE users SET state = $2, valid_after = CASE WHEN $3 > valid_after THEN $3 ELSE valid_after END WHERE id = $1`, id, state, after)
+}
+
+// CountUserFailure adds one failed knowledge proof to the user's day and
+// returns the day's count.
+func (tx *Tx) CountUserFailure(id string) (int64, error) {
+	day := tx.now.Unix() / 86400
+	var n int64
+	err := tx.row(`UPDATE users SET fail_count = CASE WHEN fail_day = $2 THEN fail_count + 1 ELSE 1 END, fail_day = $2 WHERE id = $1 RETURNING fail_count`,
+		[]any{id, day}, &n)
+	return n, err
+}
