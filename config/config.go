@@ -1,0 +1,94 @@
+// Package config makes one checked value out of defaults, a YAML file, the
+// environment and flags, each layer over the one before it, and reports every
+// fault of all of them at once. It opens nothing and reads no clock: whoever
+// gets a *Config may trust it without checking again.
+package config
+
+import (
+	"log/slog"
+	"net/netip"
+
+	"github.com/spf13/pflag"
+)
+
+// Config is what the server runs with. All derived values are filled in.
+type Config struct {
+	// Issuer is the OpenID issuer, scheme and authority only. It is empty in
+	// one case: it was not given and Listen has port 0. Then the caller must
+	// put the address in once the listener has one (LoopbackIssuer).
+	Issuer         string
+	Listen         string         // host:port of the public listener
+	AdminListen    string         // host:port of /healthz, /readyz and /metrics
+	DataDir        string         // folder of the embedded stores and the master key; the caller makes it, 0700
+	TrustedProxies []netip.Prefix // whose X-Forwarded-For and X-Forwarded-Proto are believed; masked, never IPv4-in-IPv6
+	DB             DB
+	KV             KV
+	MasterKeyFile  string // made on first start with mode 0600
+	Log            Log
+	Demo           Demo
+}
+
+// DB says where the durable state lives.
+type DB struct {
+	URL StoreURL // sqlite:PATH
+}
+
+// KV says where the short-lived shared state lives.
+type KV struct {
+	URL StoreURL // sqlite:PATH, redis://… or rediss://…
+}
+
+// Log says what is written to standard error and how.
+type Log struct {
+	Level  slog.Level
+	Format string // text or json
+}
+
+// Demo holds what only `mobileid demo` uses.
+type Demo struct {
+	ShopListen string // host:port of the demo shop
+}
+
+// Sources are the layers above the defaults. All of them may be empty.
+type Sources struct {
+	File  string         // path of a YAML file; empty: the value of --config, if that is set
+	Env   []string       // as os.Environ gives it
+	Flags *pflag.FlagSet // parsed, with what Flags and DemoFlags registered
+}
+
+// Load reads the layers and checks the result. The error is Faults and holds
+// every fault found, sorted by key.
+func Load(src Sources) (*Config, error) {
+	l := newLoader()
+	l.readFile(src.file())
+	l.readEnv(src.Env)
+	l.readFlags(src.Flags)
+	l.derive()
+	cfg := l.check()
+	if len(l.faults) > 0 {
+		return nil, l.faults.sorted()
+	}
+	return cfg, nil
+}
+
+func (src Sources) file() string {
+	if src.File != "" || src.Flags == nil {
+		return src.File
+	}
+	if f := src.Flags.Lookup(fileFlag); f != nil {
+		return f.Value.String()
+	}
+	return ""
+}
+
+// Trusts reports whether addr, the peer of a connection, is a proxy whose
+// forwarding headers are believed.
+func (c *Config) Trusts(addr netip.Addr) bool {
+	addr = addr.Unmap().WithZone("")
+	for _, p := range c.TrustedProxies {
+		if p.Contains(addr) {
+			return true
+		}
+	}
+	return false
+}

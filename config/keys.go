@@ -1,0 +1,89 @@
+package config
+
+import (
+	"strings"
+
+	"github.com/spf13/pflag"
+)
+
+const (
+	envPrefix = "MOBILEID_"
+	fileFlag  = "config"
+)
+
+// foreignEnv are variables with our prefix that are not configuration: the PIN
+// of `mobileid phone`, which runs in the same shells.
+var foreignEnv = map[string]bool{envPrefix + "PHONE_PIN": true}
+
+// key describes one setting; the same table feeds the file check, the
+// environment, the flags and docs/configuration.md.
+type key struct {
+	path  string
+	list  bool
+	def   string // empty: derived, or nothing
+	demo  bool   // only `mobileid demo` uses it
+	usage string
+}
+
+var keys = []key{
+	{path: "issuer", usage: "OpenID issuer, scheme and host only; https, or http on loopback (default: http://localhost and the port of --listen, when that is on loopback)"},
+	{path: "listen", def: "127.0.0.1:8080", usage: "address of the public listener; port 0 picks one"},
+	{path: "admin_listen", def: "127.0.0.1:9090", usage: "address of /healthz, /readyz and /metrics; port 0 picks one"},
+	{path: "data_dir", def: "data", usage: "folder of the embedded stores and the master key"},
+	{path: "trusted_proxies", list: true, usage: "networks whose X-Forwarded headers are believed, such as 10.0.0.0/8"},
+	{path: "db.url", usage: "durable store, sqlite:PATH (default: mobileid.db in the data folder)"},
+	{path: "kv.url", usage: "short-lived store, sqlite:PATH, redis://HOST:PORT or rediss://HOST:PORT (default: kv.db in the data folder)"},
+	{path: "master_key_file", usage: "file of the key that seals all others, made on first start (default: master.key in the data folder)"},
+	{path: "log.level", def: "info", usage: "debug, info, warn or error"},
+	{path: "log.format", def: "text", usage: "text or json"},
+	{path: "demo.shop_listen", def: "127.0.0.1:8081", demo: true, usage: "address of the demo shop; port 0 picks one"},
+}
+
+// env is the name of the environment variable: two underscores between levels.
+func (k key) env() string {
+	return envPrefix + strings.ToUpper(strings.ReplaceAll(k.path, ".", "__"))
+}
+
+// flag is the name on the command line. The demo's keys go without their
+// section, as the program's name already says it.
+func (k key) flag() string {
+	return strings.NewReplacer(".", "-", "_", "-").Replace(strings.TrimPrefix(k.path, "demo."))
+}
+
+// Flags registers --config and a flag for every key that the server uses.
+// Load takes only those that were set.
+func Flags(fs *pflag.FlagSet) {
+	fs.String(fileFlag, "", "YAML file to read")
+	register(fs, false)
+}
+
+// DemoFlags registers the flags of what only `mobileid demo` uses; call it
+// besides Flags.
+func DemoFlags(fs *pflag.FlagSet) { register(fs, true) }
+
+func register(fs *pflag.FlagSet, demo bool) {
+	for _, k := range keys {
+		switch {
+		case k.demo != demo:
+		case k.list:
+			fs.StringSlice(k.flag(), nil, k.usage)
+		default:
+			fs.String(k.flag(), k.def, k.usage)
+		}
+	}
+}
+
+// suggest finds the key that a misspelt name probably meant: the same letters
+// with other separators or case.
+func suggest(name string) (key, bool) {
+	for _, k := range keys {
+		if bare(k.path) == bare(name) || bare(k.flag()) == bare(name) {
+			return k, true
+		}
+	}
+	return key{}, false
+}
+
+func bare(s string) string {
+	return strings.NewReplacer(".", "", "_", "", "-", "").Replace(strings.ToLower(s))
+}
