@@ -1,0 +1,113 @@
+// Package operation is the state machine of a device operation: start,
+// challenge, answer, decision.
+//
+// What is pending lives in kv and may be lost (the person is asked to try
+// again); what is decided is a row in SQL, and nothing else is ever told.
+package operation
+
+import "time"
+
+// Kinds of operation.
+const (
+	KindRegistration   = "registration"
+	KindAuthentication = "authentication"
+)
+
+// Flows by which an operation is asked for; signed by the device.
+const (
+	FlowRedirect = "redirect" // OIDC redirect: a browser waits
+	FlowCIBA     = "ciba"     // backchannel, with a match code
+	FlowPush     = "push"     // backchannel of a trusted client, without one
+)
+
+// Initiator is where the request came from, as shown to the user.
+type Initiator struct {
+	IP      string `json:"ip,omitempty"`
+	Browser string `json:"browser,omitempty"`
+}
+
+// Operation is a pending operation, immutable from its start but for Shown.
+type Operation struct {
+	ID         string    `json:"id"`
+	Kind       string    `json:"kind"`
+	Flow       string    `json:"flow"`
+	MerchantID string    `json:"merchant"`
+	ClientID   string    `json:"client"`
+	UserID     string    `json:"user"`
+	DeviceID   string    `json:"device,omitempty"` // "": any ACTIVE device of the user
+	Challenge  []byte    `json:"chal"`
+	View       []byte    `json:"view"` // canonical bytes of the block list
+	ViewHash   string    `json:"hv"`   // base64url of SHA-256(View)
+	MinACR     string    `json:"acr"`  // what must be proven at least
+	Match      string    `json:"match,omitempty"`
+	Initiator  Initiator `json:"init"`
+	StartedAt  int64     `json:"at"`  // Unix ms
+	ExpiresAt  int64     `json:"exp"` // Unix ms, by SQL time
+	Prompt     bool      `json:"prompt"`
+	Shown      []Shown   `json:"shown,omitempty"`
+}
+
+// Shown records that a device was sent the view: only then may it answer.
+type Shown struct {
+	DeviceID string `json:"d"`
+	At       int64  `json:"at"`
+}
+
+// Expires is when the operation can no longer be decided but as expired.
+func (o *Operation) Expires() time.Time { return time.UnixMilli(o.ExpiresAt) }
+
+// Outcome is what a decided operation says. It is stored in the decision row
+// as it stands and never changes.
+type Outcome struct {
+	OperationID string    `json:"operationId"`
+	Kind        string    `json:"kind"`
+	State       State     `json:"state"`
+	MerchantID  string    `json:"-"`
+	ClientID    string    `json:"clientId,omitempty"`
+	UserID      string    `json:"userId,omitempty"`
+	DeviceID    string    `json:"deviceId,omitempty"`
+	Reason      string    `json:"reason,omitempty"` // why it ended otherwise than approved
+	At          time.Time `json:"at"`
+	AMR         []string  `json:"amr,omitempty"` // RFC 8176, only what was proven
+	ACR         string    `json:"acr,omitempty"`
+	ViewHash    string    `json:"viewHash,omitempty"`
+	SCA         *SCA      `json:"sca,omitempty"`
+}
+
+// Approved reports whether the person said yes.
+func (o Outcome) Approved() bool { return o.State == Completed }
+
+// SCA says how strong the authentication was; a claim of ID tokens and evidence.
+type SCA struct {
+	Pos    string `json:"pos"` // swk | hwk | hwk-att
+	Kno    string `json:"kno"` // pin | none
+	Inh    string `json:"inh"` // none
+	UV     string `json:"uv"`  // none
+	Dsp    string `json:"dsp"` // app | browser
+	Flow   string `json:"flow"`
+	UI     string `json:"ui"`    // typed
+	Enrol  string `json:"enrol"` // qr | code
+	Epoch  int64  `json:"epoch"`
+	SameIP bool   `json:"same_ip"`
+}
+
+// ACR values, from proven facts only, weakest first.
+const (
+	ACRPossession = "urn:mobileid:acr:possession"
+	ACRWeb        = "urn:mobileid:acr:web"
+	ACRApp        = "urn:mobileid:acr:app"
+	ACRAppHW      = "urn:mobileid:acr:app-hw"
+)
+
+// ACRs lists the values, weakest first.
+func ACRs() []string { return []string{ACRPossession, ACRWeb, ACRApp, ACRAppHW} }
+
+// Rank is the place of an acr in ACRs, or -1.
+func Rank(acr string) int {
+	for i, a := range ACRs() {
+		if a == acr {
+			return i
+		}
+	}
+	return -1
+}
