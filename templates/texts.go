@@ -1,0 +1,76 @@
+package templates
+
+// texts are the words of the pages in one language. A further language is a
+// further value of this type and a case in speak; nothing else changes.
+type texts struct {
+	lang string
+
+	brand, brandNote, requestID, skip, copy, copied string
+	continueTo, tryAgain, cancel, checkNow          string
+	noScript, offline, timeLeft, endsSoon           string
+
+	interaction interactionTexts
+	demo        demoTexts
+	register    registerTexts
+	index       indexTexts
+	fault       faultTexts
+	loggedOut   loggedOutTexts
+	formPost    formPostTexts
+	shop        shopTexts
+}
+
+// sentence is a heading and the one plain sentence under it.
+type sentence struct{ head, body string }
+
+type interactionTexts struct {
+	title, logIn, askedBy, runBy, from, at, forUser     string
+	identifierLabel, identifierHint, identifierGo       string
+	matchLabel, compare, changeUser, backTo             string
+	identify, waiting, waitingMatch, declined, reported sentence
+	expired, locked, blocked, noDevice, unavailable     sentence
+	cancelled, done                                     sentence
+	blockedUntil                                        string
+}
+
+type demoTexts struct {
+	title, intro, forUser, begin, again                string
+	scan, qrAlt, byLink, byCode, locator, code         string
+	run, runNote, compareNote, same, different, device string
+	logIn                                              string
+	start, waiting, compare, active                    sentence
+	refused, expired, unavailable                      sentence
+}
+
+type registerTexts struct {
+	title, intro, run, runNote, next, step1, step2, step3, safety string
+	none, bad, noScript                                           sentence
+}
+
+type indexTexts struct {
+	title, intro, issuer, ways string
+	discovery, shop, demo      sentence
+}
+
+type faultTexts struct{ title, message, detail, back, status string }
+
+type loggedOutTexts struct{ title, body, whole string }
+
+type formPostTexts struct{ title, body, button string }
+
+type shopTexts struct {
+	logIn, logOut, account, backchannel, home, loggedIn string
+	headline, lead, notice, whatIsThis                  string
+	accountTitle, accountLead, claim, value, meaning    string
+	who, acr, amr, authTime, txn, issuer                string
+	whoNote, acrNote, amrNote, authTimeNote, txnNote    string
+	issuerNote, otherNote                               string
+	ciba                                                sentence
+}
+
+// speak returns the words for a language tag.
+func speak(lang string) *texts {
+	switch lang {
+	default:
+		return english()
+	}
+}
