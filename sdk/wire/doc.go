@@ -1,0 +1,103 @@
+// Package wire holds the messages, envelopes and formulas of mid/1 that the
+// phone and the server share; it does no input or output. docs/protocol.md is
+// its prose. Everything that arrives is parsed by the strict rules of this
+// package before any key is touched.
+package wire
+
+import (
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strings"
+)
+
+// Version is the protocol version in every request.
+const Version = 1
+
+// SuiteECDH is ECDH-ES over P-256 with A256GCM, the one suite served now.
+const SuiteECDH = 1
+
+// Size caps of a request in bytes, counted over the compact JWE.
+const (
+	MaxMessage      = 16 << 10
+	MaxRegistration = 32 << 10
+)
+
+// RequestLife is the longest span between iat and exp of a request; Ahead is
+// how far a phone's clock may run in front of the server's. Both in seconds.
+const (
+	RequestLife = 60
+	Ahead       = 10
+)
+
+// b64 refuses non-zero trailing bits, so that a message has one spelling only.
+var b64 = base64.RawURLEncoding.Strict()
+
+// Encode is base64url without padding (RFC 7515 section 2).
+func Encode(b []byte) string { return b64.EncodeToString(b) }
+
+// Decode is the strict inverse of Encode. Line breaks, which Go's decoder
+// would skip, are refused.
+func Decode(s string) ([]byte, error) {
+	if strings.ContainsAny(s, "\r\n") {
+		return nil, errors.New("line break in base64url")
+	}
+	b, err := b64.DecodeString(s)
+	if err != nil {
+		return nil, fmt.Errorf("base64url: %w", err)
+	}
+	return b, nil
+}
+
+// Decode32 decodes exactly 32 bytes: keys, hashes, challenges, heads.
+func Decode32(s string) ([32]byte, error) {
+	var out [32]byte
+	if len(s) != 43 {
+		return out, errors.New("not 32 bytes of base64url")
+	}
+	b, err := Decode(s)
+	if err != nil {
+		return out, err
+	}
+	copy(out[:], b)
+	return out, nil
+}
+
+// Bytes is a byte string that travels as base64url.
+type Bytes []byte
+
+// MarshalJSON writes base64url.
+func (b Bytes) MarshalJSON() ([]byte, error) { return json.Marshal(Encode(b)) }
+
+// UnmarshalJSON reads base64url, strictly.
+func (b *Bytes) UnmarshalJSON(data []byte) error {
+	var s string
+	if err := json.Unmarshal(data, &s); err != nil {
+		return err
+	}
+	out, err := Decode(s)
+	if err != nil {
+		return err
+	}
+	*b = out
+	return nil
+}
+
+// Secret is Bytes that never shows itself in logs or formatted text.
+type Secret []byte
+
+// MarshalJSON writes base64url: for sealed messages and the phone's own file.
+func (s Secret) MarshalJSON() ([]byte, error) { return Bytes(s).MarshalJSON() }
+
+// UnmarshalJSON reads base64url, strictly.
+func (s *Secret) UnmarshalJSON(data []byte) error { return (*Bytes)(s).UnmarshalJSON(data) }
+
+func (s Secret) String() string { return "[REDACTED]" }
+
+// GoString keeps %#v quiet too.
+func (s Secret) GoString() string { return "[REDACTED]" }
+
+// LogValue keeps slog quiet.
+func (s Secret) LogValue() slog.Value { return slog.StringValue("[REDACTED]") }

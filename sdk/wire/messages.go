@@ -1,0 +1,139 @@
+package wire
+
+// Operations of mid/1 that a phone may call.
+const (
+	OpRegBegin  = "reg.begin"
+	OpRegFinish = "reg.finish"
+	OpRegStatus = "reg.status"
+	OpList      = "op.list"
+	OpAnswer    = "op.answer"
+	OpSync      = "dev.sync"
+)
+
+// RegBegin opens a registration. Either Ticket (from a link) or Locator (typed)
+// is set, and TM is keyed by the link's secret or by the typed code.
+type RegBegin struct {
+	Ticket   string `json:"ticket,omitempty"`
+	Locator  string `json:"locator,omitempty"`
+	FC       Bytes  `json:"fc"`       // 32: SHA-256(np)
+	TM       Bytes  `json:"tm"`       // 32: TicketMAC
+	Platform string `json:"platform"` // "cli", "android", "ios", "web"
+	Model    string `json:"model"`    // label for the user's device list
+}
+
+// RegBeginReply makes the phone PENDING.
+type RegBeginReply struct {
+	Device string `json:"device"` // the device id: iss of every later request
+	NS     Bytes  `json:"ns"`     // 16: the server's half of the commit
+	Hint   string `json:"hint"`   // masked user
+	Policy Policy `json:"policy"`
+}
+
+// Policy is what the App asks of a PIN and which factors it takes.
+type Policy struct {
+	PINMin  int      `json:"pin_min"`
+	PINMax  int      `json:"pin_max"`
+	PINType string   `json:"pin_type"` // "digits" or "any"
+	Deny    []string `json:"deny"`     // PINs that the phone must refuse
+	Methods []string `json:"methods"`  // "pin"
+	Confirm string   `json:"confirm"`  // "digits": the user compares 8 digits; "none"
+}
+
+// RegFinish opens the commitment and hands over KK.
+type RegFinish struct {
+	NP Bytes  `json:"np"` // 16
+	KK Secret `json:"kk"` // 32
+}
+
+// States of a registration as the phone sees it.
+const (
+	RegPending = "pending"
+	RegActive  = "active"
+	RegRefused = "refused"
+)
+
+// RegState answers reg.finish and reg.status.
+type RegState struct {
+	State string `json:"state"`
+}
+
+// RegStatus asks for RegState.
+type RegStatus struct{}
+
+// List asks for the pending operations offered to this device.
+type List struct{}
+
+// ListReply holds them, oldest first.
+type ListReply struct {
+	Ops []Operation `json:"ops"`
+}
+
+// Operation is a pending operation as one device was shown it. View and Data
+// are the exact bytes that the answer's hashes cover.
+type Operation struct {
+	Txn       string    `json:"txn"`
+	ClientID  string    `json:"client_id"`
+	Client    string    `json:"client"` // name to show
+	Handle    string    `json:"handle"` // this device, as that client knows it
+	Kind      string    `json:"kind"`   // "authentication"
+	View      Bytes     `json:"view"`
+	Data      Bytes     `json:"data"` // empty when there is none; hd is then SHA-256 of nothing
+	Tpl       string    `json:"tpl"`  // template and version, "login/1"
+	Lang      string    `json:"lang"`
+	Flow      string    `json:"flow"` // "redirect", "ciba", "rest"
+	UI        string    `json:"ui"`   // UITyped …
+	Chal      Bytes     `json:"chal"` // 32
+	Need      []string  `json:"need"` // factors: "pin"
+	Initiator Initiator `json:"initiator"`
+	Match     string    `json:"match"` // MatchNone or MatchTyped
+	Left      int       `json:"left"`  // wrong PINs that remain
+	Exp       int64     `json:"exp"`   // server's time, seconds since 1970
+}
+
+// Initiator is where the operation was started, for the user to judge.
+type Initiator struct {
+	IP      string `json:"ip,omitempty"`
+	Browser string `json:"browser,omitempty"`
+	Place   string `json:"place,omitempty"`
+}
+
+// How the operation reached the phone, and whether a code is to be typed.
+const (
+	UITyped = "typed" // addressed by name
+	UIQR    = "qr"
+	UILink  = "link"
+	UIApp   = "app"
+
+	MatchNone  = "none"
+	MatchTyped = "typed"
+
+	FactorPIN = "pin"
+)
+
+// Answer is the body of op.answer. A decline or report carries neither KPF nor
+// Match.
+type Answer struct {
+	Ans   string `json:"ans"`             // compact JWS, AnswerClaims
+	KPF   Secret `json:"kpf,omitempty"`   // 32
+	Match string `json:"match,omitempty"` // as typed
+}
+
+// AnswerReply says how the operation ended: COMPLETED, DECLINED, REPORTED.
+type AnswerReply struct {
+	Txn   string `json:"txn"`
+	State string `json:"state"`
+}
+
+// Try names a request that was sent: its jti and SHA-256 of its JWS.
+type Try struct {
+	JTI string `json:"jti"`
+	RH  string `json:"rh"`
+}
+
+// Sync asks what became of a request whose reply was lost. Syncs are earlier
+// dev.sync requests under the same head that got no reply either: naming them
+// proves that it is the same phone asking again, and not a copy.
+type Sync struct {
+	Try
+	Syncs []Try `json:"syncs,omitempty"`
+}
