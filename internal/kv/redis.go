@@ -1,0 +1,253 @@
+package kv
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"net"
+	"net/url"
+	"sync"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+	"github.com/redis/go-redis/v9/maintnotifications"
+)
+
+const (
+	dialTimeout   = 2 * time.Second
+	ioTimeout     = 2 * time.Second // one reply
+	poolTimeout   = time.Second     // a free connection
+	settleTimeout = 2 * time.Second
+)
+
+// writeID is the length of the random mark before each stored value. No two
+// writes to a key share one, so a writer whose reply was lost recognises its own
+// write when it reads the record.
+const writeID = 8
+
+// swap replaces a record's value if what follows the write id equals ARGV[1].
+// The new life is ARGV[3] milliseconds, or the old one if that is 0.
+var swap = redis.NewScript(`
+local cur = redis.call('GET', KEYS[1])
+if not cur or string.sub(cur, 9) ~= ARGV[1] then return 0 end
+if ARGV[3] == '0' then
+  redis.call('SET', KEYS[1], ARGV[2], 'KEEPTTL')
+else
+  redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[3])
+end
+return 1`)
+
+// redisStore is the backend on Redis 7 or later, shared by several nodes. Every
+// command and script touches one key.
+type redisStore struct {
+	c     redis.UniversalClient
+	wakes *wakes
+
+	closer   sync.Once
+	closeErr error
+}
+
+// redisOptions reads the URL. Its query may tune what go-redis lets it tune,
+// such as pool_size; the settings that the contract depends on are fixed here.
+func redisOptions(rawURL string) (*redis.Options, error) {
+	opt, err := redis.ParseURL(rawURL)
+	if err != nil {
+		var parse *url.Error
+		if errors.As(err, &parse) { // quotes the URL, password and all
+			return nil, errors.New("kv: the Redis URL cannot be parsed")
+		}
+		return nil, fmt.Errorf("kv: Redis URL: %w", err)
+	}
+	opt.MaxRetries = -1 // a write must not be sent twice; reads are repeated below
+	opt.DialerRetries = 1
+	opt.ContextTimeoutEnabled = true
+	opt.Protocol = 2 // RESP3 would look for push messages around each command
+	opt.DisableIdentity = true
+	opt.MaintNotificationsConfig = &maintnotifications.Config{Mode: maintnotifications.ModeDisabled}
+	for _, t := range []struct {
+		set   *time.Duration
+		value time.Duration
+	}{{&opt.DialTimeout, dialTimeout}, {&opt.ReadTimeout, ioTimeout}, {&opt.WriteTimeout, ioTimeout}, {&opt.PoolTimeout, poolTimeout}} {
+		if *t.set <= 0 {
+			*t.set = t.value
+		}
+	}
+	return opt, nil
+}
+
+func openRedis(ctx context.Context, rawURL string) (*redisStore, error) {
+	opt, err := redisOptions(rawURL)
+	if err != nil {
+		return nil, err
+	}
+	s := &redisStore{c: redis.NewClient(opt)}
+	if err := s.check(ctx); err != nil {
+		return nil, errors.Join(err, s.c.Close())
+	}
+	s.wakes = newWakes(s.c)
+	return s, nil
+}
+
+// check refuses a Redis that may drop live records when memory runs out: a
+// pending operation or a replay mark would vanish without a trace. A Redis that
+// does not let us ask is taken at its operator's word.
+func (s *redisStore) check(ctx context.Context) error {
+	if err := s.Ping(ctx); err != nil {
+		return err
+	}
+	conf, err := s.c.ConfigGet(ctx, "maxmemory-policy").Result()
+	var refused redis.Error
+	if errors.As(err, &refused) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("kv: read maxmemory-policy: %w", err)
+	}
+	if policy, ok := conf["maxmemory-policy"]; ok && policy != "noeviction" {
+		return fmt.Errorf("kv: Redis has maxmemory-policy %s and may drop live records; set it to noeviction", policy)
+	}
+	return nil
+}
+
+// stamp returns val behind a new write id.
+func stamp(val []byte) []byte {
+	b := make([]byte, writeID+len(val))
+	rand.Read(b[:writeID]) // never fails
+	copy(b[writeID:], val)
+	return b
+}
+
+func (s *redisStore) Create(ctx context.Context, key string, val []byte, ttl time.Duration) error {
+	if ttl <= 0 {
+		return opError("create", key, errTTL)
+	}
+	mine := stamp(val)
+	cmd := redis.NewStatusCmd(ctx, "set", key, mine, "px", millis(ttl), "nx")
+	err := s.c.Process(ctx, cmd)
+	if errors.Is(err, redis.Nil) {
+		return ErrExists
+	}
+	return s.settle(ctx, "create", key, err, mine)
+}
+
+func (s *redisStore) Get(ctx context.Context, key string) ([]byte, error) {
+	raw, err := s.get(ctx, key)
+	if errors.Is(err, redis.Nil) {
+		return nil, ErrNotFound
+	}
+	if err != nil {
+		return nil, opError("get", key, err)
+	}
+	return value(key, raw)
+}
+
+func value(key string, raw []byte) ([]byte, error) {
+	if len(raw) < writeID {
+		return nil, opError("get", key, errors.New("not a record of ours"))
+	}
+	return raw[writeID:], nil
+}
+
+func (s *redisStore) Swap(ctx context.Context, key string, old, val []byte, ttl time.Duration) error {
+	if ttl < 0 {
+		return opError("swap", key, errTTL)
+	}
+	if old == nil {
+		old = []byte{}
+	}
+	mine := stamp(val)
+	done, err := swap.Run(ctx, s.c, []string{key}, old, mine, millis(ttl)).Int()
+	if err == nil && done == 0 {
+		return ErrConflict
+	}
+	return s.settle(ctx, "swap", key, err, mine)
+}
+
+func (s *redisStore) Take(ctx context.Context, key string) ([]byte, error) {
+	raw, err := s.c.GetDel(ctx, key).Bytes()
+	switch {
+	case errors.Is(err, redis.Nil):
+		return nil, ErrNotFound
+	case err == nil:
+		return value(key, raw)
+	case unsent(err):
+		return nil, opError("take", key, err)
+	}
+	// Were the record gone, nothing would tell who took it; were it there, the
+	// command could still be under way.
+	return nil, opError("take", key, fmt.Errorf("%w: %w", ErrUnknown, err))
+}
+
+func (s *redisStore) Delete(ctx context.Context, key string) error {
+	return s.settle(ctx, "delete", key, s.c.Del(ctx, key).Err(), nil)
+}
+
+// settle turns a write's error into what is known about the write. If the reply
+// was lost it reads the record once: finding mine proves that the write took
+// place, finding nothing proves a deletion (mine nil). Anything else proves
+// nothing, since the write may have been overtaken or still be on its way.
+// The caller's context may be what cut the reply off, so settle has its own time.
+func (s *redisStore) settle(ctx context.Context, name, key string, err error, mine []byte) error {
+	if err == nil {
+		return nil
+	}
+	if unsent(err) {
+		return opError(name, key, err)
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), settleTimeout)
+	defer cancel()
+	raw, readErr := s.get(ctx, key)
+	if mine == nil && errors.Is(readErr, redis.Nil) {
+		return nil
+	}
+	if mine != nil && readErr == nil && len(raw) >= writeID && string(raw[:writeID]) == string(mine[:writeID]) {
+		return nil
+	}
+	return opError(name, key, fmt.Errorf("%w: %w", ErrUnknown, err))
+}
+
+// unsent reports whether err proves that a command had no effect: Redis refused
+// it, or no connection was there to send it on.
+func unsent(err error) bool {
+	var reply redis.Error
+	if errors.As(err, &reply) || errors.Is(err, redis.ErrPoolTimeout) || errors.Is(err, redis.ErrClosed) {
+		return true
+	}
+	var op *net.OpError
+	return errors.As(err, &op) && op.Op == "dial"
+}
+
+// get reads the raw record, a second time if the connection broke: after a
+// restart of Redis the pool may hold connections that are dead already.
+func (s *redisStore) get(ctx context.Context, key string) ([]byte, error) {
+	raw, err := s.c.Get(ctx, key).Bytes()
+	if err != nil && !unsent(err) && ctx.Err() == nil {
+		raw, err = s.c.Get(ctx, key).Bytes()
+	}
+	return raw, err
+}
+
+func (s *redisStore) Notify(ctx context.Context, key string) error {
+	if err := s.c.Publish(ctx, key, "").Err(); err != nil {
+		return opError("notify", key, err)
+	}
+	return nil
+}
+
+func (s *redisStore) Watch(key string) (<-chan struct{}, func()) { return s.wakes.watch(key) }
+
+func (s *redisStore) Ping(ctx context.Context) error {
+	if err := s.c.Ping(ctx).Err(); err != nil {
+		return fmt.Errorf("kv: ping: %w", err)
+	}
+	return nil
+}
+
+func (s *redisStore) Close() error {
+	s.closer.Do(func() {
+		s.wakes.close()
+		s.closeErr = s.c.Close()
+	})
+	return s.closeErr
+}

@@ -1,0 +1,207 @@
+package kv
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"runtime"
+	"sync"
+	"time"
+
+	"mobileid/internal/clock"
+)
+
+const (
+	sweepEvery = time.Second
+	sweepRows  = 256 // rows in one statement: some milliseconds of the writer
+	sweepMost  = 40  // statements in one go, then writers get a second to themselves
+)
+
+// sqlStore is the embedded backend: one file, one node.
+type sqlStore struct {
+	clk     clock.Clock
+	w       *writer
+	readers chan *conn // idle readers
+	all     int        // how many readers there are
+	hub     *hub
+
+	closing  chan struct{}
+	closer   sync.Once
+	closeErr error
+	swept    chan struct{} // closed when the sweep has ended
+}
+
+func openSQLite(ctx context.Context, path string, clk clock.Clock, boot string) (*sqlStore, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	wc, err := openFile(path, boot)
+	if err != nil {
+		return nil, fmt.Errorf("kv: open %s: %w", path, err)
+	}
+	s := &sqlStore{
+		clk:     clk,
+		all:     min(4, max(2, runtime.GOMAXPROCS(0))),
+		hub:     newHub(),
+		closing: make(chan struct{}),
+		swept:   make(chan struct{}),
+	}
+	s.w = newWriter(wc, s.now)
+	s.readers = make(chan *conn, s.all)
+	for range s.all {
+		rc, err := dial(path, append(pragmas, "PRAGMA query_only = ON")...)
+		if err != nil {
+			close(s.swept)
+			s.all = len(s.readers)
+			return nil, fmt.Errorf("kv: open %s: %w", path, errors.Join(err, s.Close()))
+		}
+		s.readers <- rc
+	}
+	go s.sweep()
+	return s, nil
+}
+
+func (s *sqlStore) now() int64 { return s.clk.Now().UnixMilli() }
+
+// blob makes nil an empty value, which SQLite keeps apart from NULL.
+func blob(b []byte) []byte {
+	if b == nil {
+		return []byte{}
+	}
+	return b
+}
+
+func (s *sqlStore) run(ctx context.Context, name string, o *op) error {
+	if err := ctx.Err(); err != nil {
+		return opError(name, o.key, err)
+	}
+	if err := s.w.run(o); err != nil && err != ErrNotFound {
+		return opError(name, o.key, err)
+	}
+	return o.err
+}
+
+func (s *sqlStore) Create(ctx context.Context, key string, val []byte, ttl time.Duration) error {
+	if ttl <= 0 {
+		return opError("create", key, errTTL)
+	}
+	o := op{kind: opCreate, key: key, val: blob(val), ttl: millis(ttl)}
+	if err := s.run(ctx, "create", &o); err != nil {
+		return err
+	}
+	if o.rows == 0 {
+		return ErrExists
+	}
+	return nil
+}
+
+func (s *sqlStore) Get(ctx context.Context, key string) ([]byte, error) {
+	c, err := s.reader(ctx)
+	if err != nil {
+		return nil, opError("get", key, err)
+	}
+	val, err := c.bytes(sqlGet, key, s.now())
+	s.readers <- c
+	if err != nil && err != ErrNotFound {
+		return nil, opError("get", key, err)
+	}
+	return val, err
+}
+
+func (s *sqlStore) Swap(ctx context.Context, key string, old, val []byte, ttl time.Duration) error {
+	if ttl < 0 {
+		return opError("swap", key, errTTL)
+	}
+	o := op{kind: opSwap, key: key, old: blob(old), val: blob(val), ttl: millis(ttl)}
+	if err := s.run(ctx, "swap", &o); err != nil {
+		return err
+	}
+	if o.rows == 0 {
+		return ErrConflict
+	}
+	return nil
+}
+
+func (s *sqlStore) Take(ctx context.Context, key string) ([]byte, error) {
+	o := op{kind: opTake, key: key}
+	err := s.run(ctx, "take", &o)
+	return o.out, err
+}
+
+func (s *sqlStore) Delete(ctx context.Context, key string) error {
+	return s.run(ctx, "delete", &op{kind: opDelete, key: key})
+}
+
+func (s *sqlStore) Notify(_ context.Context, key string) error {
+	s.hub.hint(key)
+	return nil
+}
+
+func (s *sqlStore) Watch(key string) (<-chan struct{}, func()) { return s.hub.watch(key, nil) }
+
+func (s *sqlStore) Ping(ctx context.Context) error {
+	c, err := s.reader(ctx)
+	if err == nil {
+		_, err = c.one("SELECT count(*) FROM boot")
+		s.readers <- c
+	}
+	if err != nil {
+		return fmt.Errorf("kv: ping: %w", err)
+	}
+	return nil
+}
+
+// reader returns an idle reading connection; the caller puts it back.
+func (s *sqlStore) reader(ctx context.Context) (*conn, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	select {
+	case <-s.closing:
+		return nil, errClosed
+	default:
+	}
+	select {
+	case c := <-s.readers:
+		return c, nil
+	case <-s.closing:
+		return nil, errClosed
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}
+
+// sweep deletes records whose time is over. It only frees space: no call sees
+// such a record, swept or not.
+func (s *sqlStore) sweep() {
+	defer close(s.swept)
+	tick := time.NewTicker(sweepEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-s.closing:
+			return
+		case <-tick.C:
+		}
+		for range sweepMost {
+			o := op{kind: opSweep, limit: sweepRows}
+			if err := s.w.run(&o); err != nil || o.rows < sweepRows {
+				break
+			}
+		}
+	}
+}
+
+func (s *sqlStore) Close() error {
+	s.closer.Do(func() {
+		close(s.closing)
+		<-s.swept
+		var errs []error
+		for range s.all {
+			errs = append(errs, (<-s.readers).close())
+		}
+		// The last connection to close folds the log back into the file.
+		s.closeErr = errors.Join(append(errs, s.w.close())...)
+	})
+	return s.closeErr
+}

@@ -1,0 +1,152 @@
+package kv
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+
+	"modernc.org/sqlite"
+	sqlite3 "modernc.org/sqlite/lib"
+)
+
+// The file is written without fsync. The page cache of the system survives
+// every death of the process, so a killed server finds all it wrote; after a
+// crash of the machine the file may be torn, and it is made anew. The machine's
+// boot id, kept in the file, tells the two apart.
+//
+// The application id in the file's header keeps a mistaken path from destroying
+// a database that is not ours. It is set before the journal mode, which puts it
+// into the file itself rather than into the write-ahead log.
+const (
+	applicationID = 0x4d49446b // "MIDk"
+	schemaVersion = 1
+
+	schema = `
+PRAGMA application_id = 0x4d49446b;
+BEGIN IMMEDIATE;
+CREATE TABLE boot (id TEXT NOT NULL);
+CREATE TABLE record (key TEXT PRIMARY KEY, val BLOB NOT NULL, exp INTEGER NOT NULL);
+CREATE INDEX record_exp ON record (exp);
+PRAGMA user_version = 1;
+COMMIT;`
+)
+
+var pragmas = []string{
+	"PRAGMA busy_timeout = 5000",
+	"PRAGMA synchronous = OFF",
+	"PRAGMA temp_store = MEMORY",
+}
+
+// errStale says that the file's contents are to be thrown away.
+var errStale = errors.New("stale")
+
+// openFile returns a connection to a sound kv file at path, which it makes, or
+// makes anew when it is from another boot or damaged. boot "" means that boots
+// cannot be told apart, and then no old file can be trusted.
+func openFile(path, boot string) (*conn, error) {
+	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+		return nil, err
+	}
+	c, err := attach(path, boot)
+	if !errors.Is(err, errStale) {
+		return c, err
+	}
+	for _, suffix := range []string{"-wal", "-shm", "-journal", ""} {
+		if err := os.Remove(path + suffix); err != nil && !errors.Is(err, os.ErrNotExist) {
+			return nil, err
+		}
+	}
+	return attach(path, boot)
+}
+
+func attach(path, boot string) (*conn, error) {
+	// SQLite gives its side files the mode of the main file.
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	f.Close()
+	c, err := dial(path, pragmas...)
+	if err == nil {
+		if err = c.inspect(boot); err == nil {
+			return c, nil
+		}
+		c.close()
+	}
+	if damaged(err) {
+		return nil, disown(path, err)
+	}
+	return nil, err
+}
+
+// inspect makes the tables in an empty file, and otherwise returns errStale
+// unless the file is ours, of this boot, and sound.
+func (c *conn) inspect(boot string) error {
+	app, err := c.one("PRAGMA application_id")
+	if err != nil {
+		return err
+	}
+	tables, err := c.one("SELECT count(*) FROM sqlite_schema")
+	if err != nil {
+		return err
+	}
+	if tables == int64(0) && (app == int64(0) || app == int64(applicationID)) {
+		if err := c.script(schema); err != nil {
+			return err
+		}
+		if _, err := c.exec("INSERT INTO boot (id) VALUES (?)", boot); err != nil {
+			return err
+		}
+	} else if app != int64(applicationID) {
+		return errForeign
+	}
+	if v, err := c.one("PRAGMA user_version"); err != nil || v != int64(schemaVersion) {
+		return errors.Join(errStale, err)
+	}
+	if v, err := c.one("SELECT id FROM boot"); err != nil || v != boot {
+		return errors.Join(errStale, err)
+	}
+	if boot == "" && tables != int64(0) {
+		return errStale
+	}
+	if v, err := c.one("PRAGMA quick_check(1)"); err != nil || v != "ok" {
+		return errors.Join(errStale, err)
+	}
+	return c.script("PRAGMA journal_mode = WAL")
+}
+
+var errForeign = errors.New("the file belongs to another program; give kv.url a path of its own")
+
+// damaged reports whether SQLite could make no sense of the file.
+func damaged(err error) bool {
+	var e *sqlite.Error
+	if !errors.As(err, &e) {
+		return false
+	}
+	code := e.Code() & 0xff
+	return code == sqlite3.SQLITE_CORRUPT || code == sqlite3.SQLITE_NOTADB
+}
+
+// disown decides what becomes of a damaged file: ours may be thrown away;
+// another program's stays and is an error; one without a readable header is set
+// aside under the name path.bad.
+func disown(path string, cause error) error {
+	f, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	var head [72]byte
+	if _, err := io.ReadFull(f, head[:]); err == nil && string(head[:16]) == "SQLite format 3\x00" {
+		if string(head[68:72]) != "MIDk" {
+			return fmt.Errorf("%w: %w", errForeign, cause)
+		}
+		return errStale
+	}
+	if err := os.Rename(path, path+".bad"); err != nil {
+		return err
+	}
+	return errStale
+}
