@@ -1,0 +1,79 @@
+# MobileID. `make help` lists what there is to do.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+.SUFFIXES:
+
+# What the program runs with: make run KV=redis://127.0.0.1:6379 ARGS='--listen 127.0.0.1:8085'
+KV ?=
+ARGS ?=
+FUZZTIME ?= 20s
+TEST ?= ./...
+
+tool := go tool -modfile=tools/go.mod
+
+# One set of compiled packages for the binary and the checkers, statically
+# linked; a second one, with the race detector, for the tests.
+build run demo lint verify generate smoke fuzz bench: export CGO_ENABLED = 0
+race: export CGO_ENABLED = 1
+
+.PHONY: help
+help: ## print this list
+	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@echo
+	@echo "  make run KV=redis://127.0.0.1:6379    on Redis instead of the embedded store"
+	@echo "  make run ARGS='--listen 127.0.0.1:0'  with flags of mobileid demo"
+	@echo "  make race TEST=./config               some tests only"
+
+.PHONY: build
+build: ## build bin/mobileid
+	@mkdir -p bin
+	go build -o bin/mobileid ./cmd/mobileid
+
+.PHONY: run
+run: build ## build, start server and demo shop, print the addresses
+	@$(if $(KV),MOBILEID_KV__URL='$(KV)' )bin/mobileid demo $(ARGS)
+
+.PHONY: demo
+demo: run ## the same as run
+
+.PHONY: test
+test: ## everything CI runs: tools, lint, verify, smoke, all tests with -race
+	@$(MAKE) --no-print-directory deps
+	@$(MAKE) --no-print-directory lint
+	@$(MAKE) --no-print-directory verify
+	@$(MAKE) --no-print-directory smoke
+	@$(MAKE) --no-print-directory race
+
+.PHONY: race
+race: ## the Go tests with the race detector
+	@go test -race -timeout 20m $(TEST)
+
+.PHONY: deps
+deps: ## install what the tests need, where it is missing
+	@scripts/deps
+
+.PHONY: lint
+lint: ## gofmt, go vet, staticcheck
+	@scripts/format
+	go vet ./...
+	@$(tool) staticcheck ./...
+
+.PHONY: generate
+generate: ## rewrite generated files: pages, protocol vectors
+	@scripts/generate
+
+.PHONY: verify
+verify: ## fail if a generated file is not what its source makes
+	@scripts/verify
+
+.PHONY: smoke
+smoke: build ## the whole story against a real server, embedded and on Redis
+	@scripts/smoke bin/mobileid
+
+.PHONY: fuzz
+fuzz: ## every fuzz target for FUZZTIME (20s) each
+	@scripts/fuzz $(FUZZTIME)
+
+.PHONY: bench
+bench: ## load generator and floor server; figures as ratios to the floor
+	go run ./bench $(ARGS)
