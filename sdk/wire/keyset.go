@@ -32,9 +32,9 @@ type Supported struct {
 
 var errKeySet = errors.New("key set refused")
 
-// ValidChallenge reports whether c may stand as the challenge of a key set:
-// 16 to 64 characters of base64url, chosen at random by the phone.
-func ValidChallenge(c string) bool {
+// ValidRandom reports whether c may stand as a random value that the phone
+// chose, the challenge of a key set or a jti: 16 to 64 characters of base64url.
+func ValidRandom(c string) bool {
 	if len(c) < 16 || len(c) > 64 {
 		return false
 	}

@@ -193,7 +193,7 @@ func (r *Request) wellFormed(e *Envelope) bool {
 	if !strings.HasPrefix(r.Op, "reg.") && e.size > MaxMessage {
 		return false
 	}
-	return r.EK == e.Kid && r.Iss != "" && len(r.JTI) >= 16 && len(r.JTI) <= 64 && len(r.Body) > 0 && r.Body[0] == '{'
+	return r.EK == e.Kid && r.Iss != "" && ValidRandom(r.JTI) && len(r.Body) > 0 && r.Body[0] == '{'
 }
 
 // Verify reports whether pub made this request.

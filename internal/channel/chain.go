@@ -1,0 +1,224 @@
+package channel
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+	"time"
+
+	"mobileid/internal/db"
+	"mobileid/sdk/wire"
+)
+
+// abandonedMost bounds the jtis a device row remembers as declared not seen.
+// They matter while a late request would still pass its exp: a minute.
+const abandonedMost = 8
+
+// verdict is what the chain says about a request before its handler acts.
+type verdict int
+
+const (
+	current verdict = iota // the head is the one issued last: go on
+	resend                 // the request that spent the head, once more
+	forked                 // a spent head under another request: a copy is about
+	stale                  // declared not seen by dev.sync, arrived late
+	foreign                // a head that was never issued, as after a restored database
+	retold                 // dev.sync names the request that spent the head
+)
+
+// judge compares a request with the device's chain; the row is locked. It is
+// the whole rule of the head, free of side effects.
+func judge(c *db.Chain, jti string, rh, headHash [32]byte, sync *wire.Sync) verdict {
+	spentBy := func(jti string, rh []byte) bool { return c.LastJTI == jti && bytes.Equal(c.LastJWS, rh) }
+	switch {
+	case c.LastReply != nil && spentBy(jti, rh[:]):
+		return resend
+	case slices.Contains(strings.Fields(c.AbandonedJTI), jti):
+		return stale
+	case bytes.Equal(c.Head, headHash[:]):
+		return current
+	case !bytes.Equal(c.SpentHead, headHash[:]):
+		return foreign
+	case sync == nil:
+		return forked
+	}
+	for _, t := range append([]wire.Try{sync.Try}, sync.Syncs...) {
+		if rh, err := wire.Decode32(t.RH); err == nil && spentBy(t.JTI, rh[:]) {
+			return retold
+		}
+	}
+	return forked
+}
+
+// commit runs the transaction of a state-changing call: lock, judge, act, move
+// the head, store the reply. Nothing is told before it is durable.
+func (x *exchange) commit(ctx context.Context, plan Plan) ([]byte, error) {
+	var reply []byte
+	acted := false
+	err := x.DB.Update(ctx, func(tx *db.Tx) (err error) {
+		acted = false
+		if x.call.Op == wire.OpRegBegin {
+			reply, acted, err = x.begin(tx, plan)
+		} else {
+			reply, acted, err = x.advance(tx, plan)
+		}
+		return err
+	})
+	if err != nil {
+		x.Log.ErrorContext(ctx, "call failed", "op", x.call.Op, "err", err)
+		return x.seal(x.req, refused(&wire.Error{Code: wire.Unavailable}), "")
+	}
+	if acted && plan.After != nil {
+		plan.After(context.WithoutCancel(ctx))
+	}
+	return reply, nil
+}
+
+// advance carries out the call of a known device.
+func (x *exchange) advance(tx *db.Tx, plan Plan) (reply []byte, acted bool, err error) {
+	dev, err := tx.LockDevice(x.call.Device.ID)
+	if err != nil {
+		return nil, false, err
+	}
+	var sync *wire.Sync
+	if x.call.Op == wire.OpSync {
+		if sync, err = decodeSync(x.call.Body); err != nil {
+			reply, err = x.seal(x.req, refused(&wire.Error{Code: wire.Malformed}), "")
+			return reply, false, err
+		}
+	}
+	head, _ := wire.Decode32(x.call.Head) // checked before
+	v := judge(&dev.Chain, x.call.JTI, x.call.RH, sha256.Sum256(head[:]), sync)
+	if v == resend {
+		return dev.Chain.LastReply, false, nil
+	}
+	if unblock(&dev, tx.Now()) {
+		if err := tx.UnblockDevice(dev.ID); err != nil {
+			return nil, false, err
+		}
+	}
+	werr := stateError(&dev, x.h.AllowedStates)
+	switch {
+	case werr != nil:
+	case v == stale:
+		werr = &wire.Error{Code: wire.Stale}
+	case v == foreign:
+		werr = &wire.Error{Code: wire.Resync}
+	case v == forked:
+		werr = &wire.Error{Code: wire.Fork}
+		if err := x.fork(tx, &dev); err != nil {
+			return nil, false, err
+		}
+	}
+	if werr != nil { // no head was spent, so none is issued and nothing is stored
+		reply, err = x.seal(x.req, refused(werr), "")
+		return reply, false, err
+	}
+	var res wire.Result
+	if sync != nil {
+		res, err = settle(&dev.Chain, sync, v)
+	} else {
+		res, err = run(tx, &dev, plan)
+	}
+	if err != nil {
+		return nil, false, err
+	}
+	if v == current { // after a retold request the head it spent stays the spent one
+		dev.Chain.SpentHead = dev.Chain.Head
+	}
+	reply, err = x.store(tx, &dev, res)
+	return reply, true, err
+}
+
+func run(tx *db.Tx, dev *db.Device, plan Plan) (wire.Result, error) {
+	body, werr, err := plan.Commit(tx, dev)
+	if err != nil {
+		return wire.Result{}, err
+	}
+	if werr != nil {
+		return refused(werr), nil
+	}
+	return accepted(body)
+}
+
+// begin carries out reg.begin, whose device row the handler makes.
+func (x *exchange) begin(tx *db.Tx, plan Plan) (reply []byte, acted bool, err error) {
+	// The same registration may have arrived twice at once.
+	if have, err := tx.DeviceByKey(x.call.KeyID); err == nil && bytes.Equal(have.Chain.LastJWE, x.call.JWE[:]) {
+		return have.Chain.LastReply, false, nil
+	} else if err == nil {
+		reply, err := x.seal(x.req, refused(&wire.Error{Code: wire.ActivationFailed}), "")
+		return reply, false, err
+	} else if !errors.Is(err, db.ErrNotFound) {
+		return nil, false, err
+	}
+	// A refused one has no row. So that a resend does not count a second wrong
+	// code, its hash is kept until it could not be accepted anyway.
+	const kind = "mid.reg.begin"
+	hash := wire.Encode(x.call.RH[:])
+	if _, err := tx.RedeemedGrant(kind, hash); err == nil {
+		reply, err := x.seal(x.req, refused(&wire.Error{Code: wire.ActivationFailed}), "")
+		return reply, false, err
+	} else if !errors.Is(err, db.ErrNotFound) {
+		return nil, false, err
+	}
+	dsk, err := json.Marshal(x.call.DSK)
+	if err != nil {
+		return nil, false, err
+	}
+	dev := db.Device{DSK: string(dsk), DSKThumb: x.call.KeyID, Chain: db.Chain{Head: make([]byte, sha256.Size)}} // until store sets it
+	res, err := run(tx, &dev, plan)
+	if err != nil {
+		return nil, false, err
+	}
+	if res.Err != nil {
+		if dev.ID != "" {
+			return nil, false, errors.New("channel: a refused reg.begin made a device")
+		}
+		if err := tx.Redeem(kind, hash, "", x.call.IssuedAt.Add(2*wire.RequestLife*time.Second)); err != nil {
+			return nil, false, err
+		}
+		reply, err = x.seal(x.req, res, "")
+		return reply, true, err
+	}
+	reply, err = x.store(tx, &dev, res)
+	return reply, true, err
+}
+
+// store issues the next head and keeps what a resend or dev.sync will need.
+func (x *exchange) store(tx *db.Tx, dev *db.Device, res wire.Result) ([]byte, error) {
+	var next [32]byte
+	if _, err := io.ReadFull(x.Rand, next[:]); err != nil {
+		return nil, fmt.Errorf("channel: head: %w", err)
+	}
+	reply, err := x.seal(x.req, res, wire.Encode(next[:]))
+	if err != nil {
+		return nil, err
+	}
+	hash := sha256.Sum256(next[:])
+	c := &dev.Chain
+	c.Head = hash[:]
+	c.LastJTI, c.LastJWE, c.LastJWS = x.call.JTI, x.call.JWE[:], x.call.RH[:]
+	c.LastReply = reply
+	if c.LastResult, err = json.Marshal(res); err != nil {
+		return nil, err
+	}
+	return reply, tx.SetChain(dev.ID, *c)
+}
+
+// fork suspends the device: somebody else spent its head, or it is the copy.
+func (x *exchange) fork(tx *db.Tx, dev *db.Device) error {
+	if err := tx.SetDeviceState(dev.ID, db.DeviceSuspended); err != nil {
+		return err
+	}
+	if x.OnFork == nil {
+		return nil
+	}
+	return x.OnFork(tx, dev)
+}
