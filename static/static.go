@@ -104,7 +104,7 @@ func newAsset(name string, body []byte) (*asset, error) {
 }
 
 // URL returns the hashed address of an asset, such as
-// /static/app.0123456789ab.css for "app.css". A name that is not embedded is a
+// /static/base.0123456789ab.css for "base.css". A name that is not embedded is a
 // mistake in the program and panics.
 func URL(name string) string {
 	a, ok := load().byName[name]

@@ -25,7 +25,6 @@ var english = sync.OnceValue(func() *texts {
 		interaction: interactionTexts{
 			title:           "Log in",
 			logIn:           "Log in",
-			askedBy:         "Asked by",
 			runBy:           "Run by",
 			from:            "From",
 			at:              "At",
@@ -33,7 +32,6 @@ var english = sync.OnceValue(func() *texts {
 			identifierLabel: "Your user name",
 			identifierHint:  "The name or number you are known by there.",
 			identifierGo:    "Send to my phone",
-			matchLabel:      "Type this number on your phone",
 			compare:         "Approve only if your phone shows the same request. We never ask you to approve something you did not start.",
 			changeUser:      "Use another user name",
 			backTo:          "Back to",
@@ -128,6 +126,7 @@ var english = sync.OnceValue(func() *texts {
 			headline:     "Quiet things for a good desk",
 			lead:         "Nothing here is for sale. This shop exists to show a login by phone, made with an ordinary OpenID Connect library.",
 			notice:       "You are not logged in",
+			foot:         "A demo: nothing is sold, nothing is charged.",
 			whatIsThis:   "You will be asked for a user name, and then to answer on the phone.",
 			accountTitle: "You are logged in",
 			accountLead:  "This is what the ID token told the shop about your login.",

@@ -23,9 +23,9 @@ type texts struct {
 type sentence struct{ head, body string }
 
 type interactionTexts struct {
-	title, logIn, askedBy, runBy, from, at, forUser     string
+	title, logIn, runBy, from, at, forUser              string
 	identifierLabel, identifierHint, identifierGo       string
-	matchLabel, compare, changeUser, backTo             string
+	compare, changeUser, backTo                         string
 	identify, waiting, waitingMatch, declined, reported sentence
 	expired, locked, blocked, noDevice, unavailable     sentence
 	cancelled, done                                     sentence
@@ -59,7 +59,7 @@ type formPostTexts struct{ title, body, button string }
 
 type shopTexts struct {
 	logIn, logOut, account, backchannel, home, loggedIn string
-	headline, lead, notice, whatIsThis                  string
+	headline, lead, notice, whatIsThis, foot            string
 	accountTitle, accountLead, claim, value, meaning    string
 	who, acr, amr, authTime, txn, issuer                string
 	whoNote, acrNote, amrNote, authTimeNote, txnNote    string

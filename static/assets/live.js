@@ -136,7 +136,7 @@ function localTimes(within) {
   for (const el of within.querySelectorAll("time[data-local]")) {
     const at = new Date(el.dateTime);
     if (Number.isNaN(at.getTime())) continue;
-    el.textContent = at.toLocaleTimeString(document.documentElement.lang, { hour: "2-digit", minute: "2-digit" });
+    el.textContent = at.toLocaleTimeString([], { hour: "2-digit", minute: "2-digit" });
   }
 }
 
