@@ -1,0 +1,202 @@
+package kv_test
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"testing"
+	"time"
+
+	"mobileid/internal/clock"
+	"mobileid/internal/kv"
+	"mobileid/internal/kv/kvtest"
+)
+
+// What is reported of a write whose reply or request was lost has to be true,
+// and a write must reach Redis once only. (R11)
+func TestR11AWriteWithALostReplyIsReportedTruthfully(t *testing.T) {
+	ctx := context.Background()
+	const life = time.Minute
+	server := kvtest.StartRedis(t)
+	proxy := startProxy(t, server.Addr())
+	s := kvtest.Open(t, proxy.url(""), clock.System{})
+	direct := kvtest.Open(t, server.URL(), clock.System{})
+	ok(t, direct.Create(ctx, "warm/{up}", nil, life))
+	ok(t, direct.Swap(ctx, "warm/{up}", nil, nil, life)) // the script is loaded
+
+	create := func(key string) error { return s.Create(ctx, key, []byte("new"), life) }
+	swap := func(key string) error { return s.Swap(ctx, key, []byte("old"), []byte("new"), kv.KeepTTL) }
+	take := func(key string) error { _, err := s.Take(ctx, key); return err }
+	del := func(key string) error { return s.Delete(ctx, key) }
+	tests := []struct {
+		name   string
+		before string // "" for no record
+		verb   string
+		fate   fate
+		call   func(key string) error
+		want   error
+		after  string
+	}{
+		{"a create that took place succeeds", "", "set", loseReply, create, nil, "new"},
+		{"a create refused or not is unknown", "old", "set", loseReply, create, kv.ErrUnknown, "old"},
+		{"a create that never arrived is unknown", "", "set", loseRequest, create, kv.ErrUnknown, ""},
+		{"a swap that took place succeeds", "old", "evalsha", loseReply, swap, nil, "new"},
+		{"a swap in conflict or not is unknown", "other", "evalsha", loseReply, swap, kv.ErrUnknown, "other"},
+		{"a swap that never arrived is unknown", "old", "evalsha", loseRequest, swap, kv.ErrUnknown, "old"},
+		{"a swap to the value another writer set too is unknown", "new", "evalsha", loseReply, swap, kv.ErrUnknown, "new"},
+		{"a take is unknown", "old", "getdel", loseReply, take, kv.ErrUnknown, ""},
+		{"a take that never arrived is unknown", "old", "getdel", loseRequest, take, kv.ErrUnknown, "old"},
+		{"a delete that took place succeeds", "old", "del", loseReply, del, nil, ""},
+		{"a delete that never arrived is unknown", "old", "del", loseRequest, del, kv.ErrUnknown, "old"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			key := "op/{" + tt.name + "}"
+			if tt.before != "" {
+				ok(t, direct.Create(ctx, key, []byte(tt.before), life))
+			}
+			proxy.lose(tt.verb, tt.fate)
+			if err := tt.call(key); !errors.Is(err, tt.want) {
+				t.Errorf("reported %v, want %v", err, tt.want)
+			}
+			if n := proxy.count(tt.verb); n != 1 {
+				t.Errorf("%s was sent %d times", tt.verb, n)
+			}
+			if n := proxy.count("get"); n > 1 {
+				t.Errorf("settled with %d reads", n)
+			}
+			got, err := direct.Get(ctx, key)
+			if tt.after == "" {
+				is(t, err, kv.ErrNotFound)
+			} else if err != nil || string(got) != tt.after {
+				t.Errorf("the record is %q, %v; want %q", got, err, tt.after)
+			}
+		})
+	}
+
+	t.Run("a read is simply asked again", func(t *testing.T) {
+		ok(t, direct.Create(ctx, "op/{read}", []byte("x"), life))
+		proxy.lose("get", loseReply)
+		holds(t, s, "op/{read}", "x")
+	})
+}
+
+func TestAWriteCutOffByItsDeadlineIsSettledAllTheSame(t *testing.T) {
+	server := kvtest.StartRedis(t)
+	proxy := startProxy(t, server.Addr())
+	s := kvtest.Open(t, proxy.url(""), clock.System{})
+	proxy.lose("set", holdReply)
+	ctx, cancel := context.WithTimeout(context.Background(), 100*time.Millisecond)
+	defer cancel()
+	ok(t, s.Create(ctx, "op/{1}", []byte("x"), time.Minute))
+	holds(t, s, "op/{1}", "x")
+}
+
+func TestAWriteToAnAbsentRedisIsKnownNotToHaveHappened(t *testing.T) {
+	ctx := context.Background()
+	server := kvtest.StartRedis(t)
+	s := kvtest.Open(t, server.URL(), clock.System{})
+	server.Kill()
+	if s.Ping(ctx) == nil {
+		t.Error("an absent Redis answers a ping")
+	}
+	// The first call may still find a pooled connection.
+	_ = s.Create(ctx, "op/{1}", nil, time.Minute)
+	begin := time.Now()
+	err := s.Create(ctx, "op/{2}", nil, time.Minute)
+	if err == nil || errors.Is(err, kv.ErrUnknown) || errors.Is(err, kv.ErrExists) {
+		t.Errorf("create says %v", err)
+	}
+	if d := time.Since(begin); d > 3*time.Second {
+		t.Errorf("it took %v to say so", d)
+	}
+	server.Start()
+	for deadline := time.Now().Add(soon); s.Create(ctx, "op/{3}", nil, time.Minute) != nil; time.Sleep(20 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatal("the store does not recover within 5 s")
+		}
+	}
+}
+
+// R8: with memory full new records are refused and live ones stay.
+func TestR8WithoutMemoryNewRecordsAreRefusedAndLiveOnesStay(t *testing.T) {
+	ctx := context.Background()
+	server := kvtest.StartRedis(t)
+	s := kvtest.Open(t, server.URL(), clock.System{})
+	ok(t, s.Create(ctx, "op/{1}", []byte("one"), time.Minute))
+	ok(t, s.Swap(ctx, "op/{1}", []byte("one"), []byte("two"), kv.KeepTTL))
+	server.CLI("config", "set", "maxmemory", "1")
+	for name, err := range map[string]error{
+		"create": s.Create(ctx, "op/{2}", []byte("x"), time.Minute),
+		"swap":   s.Swap(ctx, "op/{1}", []byte("two"), []byte("three"), time.Minute),
+	} {
+		if err == nil || errors.Is(err, kv.ErrUnknown) || errors.Is(err, kv.ErrConflict) {
+			t.Errorf("%s says %v", name, err)
+		}
+	}
+	holds(t, s, "op/{1}", "two")
+	_, err := s.Take(ctx, "op/{1}")
+	ok(t, err)
+}
+
+// R9: the script is sent again after Redis has forgotten it.
+func TestR9AForgottenScriptIsLoadedAgain(t *testing.T) {
+	ctx := context.Background()
+	server := kvtest.StartRedis(t)
+	s := kvtest.Open(t, server.URL(), clock.System{})
+	ok(t, s.Create(ctx, "op/{1}", []byte("1"), time.Minute))
+	ok(t, s.Swap(ctx, "op/{1}", []byte("1"), []byte("2"), kv.KeepTTL))
+	server.CLI("script", "flush")
+	ok(t, s.Swap(ctx, "op/{1}", []byte("2"), []byte("3"), kv.KeepTTL))
+	holds(t, s, "op/{1}", "3")
+}
+
+func TestOpenRefuses(t *testing.T) {
+	evicting := kvtest.StartRedis(t, "--maxmemory-policy", "volatile-lru")
+	locked := kvtest.StartRedis(t, "--requirepass", "the-right-one")
+	tests := []struct{ name, url, says string }{
+		{"no URL", "", "must start with"},
+		{"another scheme", "http://127.0.0.1/", "must start with"},
+		{"a path without a scheme", "/tmp/kv.db", "must start with"},
+		{"sqlite without a path", "sqlite:", "path of a file"},
+		{"sqlite in memory", "sqlite::memory:", "path of a file"},
+		{"a folder as the file", "sqlite:" + t.TempDir(), "open"},
+		{"a Redis URL that is none", "redis://:s3cret-canary@127.0.0.1:port", "cannot be parsed"},
+		{"an unknown setting", "redis://:s3cret-canary@127.0.0.1:1/0?colour=red", "colour"},
+		{"a database that is no number", "redis://:s3cret-canary@127.0.0.1:1/zero", "database number"},
+		{"nobody listening", "redis://:s3cret-canary@127.0.0.1:1", "refused"},
+		{"a wrong password", "redis://:s3cret-canary@" + locked.Addr(), "WRONGPASS"},
+		{"a Redis that evicts (R8)", evicting.URL(), "noeviction"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			s, err := kv.Open(context.Background(), tt.url, clock.System{})
+			if err == nil {
+				s.Close()
+				t.Fatal("it is taken")
+			}
+			if !strings.Contains(err.Error(), tt.says) {
+				t.Errorf("error %q does not say %q", err, tt.says)
+			}
+			if strings.Contains(err.Error(), "canary") {
+				t.Errorf("error shows the password: %q", err)
+			}
+		})
+	}
+}
+
+func TestARedisThatHidesItsConfigurationIsTaken(t *testing.T) {
+	server := kvtest.StartRedis(t, "--maxmemory-policy", "volatile-lru")
+	server.CLI("acl", "setuser", "app", "on", ">pw", "~*", "&*", "+@all", "-config")
+	s := kvtest.Open(t, "redis://app:pw@"+server.Addr(), clock.System{})
+	ok(t, s.Create(context.Background(), "op/{1}", nil, time.Minute))
+}
+
+func TestARecordOfAnotherProgramIsAnErrorNotAValue(t *testing.T) {
+	server := kvtest.StartRedis(t)
+	s := kvtest.Open(t, server.URL(), clock.System{})
+	server.CLI("set", "op/{1}", "short")
+	if _, err := s.Get(context.Background(), "op/{1}"); err == nil || errors.Is(err, kv.ErrNotFound) {
+		t.Fatalf("get says %v", err)
+	}
+}
