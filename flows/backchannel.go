@@ -2,10 +2,28 @@ package flows
 
 import (
 	"context"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/base64"
+	"errors"
 	"time"
 
 	"mobileid/internal/db"
+	"mobileid/internal/fault"
+	"mobileid/internal/kv"
 	"mobileid/internal/operation"
+)
+
+const (
+	// pollInterval is the least time between two polls (CIBA Core section 7.3);
+	// each poll that comes too fast makes it longer.
+	pollInterval = 5 * time.Second
+	slowDownBy   = 5 * time.Second
+	// pollSlack forgives a client whose clock ticks a little early.
+	pollSlack = 500 * time.Millisecond
+	// requestLinger is how long an expired request is still known, so that
+	// expired_token can be told from invalid_grant.
+	requestLinger = 10 * time.Minute
 )
 
 // BackchannelStart is an accepted CIBA authentication request (CIBA Core
@@ -48,4 +66,146 @@ type BackchannelState struct {
 	Expires time.Time
 }
 
-var _ = context.Background
+// request is a backchannel request as kv keeps it, under the SHA-256 of its
+// auth_req_id: a reader of the store cannot redeem it.
+type request struct {
+	ClientID    string   `json:"client"`
+	OperationID string   `json:"op,omitempty"` // "": a decoy
+	Scopes      []string `json:"scopes"`
+	Interval    int64    `json:"interval"` // ms
+	NextPoll    int64    `json:"next"`     // Unix ms
+	HeldUntil   int64    `json:"held,omitempty"`
+	ExpiresAt   int64    `json:"exp"` // Unix ms
+}
+
+func requestKey(authReqID string) string {
+	sum := sha256.Sum256([]byte(authReqID))
+	return base64.RawURLEncoding.EncodeToString(sum[:])
+}
+
+// StartBackchannel asks the user's phone on behalf of a client that waits by
+// polling. Errors: invalid_request, limit_reached, forbidden (the user declined
+// this client a moment ago), unavailable; and, where the client may learn who
+// exists, not_found, user_locked, user_deactivated, no_device, device_blocked.
+func (f *Flows) StartBackchannel(ctx context.Context, s BackchannelStart) (BackchannelAck, error) {
+	trusted := s.Client.Settings.Binding == "trusted"
+	flow := operation.FlowCIBA
+	if trusted {
+		flow = operation.FlowPush
+	}
+	got, err := f.start(ctx, ask{client: s.Client, hint: s.Hint, flow: flow, heading: "Request of", message: s.BindingMessage, minACR: s.MinACR,
+		life: s.ExpiresIn, match: !trusted, initiator: s.Initiator})
+	if err != nil {
+		return BackchannelAck{}, err
+	}
+	secret := make([]byte, 32)
+	rand.Read(secret)
+	id := base64.RawURLEncoding.EncodeToString(secret)
+	now := f.Clock.Now()
+	life := got.expires.Sub(now)
+	err = f.requests.Create(ctx, requestKey(id), request{
+		ClientID: s.Client.ID, OperationID: got.operationID, Scopes: s.Scopes, Interval: pollInterval.Milliseconds(),
+		ExpiresAt: got.expires.UnixMilli(),
+	}, life+requestLinger)
+	if err != nil {
+		return BackchannelAck{}, fault.Wrap(fault.Unavailable, "the request could not be stored; try again", err)
+	}
+	return BackchannelAck{AuthReqID: id, ExpiresIn: life, Interval: pollInterval, MatchCode: got.match}, nil
+}
+
+// PollBackchannel tells where the request is, held for up to wait while it is
+// pending. Nothing is consumed: the token endpoint redeems in SQL. A poll that
+// comes before the interval is over, or while another one is held, is told
+// slow_down and makes the interval longer (CIBA Core section 11).
+func (f *Flows) PollBackchannel(ctx context.Context, authReqID, clientID string, wait time.Duration) (BackchannelState, error) {
+	key := requestKey(authReqID)
+	r, err := f.requests.Get(ctx, key)
+	if errors.Is(err, kv.ErrNotFound) || err == nil && r.ClientID != clientID {
+		return BackchannelState{Status: StatusUnknown}, nil
+	}
+	if err != nil {
+		return BackchannelState{}, fault.Wrap(fault.Unavailable, "the request cannot be read; try again", err)
+	}
+	st, err := f.backchannelState(ctx, &r, 0)
+	if err != nil || st.Status != StatusPending {
+		return st, err
+	}
+	now := f.Clock.Now()
+	wait = min(wait, st.Expires.Sub(now))
+	fast := false
+	r, err = f.requests.Update(ctx, key, func(r request) (request, error) {
+		ms := now.UnixMilli()
+		if fast = ms < r.NextPoll-pollSlack.Milliseconds() || ms < r.HeldUntil; fast {
+			r.Interval += slowDownBy.Milliseconds()
+			r.NextPoll = ms + r.Interval
+			return r, nil
+		}
+		r.NextPoll = ms + r.Interval
+		r.HeldUntil = 0
+		if wait > 0 {
+			r.HeldUntil = ms + wait.Milliseconds()
+		}
+		return r, nil
+	})
+	if errors.Is(err, kv.ErrNotFound) {
+		return BackchannelState{Status: StatusUnknown}, nil
+	}
+	if err != nil {
+		return BackchannelState{}, fault.Wrap(fault.Unavailable, "the request cannot be read; try again", err)
+	}
+	if fast {
+		st.Status = StatusSlowDown
+		return st, nil
+	}
+	if wait <= 0 {
+		return st, nil
+	}
+	return f.backchannelState(ctx, &r, wait)
+}
+
+func (f *Flows) backchannelState(ctx context.Context, r *request, wait time.Duration) (BackchannelState, error) {
+	st := BackchannelState{Status: StatusPending, Scopes: r.Scopes, Expires: time.UnixMilli(r.ExpiresAt)}
+	if r.OperationID == "" {
+		return st, f.decoyState(ctx, &st, wait)
+	}
+	out, err := f.Operations.Status(ctx, r.OperationID)
+	if err == nil && wait > 0 && !out.State.Terminal() {
+		out, err = f.Operations.Wait(ctx, r.OperationID, wait)
+	}
+	if fault.Is(err, fault.NotFound) {
+		// kv lost the operation but not the request: nobody can answer it any more.
+		st.Status = StatusExpired
+		return st, nil
+	}
+	if err != nil {
+		return st, err
+	}
+	st.Outcome = out
+	switch out.State {
+	case operation.Pending, operation.Claimed:
+	case operation.Completed:
+		st.Status = StatusApproved
+	case operation.Expired:
+		st.Status = StatusExpired
+	default:
+		st.Status = StatusDenied
+	}
+	return st, nil
+}
+
+// decoyState waits as a real request would, and expires.
+func (f *Flows) decoyState(ctx context.Context, st *BackchannelState, wait time.Duration) error {
+	if wait > 0 {
+		timer := time.NewTimer(wait)
+		defer timer.Stop()
+		select {
+		case <-timer.C:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	if !st.Expires.After(f.Clock.Now()) {
+		st.Status = StatusExpired
+	}
+	return nil
+}

@@ -3,5 +3,196 @@
 // are shown is decided here, below every handler.
 package flows
 
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/big"
+	"time"
+
+	"mobileid/internal/clock"
+	"mobileid/internal/db"
+	"mobileid/internal/fault"
+	"mobileid/internal/identity"
+	"mobileid/internal/kv"
+	"mobileid/internal/operation"
+	"mobileid/sdk/wire"
+)
+
+// Config is what Flows needs.
+type Config struct {
+	DB         *db.DB
+	KV         kv.KV
+	Users      *identity.Store
+	Operations *operation.Engine
+	Clock      clock.Clock
+	Log        *slog.Logger
+}
+
 // Flows is the one core behind every way in.
-type Flows struct{}
+type Flows struct {
+	Config
+	requests     kv.Bucket[request]
+	interactions kv.Bucket[Interaction]
+}
+
+// New makes the core.
+func New(c Config) *Flows {
+	return &Flows{Config: c, requests: kv.NewBucket[request](c.KV, "ciba"), interactions: kv.NewBucket[Interaction](c.KV, "i")}
+}
+
+// ask is one request to one person, before it is known whether there is such a
+// person.
+type ask struct {
+	client    *db.Client
+	hint      string
+	flow      string
+	heading   string
+	message   string // the client's own words; shown verbatim
+	minACR    string
+	life      time.Duration
+	match     bool
+	initiator operation.Initiator
+}
+
+// asked is what became of it. A decoy looks the same from outside, has no
+// operation behind it, and simply expires: it stands in for a user who does not
+// exist, cannot be asked, or has no phone.
+type asked struct {
+	operationID string // "": a decoy
+	match       string
+	expires     time.Time
+}
+
+// start asks the person whom the hint means. Where the client may not learn who
+// exists, every reason not to ask gives a decoy; otherwise not_found, user_locked,
+// no_device or device_blocked.
+func (f *Flows) start(ctx context.Context, a ask) (asked, error) {
+	hint, err := identity.ParseHint(a.hint)
+	if err != nil {
+		return asked{}, err
+	}
+	life := a.life
+	if life <= 0 {
+		life = operation.DefaultLife
+	}
+	now := f.Clock.Now()
+	out := asked{expires: now.Add(min(life, operation.MaxLife))}
+	if a.match {
+		if out.match, err = matchCode(); err != nil {
+			return asked{}, err
+		}
+	}
+	user, err := f.Users.Resolve(ctx, a.client.MerchantID, hint)
+	if err == nil {
+		err = f.reachable(ctx, &user, hint.DeviceID)
+	}
+	if err != nil {
+		if k := fault.KindOf(err); k == fault.Internal || k == fault.Unavailable || a.client.Settings.RevealUnknownUser {
+			return asked{}, err
+		}
+		return out, nil
+	}
+	view, err := a.view(f.merchantName(ctx, a.client.MerchantID), now)
+	if err != nil {
+		return asked{}, err
+	}
+	minACR := a.minACR
+	if operation.Rank(a.client.Settings.MinACR) > operation.Rank(minACR) {
+		minACR = a.client.Settings.MinACR
+	}
+	if operation.Rank(minACR) < operation.Rank(operation.ACRWeb) {
+		minACR = operation.ACRWeb
+	}
+	op := &operation.Operation{
+		Kind: operation.KindAuthentication, Flow: a.flow, MerchantID: a.client.MerchantID, ClientID: a.client.ID, ClientName: a.client.Name,
+		UserID: user.ID, DeviceID: hint.DeviceID, View: view, Tpl: "login/1", Lang: "en", MinACR: minACR, Match: out.match,
+		Initiator: a.initiator, StartedAt: now.UnixMilli(), ExpiresAt: out.expires.UnixMilli(),
+	}
+	if err := f.Operations.Start(ctx, op); err != nil {
+		return asked{}, err
+	}
+	out.operationID = op.ID
+	return out, nil
+}
+
+// reachable reports why the user cannot be asked now: locked, or no phone that
+// could answer.
+func (f *Flows) reachable(ctx context.Context, u *db.User, deviceID string) error {
+	switch u.State {
+	case db.UserLocked:
+		return fault.New(fault.UserLocked, "the user is locked")
+	case db.UserDeactivated:
+		return fault.New(fault.UserDeactivated, "the user is deactivated")
+	}
+	var devices []db.Device
+	err := f.DB.View(ctx, func(tx *db.Tx) (err error) {
+		devices, err = tx.DevicesOf(u.ID)
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("flows: devices: %w", err)
+	}
+	var blocked time.Time
+	for _, d := range devices {
+		if deviceID != "" && d.ID != deviceID {
+			continue
+		}
+		switch {
+		case d.State == db.DeviceActive, d.State == db.DeviceBlocked && !d.BlockedUntil.After(f.Clock.Now()):
+			return nil
+		case d.State == db.DeviceBlocked && (blocked.IsZero() || d.BlockedUntil.Before(blocked)):
+			blocked = d.BlockedUntil
+		}
+	}
+	if !blocked.IsZero() {
+		return &fault.Error{Kind: fault.DeviceBlocked, Message: "the phone is blocked after too many wrong attempts", RetryAfter: blocked.Sub(f.Clock.Now())}
+	}
+	return fault.New(fault.NoDevice, "the user has no phone that can answer")
+}
+
+func (f *Flows) merchantName(ctx context.Context, id string) string {
+	var m db.Merchant
+	err := f.DB.View(ctx, func(tx *db.Tx) (err error) {
+		m, err = tx.Merchant(id)
+		return err
+	})
+	if err != nil && !errors.Is(err, db.ErrNotFound) {
+		f.Log.WarnContext(ctx, "merchant not read", "merchant", id, "error", err)
+	}
+	return m.Name
+}
+
+// view renders the bytes that the device shows and signs.
+func (a *ask) view(merchant string, now time.Time) ([]byte, error) {
+	blocks := []wire.Block{{T: wire.Heading, Text: a.heading + " " + a.client.Name}}
+	if a.message != "" {
+		blocks = append(blocks, wire.Block{T: wire.Bold, Text: a.message})
+	}
+	row := func(label, value string) {
+		if value != "" {
+			blocks = append(blocks, wire.Block{T: wire.Row, Label: label, Value: value})
+		}
+	}
+	row("Asked by", merchant)
+	row("Browser", a.initiator.Browser)
+	row("Address", a.initiator.IP)
+	row("Time", now.UTC().Format("2 Jan 2006, 15:04 UTC"))
+	view, err := wire.ViewBytes(blocks)
+	if err != nil {
+		return nil, fault.Wrap(fault.Invalid, "the text cannot be shown on a phone", err)
+	}
+	return view, nil
+}
+
+// matchCode is the number that one screen shows and the phone has typed: with
+// three tries, three digits are guessed once in 333.
+func matchCode() (string, error) {
+	n, err := rand.Int(rand.Reader, big.NewInt(900))
+	if err != nil {
+		return "", err
+	}
+	return fmt.Sprint(100 + n.Int64()), nil
+}

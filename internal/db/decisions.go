@@ -90,9 +90,9 @@ func (tx *Tx) Postpone(id string, delay time.Duration) error {
 	return err
 }
 
-// OutboxDue reports how many items wait.
+// OutboxDue reports how many items are due.
 func (tx *Tx) OutboxDue() (n int64, err error) {
-	err = tx.row(`SELECT count(*) FROM outbox`, nil, &n)
+	err = tx.row(`SELECT count(*) FROM outbox WHERE due_at <= $1`, []any{millis(tx.now)}, &n)
 	return n, err
 }
 

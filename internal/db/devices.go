@@ -20,6 +20,7 @@ type Device struct {
 	State, Name, Platform         string
 	DSK                           string // public JWK, JSON
 	DSKThumb                      string // base64url of the RFC 7638 thumbprint
+	Commitment                    []byte // fc and ns of its registration
 	KK                            []byte // knowledge key, sealed; nil until reg.finish
 	Pos                           string // swk | hwk | hwk-att
 	Enrol                         string // qr | code
@@ -45,21 +46,21 @@ type Chain struct {
 // InsertDevice adds d; ErrConflict if the id or the signing key is known.
 func (tx *Tx) InsertDevice(d Device) error {
 	c := d.Chain
-	return tx.insert(`INSERT INTO devices (id, merchant_id, user_id, app_id, operation_id, state, name, platform, dsk, dsk_thumb, pos, enrol, epoch,
+	return tx.insert(`INSERT INTO devices (id, merchant_id, user_id, app_id, operation_id, state, name, platform, dsk, dsk_thumb, commitment, pos, enrol, epoch,
 		max_failures, handle_salt, head, spent_head, last_jti, last_jwe, last_jws, last_result, last_reply, created_at)
-		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23) ON CONFLICT DO NOTHING`,
-		d.ID, d.MerchantID, d.UserID, d.AppID, d.OperationID, d.State, d.Name, d.Platform, d.DSK, d.DSKThumb, d.Pos, d.Enrol, d.Epoch,
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24) ON CONFLICT DO NOTHING`,
+		d.ID, d.MerchantID, d.UserID, d.AppID, d.OperationID, d.State, d.Name, d.Platform, d.DSK, d.DSKThumb, d.Commitment, d.Pos, d.Enrol, d.Epoch,
 		d.MaxFailures, d.HandleSalt, c.Head, c.SpentHead, c.LastJTI, c.LastJWE, c.LastJWS, c.LastResult, c.LastReply, millis(d.CreatedAt))
 }
 
-const deviceColumns = `SELECT id, merchant_id, user_id, app_id, operation_id, state, name, platform, dsk, dsk_thumb, kk, pos, enrol, epoch,
+const deviceColumns = `SELECT id, merchant_id, user_id, app_id, operation_id, state, name, platform, dsk, dsk_thumb, commitment, kk, pos, enrol, epoch,
 	failures, max_failures, blocked_until, handle_salt, head, spent_head, abandoned_jti, last_jti, last_jwe, last_jws, last_result, last_reply,
 	valid_after, created_at, activated_at FROM devices `
 
 func scanDevice(scan func(...any) error) (d Device, err error) {
 	var until, after, created, activated int64
 	c := &d.Chain
-	err = scan(&d.ID, &d.MerchantID, &d.UserID, &d.AppID, &d.OperationID, &d.State, &d.Name, &d.Platform, &d.DSK, &d.DSKThumb, &d.KK, &d.Pos, &d.Enrol, &d.Epoch,
+	err = scan(&d.ID, &d.MerchantID, &d.UserID, &d.AppID, &d.OperationID, &d.State, &d.Name, &d.Platform, &d.DSK, &d.DSKThumb, &d.Commitment, &d.KK, &d.Pos, &d.Enrol, &d.Epoch,
 		&d.Failures, &d.MaxFailures, &until, &d.HandleSalt, &c.Head, &c.SpentHead, &c.AbandonedJTI, &c.LastJTI, &c.LastJWE, &c.LastJWS, &c.LastResult, &c.LastReply,
 		&after, &created, &activated)
 	d.BlockedUntil, d.ValidAfter = fromMillis(until), fromMillis(after)
@@ -89,6 +90,11 @@ func (tx *Tx) DeviceByJWE(hash []byte) (Device, error) {
 	return tx.device(`WHERE last_jwe = $1`, hash)
 }
 
+// DeviceOfRegistration returns the device that a registration made.
+func (tx *Tx) DeviceOfRegistration(operationID string) (Device, error) {
+	return tx.device(`WHERE operation_id = $1`, operationID)
+}
+
 // DevicesOf lists the user's devices, oldest first.
 func (tx *Tx) DevicesOf(userID string) ([]Device, error) {
 	var out []Device
@@ -106,9 +112,10 @@ func (tx *Tx) SetChain(id string, c Chain) error {
 		id, c.Head, c.SpentHead, c.AbandonedJTI, c.LastJTI, c.LastJWE, c.LastJWS, c.LastResult, c.LastReply)
 }
 
-// SetKnowledge stores the sealed knowledge key of a device that is PENDING.
+// SetKnowledge stores the sealed knowledge key of a device that is PENDING and
+// has none; else ErrNotFound.
 func (tx *Tx) SetKnowledge(id string, sealed []byte) error {
-	return tx.must(`UPDATE devices SET kk = $2 WHERE id = $1 AND state = 'PENDING'`, id, sealed)
+	return tx.must(`UPDATE devices SET kk = $2 WHERE id = $1 AND state = 'PENDING' AND kk IS NULL`, id, sealed)
 }
 
 // ActivateDevice moves a PENDING device with a knowledge key to ACTIVE;

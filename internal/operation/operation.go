@@ -26,31 +26,27 @@ type Initiator struct {
 	Browser string `json:"browser,omitempty"`
 }
 
-// Operation is a pending operation, immutable from its start but for Shown.
+// Operation is a pending operation. Nothing of it changes after its start: the
+// view is rendered once, in the user's language, and its bytes are what every
+// device is shown, what the hash covers and what the answer signs.
 type Operation struct {
 	ID         string    `json:"id"`
 	Kind       string    `json:"kind"`
 	Flow       string    `json:"flow"`
 	MerchantID string    `json:"merchant"`
 	ClientID   string    `json:"client"`
+	ClientName string    `json:"name"`
 	UserID     string    `json:"user"`
 	DeviceID   string    `json:"device,omitempty"` // "": any ACTIVE device of the user
-	Challenge  []byte    `json:"chal"`
-	View       []byte    `json:"view"` // canonical bytes of the block list
-	ViewHash   string    `json:"hv"`   // base64url of SHA-256(View)
-	MinACR     string    `json:"acr"`  // what must be proven at least
-	Match      string    `json:"match,omitempty"`
+	Challenge  []byte    `json:"chal"`             // 32 random bytes
+	View       []byte    `json:"view"`             // canonical bytes of the block list
+	Tpl        string    `json:"tpl"`              // template and version that rendered it
+	Lang       string    `json:"lang"`
+	MinACR     string    `json:"acr"`             // what must be proven at least
+	Match      string    `json:"match,omitempty"` // code the user has to type; "": none
 	Initiator  Initiator `json:"init"`
 	StartedAt  int64     `json:"at"`  // Unix ms
-	ExpiresAt  int64     `json:"exp"` // Unix ms, by SQL time
-	Prompt     bool      `json:"prompt"`
-	Shown      []Shown   `json:"shown,omitempty"`
-}
-
-// Shown records that a device was sent the view: only then may it answer.
-type Shown struct {
-	DeviceID string `json:"d"`
-	At       int64  `json:"at"`
+	ExpiresAt  int64     `json:"exp"` // Unix ms
 }
 
 // Expires is when the operation can no longer be decided but as expired.

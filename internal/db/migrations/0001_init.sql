@@ -39,6 +39,7 @@ CREATE TABLE devices (
     platform      TEXT NOT NULL,
     dsk           TEXT NOT NULL,
     dsk_thumb     TEXT NOT NULL UNIQUE,
+    commitment    BYTEA NOT NULL,
     kk            BYTEA,
     pos           TEXT NOT NULL,
     enrol         TEXT NOT NULL,
@@ -60,6 +61,7 @@ CREATE TABLE devices (
     activated_at  BIGINT NOT NULL DEFAULT 0
 );
 CREATE INDEX devices_user ON devices (user_id);
+CREATE INDEX devices_operation ON devices (operation_id);
 CREATE INDEX devices_last_jwe ON devices (last_jwe);
 
 CREATE TABLE clients (

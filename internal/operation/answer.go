@@ -1,0 +1,332 @@
+package operation
+
+import (
+	"context"
+	"crypto/hmac"
+	"crypto/sha256"
+	"crypto/subtle"
+	"encoding/base64"
+	"errors"
+	"time"
+
+	"mobileid/internal/channel"
+	"mobileid/internal/db"
+	"mobileid/internal/identity"
+	"mobileid/internal/kv"
+	"mobileid/sdk/wire"
+)
+
+// mostMatchFailures is how many wrong match codes an operation survives less one.
+const mostMatchFailures = 3
+
+// Handlers are the calls of mid/1 that this package serves.
+func (e *Engine) Handlers() map[string]channel.Handler {
+	return map[string]channel.Handler{
+		wire.OpList:   {AllowedStates: []string{db.DeviceActive}, Prepare: e.prepareList},
+		wire.OpAnswer: {StateChanging: true, AllowedStates: []string{db.DeviceActive}, Prepare: e.prepareAnswer},
+	}
+}
+
+// Handle is this device as the client knows it: a pseudonym that two clients
+// cannot put together.
+func Handle(dev *db.Device, clientID string) string {
+	m := hmac.New(sha256.New, dev.HandleSalt)
+	m.Write([]byte(clientID))
+	return base64.RawURLEncoding.EncodeToString(m.Sum(nil)[:16])
+}
+
+func hashText(b []byte) string {
+	sum := sha256.Sum256(b)
+	return base64.RawURLEncoding.EncodeToString(sum[:])
+}
+
+// shown is op as dev is sent it. Listing and answering both use it, so an
+// answer is compared with exactly what was sent.
+func (op *Operation) shown(dev *db.Device) wire.Operation {
+	match := wire.MatchNone
+	if op.Match != "" {
+		match = wire.MatchTyped
+	}
+	return wire.Operation{
+		Txn: op.ID, ClientID: op.ClientID, Client: op.ClientName, Handle: Handle(dev, op.ClientID), Kind: op.Kind,
+		View: op.View, Tpl: op.Tpl, Lang: op.Lang, Flow: op.Flow, UI: wire.UITyped, Chal: op.Challenge, Need: []string{wire.FactorPIN},
+		Initiator: wire.Initiator{IP: op.Initiator.IP, Browser: op.Initiator.Browser},
+		Match:     match, Left: int(max(0, dev.MaxFailures-dev.Failures)), Exp: op.ExpiresAt / 1000,
+	}
+}
+
+func (e *Engine) prepareList(ctx context.Context, c *channel.Call) (channel.Plan, *wire.Error, error) {
+	if werr := c.Decode(&wire.List{}); werr != nil {
+		return channel.Plan{}, werr, nil
+	}
+	ops, err := e.offered(ctx, c.Device)
+	if err != nil {
+		return channel.Plan{}, nil, err
+	}
+	reply := wire.ListReply{Ops: make([]wire.Operation, 0, len(ops))}
+	for i := range ops {
+		reply.Ops = append(reply.Ops, ops[i].shown(c.Device))
+	}
+	return channel.Plan{Reply: reply}, nil, nil
+}
+
+// proof is what an answer brought, verified as far as it goes without the
+// transaction: possession is proven, knowledge not yet.
+type proof struct {
+	device     *db.Device
+	trusted    bool // the App's build is vouched for
+	web        bool // the App is a page in a browser
+	blockFor   time.Duration
+	answerHash string
+	ansHash    [32]byte
+	claims     wire.AnswerClaims
+	kpf, kk    []byte
+	match      string
+	remoteIP   string
+}
+
+// describe fills what an approval proved, and nothing that it did not.
+func (p *proof) describe(op *Operation, out *Outcome) {
+	out.AMR = []string{"pop", "swk", "pin", "mfa", "mca"}
+	if p.device.Pos != "swk" {
+		out.AMR[1] = "hwk"
+	}
+	out.ACR = p.acr()
+	dsp := "app"
+	if p.web {
+		dsp = "browser"
+	}
+	out.SCA = &SCA{
+		Pos: p.device.Pos, Kno: "pin", Inh: "none", UV: "none", Dsp: dsp, Flow: op.Flow, UI: p.claims.UI,
+		Enrol: p.device.Enrol, Epoch: p.device.Epoch, SameIP: op.Initiator.IP != "" && op.Initiator.IP == p.remoteIP,
+	}
+}
+
+// acr is what this device can prove with its PIN.
+func (p *proof) acr() string {
+	switch {
+	case p.web || !p.trusted && p.device.Pos != "hwk-att":
+		return ACRWeb
+	case p.device.Pos == "hwk-att":
+		return ACRAppHW
+	}
+	return ACRApp
+}
+
+func (e *Engine) prepareAnswer(ctx context.Context, c *channel.Call) (channel.Plan, *wire.Error, error) {
+	var body wire.Answer
+	if werr := c.Decode(&body); werr != nil {
+		return channel.Plan{}, werr, nil
+	}
+	key, err := c.DSK.ECDSA()
+	if err != nil {
+		return channel.Plan{}, nil, err
+	}
+	claims, err := wire.VerifyAnswer(body.Ans, c.KeyID, key)
+	if err != nil {
+		return channel.Plan{}, &wire.Error{Code: wire.Malformed}, nil
+	}
+	op, err := e.ops.Get(ctx, claims.Txn)
+	if errors.Is(err, kv.ErrNotFound) {
+		return e.gone(ctx, c.Device, claims.Txn)
+	}
+	if err != nil {
+		return channel.Plan{}, nil, err
+	}
+	shown := op.shown(c.Device)
+	want := wire.ClaimsFor(&shown)
+	want.Dec, want.CV, want.Iat, want.JTI = claims.Dec, claims.CV, claims.Iat, claims.JTI
+	if op.UserID != c.Device.UserID || op.DeviceID != "" && op.DeviceID != c.Device.ID || claims != want || claims.CV != "" {
+		// Another user's operation and a changed answer look the same from outside.
+		return channel.Plan{}, &wire.Error{Code: wire.OpNotHere}, nil
+	}
+	p := &proof{ansHash: wire.AnswerHash(body.Ans), claims: claims, kpf: body.KPF, match: body.Match, remoteIP: c.RemoteIP}
+	p.answerHash = base64.RawURLEncoding.EncodeToString(p.ansHash[:])
+	var after func(context.Context)
+	plan := channel.Plan{
+		Commit: func(tx *db.Tx, dev *db.Device) (any, *wire.Error, error) {
+			p.device = dev
+			out, werr, err := e.commitAnswer(tx, &op, p)
+			if out != nil {
+				after = func(ctx context.Context) { e.settle(ctx, &op, *out) }
+			}
+			if werr != nil || err != nil {
+				return nil, werr, err
+			}
+			return wire.AnswerReply{Txn: op.ID, State: string(out.State)}, nil, nil
+		},
+		After: func(ctx context.Context) {
+			if after != nil {
+				after(ctx)
+			}
+		},
+	}
+	return plan, nil, nil
+}
+
+// gone tells a device what became of an operation that is no longer pending, if
+// it was its user's.
+func (e *Engine) gone(ctx context.Context, dev *db.Device, txn string) (channel.Plan, *wire.Error, error) {
+	out, err := e.decided(ctx, txn)
+	if errors.Is(err, db.ErrNotFound) || err == nil && out.UserID != dev.UserID {
+		return channel.Plan{}, &wire.Error{Code: wire.OpNotHere}, nil
+	}
+	if err != nil {
+		return channel.Plan{}, nil, err
+	}
+	return channel.Plan{}, goneBy(out, dev), nil
+}
+
+func goneBy(out Outcome, dev *db.Device) *wire.Error {
+	by := ""
+	switch out.DeviceID {
+	case "":
+	case dev.ID:
+		by = "this"
+	default:
+		by = "other"
+	}
+	return wire.Gone(string(out.State), by)
+}
+
+// commitAnswer decides. It runs with the device's row locked; a decision it
+// makes is returned even beside an error for the phone (an answer that locks).
+func (e *Engine) commitAnswer(tx *db.Tx, op *Operation, p *proof) (*Outcome, *wire.Error, error) {
+	if out, err := OutcomeOf(tx, op.ID); err == nil {
+		return nil, goneBy(out, p.device), nil
+	} else if !errors.Is(err, db.ErrNotFound) {
+		return nil, nil, err
+	}
+	user, err := tx.User(p.device.UserID)
+	if err != nil {
+		return nil, nil, err
+	}
+	if user.State != db.UserActive {
+		return nil, &wire.Error{Code: wire.UserLocked}, nil
+	}
+	if !op.Expires().After(tx.Now()) {
+		out, err := e.decide(tx, op, nil, Expire, "")
+		return &out, goneBy(out, p.device), err
+	}
+	switch p.claims.Dec {
+	case wire.Decline:
+		return e.decideBy(tx, op, p, Decline, "declined on the phone")
+	case wire.Report:
+		return e.decideBy(tx, op, p, Report, "reported by the user")
+	}
+	if client, err := tx.Client(op.ClientID); err != nil || !client.DisabledAt.IsZero() {
+		if err != nil && !errors.Is(err, db.ErrNotFound) {
+			return nil, nil, err
+		}
+		out, err := e.decide(tx, op, nil, Cancel, "the client was disabled")
+		return &out, goneBy(out, p.device), err
+	}
+	return e.commitApproval(tx, op, p, &user)
+}
+
+func (e *Engine) decideBy(tx *db.Tx, op *Operation, p *proof, m Move, reason string) (*Outcome, *wire.Error, error) {
+	out, err := e.decide(tx, op, p, m, reason)
+	return &out, nil, err
+}
+
+func (e *Engine) commitApproval(tx *db.Tx, op *Operation, p *proof, user *db.User) (*Outcome, *wire.Error, error) {
+	app, err := tx.App(p.device.AppID)
+	if err != nil {
+		return nil, nil, err
+	}
+	policy, err := identity.PolicyOf(app)
+	if err != nil {
+		return nil, nil, err
+	}
+	p.trusted, p.web, p.blockFor = policy.Trusted, policy.Kind == "web", policy.BlockFor
+	if Rank(p.acr()) < Rank(op.MinACR) {
+		return nil, &wire.Error{Code: wire.Need, Need: []string{op.MinACR}}, nil
+	}
+	if p.device.Failures >= p.device.MaxFailures {
+		return nil, wire.Blocked(p.device.BlockedUntil), nil
+	}
+	today := tx.Now().Unix() / 86400
+	if user.FailDay == today && user.FailCount >= identity.DailyFailures {
+		return nil, wire.Blocked(time.Unix((today+1)*86400, 0)), nil
+	}
+	if len(p.kpf) == 0 {
+		return nil, &wire.Error{Code: wire.Need, Need: []string{wire.FactorPIN}}, nil
+	}
+	if op.Match != "" && subtle.ConstantTimeCompare([]byte(op.Match), []byte(p.match)) != 1 {
+		return e.matchFailed(tx, op, p)
+	}
+	kk, err := e.Box.Open(KnowledgePurpose(p.device.ID), p.device.KK)
+	if err != nil {
+		return nil, nil, err
+	}
+	want := wire.AnswerProof(kk, p.ansHash, op.Challenge)
+	if !wire.Equal(want[:], p.kpf) {
+		return e.authFailed(tx, op, p)
+	}
+	if p.device.Failures > 0 {
+		if err := tx.ClearFailures(p.device.ID); err != nil {
+			return nil, nil, err
+		}
+	}
+	return e.decideBy(tx, op, p, Approve, "")
+}
+
+// KnowledgePurpose binds a sealed knowledge key to its device.
+func KnowledgePurpose(deviceID string) string { return "kk " + deviceID }
+
+func (e *Engine) matchFailed(tx *db.Tx, op *Operation, p *proof) (*Outcome, *wire.Error, error) {
+	n, err := tx.CountMatchFailure(op.ID, op.Expires())
+	if err != nil {
+		return nil, nil, err
+	}
+	werr := wire.Failed(wire.MatchFailed, int(max(0, mostMatchFailures-n)), time.Time{})
+	if n < mostMatchFailures {
+		return nil, werr, nil
+	}
+	out, err := e.decide(tx, op, p, Lock, "the number was typed wrong too often")
+	return &out, werr, err
+}
+
+// authFailed counts a wrong proof on the device and on the user's day, blocks
+// the device at its App's limit, and locks the operation once no device is left.
+func (e *Engine) authFailed(tx *db.Tx, op *Operation, p *proof) (*Outcome, *wire.Error, error) {
+	n, err := tx.CountFailure(p.device.ID)
+	if errors.Is(err, db.ErrConflict) {
+		return nil, wire.Blocked(p.device.BlockedUntil), nil
+	}
+	if err != nil {
+		return nil, nil, err
+	}
+	day, err := tx.CountUserFailure(p.device.UserID)
+	if err != nil {
+		return nil, nil, err
+	}
+	left := int(min(p.device.MaxFailures-n, identity.DailyFailures-day))
+	if left > 0 {
+		return nil, wire.Failed(wire.AuthFailed, left, time.Time{}), nil
+	}
+	until := tx.Now().Add(p.blockFor)
+	if day >= identity.DailyFailures {
+		until = time.Unix((tx.Now().Unix()/86400+1)*86400, 0)
+	}
+	werr := wire.Failed(wire.AuthFailed, 0, until)
+	if err := tx.BlockDevice(p.device.ID, until); err != nil {
+		return nil, nil, err
+	}
+	if err := e.recordBlock(tx, op, p); err != nil {
+		return nil, nil, err
+	}
+	if op.DeviceID == "" && day < identity.DailyFailures {
+		others, err := tx.DevicesOf(p.device.UserID)
+		if err != nil {
+			return nil, nil, err
+		}
+		for _, d := range others {
+			if d.ID != p.device.ID && d.State == db.DeviceActive {
+				return nil, werr, nil // another phone may still answer
+			}
+		}
+	}
+	out, err := e.decide(tx, op, p, Lock, "too many failed attempts")
+	return &out, werr, err
+}

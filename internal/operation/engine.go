@@ -1,0 +1,248 @@
+package operation
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"mobileid/internal/audit"
+	"mobileid/internal/clock"
+	"mobileid/internal/db"
+	"mobileid/internal/fault"
+	"mobileid/internal/keys"
+	"mobileid/internal/kv"
+	"mobileid/internal/outbox"
+)
+
+const (
+	// DefaultLife and MaxLife bound how long an operation may wait.
+	DefaultLife = 180 * time.Second
+	MaxLife     = 600 * time.Second
+	// linger is how long kv remembers an operation past its time, so that
+	// whoever asks can be told, and the decision written, that it expired.
+	linger = 10 * time.Minute
+	// reread is how often a waiter reads SQL without being woken.
+	reread = 5 * time.Second
+)
+
+// Config is what an Engine needs.
+type Config struct {
+	DB     *db.DB
+	KV     kv.KV
+	Box    *keys.Box
+	Audit  *audit.Writer
+	Outbox *outbox.Worker
+	Clock  clock.Clock
+	Log    *slog.Logger
+}
+
+// Engine starts operations, takes devices' answers and tells outcomes.
+type Engine struct {
+	Config
+	ops     kv.Bucket[Operation]
+	pending kv.Bucket[prompts]
+}
+
+// New makes an engine.
+func New(c Config) *Engine {
+	return &Engine{Config: c, ops: kv.NewBucket[Operation](c.KV, "op"), pending: kv.NewBucket[prompts](c.KV, "user")}
+}
+
+// Start puts op before its user's devices. The caller fills who, what and how
+// long (ExpiresAt); Start gives it id and challenge, counts it against the
+// user's caps (limit_reached, forbidden while the client cools down) and
+// supersedes the client's older prompt to the same user.
+func (e *Engine) Start(ctx context.Context, op *Operation) error {
+	op.ID = db.NewID("op_")
+	op.Challenge = make([]byte, 32)
+	rand.Read(op.Challenge)
+	older, err := e.reserve(ctx, op)
+	if err != nil {
+		return err
+	}
+	life := op.Expires().Sub(e.Clock.Now())
+	if err := e.ops.Create(ctx, op.ID, *op, life+linger); err != nil {
+		return fault.Wrap(fault.Unavailable, "the operation could not be started; try again", err)
+	}
+	for _, id := range older {
+		if _, err := e.End(ctx, id, Supersede, "a newer request of the same client"); err != nil && !fault.Is(err, fault.NotFound) {
+			return err
+		}
+	}
+	return nil
+}
+
+// decided reads the outcome; db.ErrNotFound while the operation is open.
+func (e *Engine) decided(ctx context.Context, id string) (out Outcome, err error) {
+	err = e.DB.View(ctx, func(tx *db.Tx) (err error) {
+		out, err = OutcomeOf(tx, id)
+		return err
+	})
+	return out, err
+}
+
+// Status returns where the operation is: its outcome, or the state PENDING. An
+// operation whose time is over is decided as expired before that is told.
+// not_found means that nothing is known of it: the user has to try again.
+func (e *Engine) Status(ctx context.Context, id string) (Outcome, error) {
+	out, err := e.decided(ctx, id)
+	if !errors.Is(err, db.ErrNotFound) {
+		return out, err
+	}
+	op, err := e.ops.Get(ctx, id)
+	if errors.Is(err, kv.ErrNotFound) {
+		// It may have been decided, and forgotten by kv, between the two reads.
+		if out, err = e.decided(ctx, id); errors.Is(err, db.ErrNotFound) {
+			err = fault.New(fault.NotFound, "nothing is known of this operation; please start again")
+		}
+		return out, err
+	}
+	if err != nil {
+		return Outcome{}, fault.Wrap(fault.Unavailable, "the operation cannot be read; try again", err)
+	}
+	if op.Expires().After(e.Clock.Now()) {
+		return Outcome{OperationID: id, Kind: op.Kind, State: Pending, MerchantID: op.MerchantID, ClientID: op.ClientID, UserID: op.UserID}, nil
+	}
+	return e.end(ctx, &op, Expire, "")
+}
+
+// Wait is Status that is held until the operation is decided or until has
+// passed, whichever is first.
+func (e *Engine) Wait(ctx context.Context, id string, until time.Duration) (Outcome, error) {
+	hint, stop := e.ops.Watch(id)
+	defer stop()
+	deadline := time.NewTimer(until)
+	defer deadline.Stop()
+	for {
+		out, err := e.Status(ctx, id)
+		if err != nil || out.State.Terminal() {
+			return out, err
+		}
+		tick := time.NewTimer(reread)
+		select {
+		case <-hint:
+		case <-tick.C:
+		case <-deadline.C:
+			tick.Stop()
+			return out, nil
+		case <-ctx.Done():
+			tick.Stop()
+			return out, ctx.Err()
+		}
+		tick.Stop()
+	}
+}
+
+// Watch gives a hint whenever the operation may have changed.
+func (e *Engine) Watch(id string) (<-chan struct{}, func()) { return e.ops.Watch(id) }
+
+// End decides a pending operation from the outside: Cancel, Supersede or
+// Expire. Ending what is decided changes nothing; the outcome that stands is
+// returned either way.
+func (e *Engine) End(ctx context.Context, id string, m Move, reason string) (Outcome, error) {
+	op, err := e.ops.Get(ctx, id)
+	if errors.Is(err, kv.ErrNotFound) {
+		return e.Status(ctx, id)
+	}
+	if err != nil {
+		return Outcome{}, fault.Wrap(fault.Unavailable, "the operation cannot be read; try again", err)
+	}
+	return e.end(ctx, &op, m, reason)
+}
+
+func (e *Engine) end(ctx context.Context, op *Operation, m Move, reason string) (out Outcome, err error) {
+	err = e.DB.Update(ctx, func(tx *db.Tx) (err error) {
+		move := m
+		if !op.Expires().After(tx.Now()) {
+			move = Expire
+		}
+		out, err = e.decide(tx, op, nil, move, reason)
+		if errors.Is(err, db.ErrConflict) {
+			out, err = OutcomeOf(tx, op.ID)
+		}
+		return err
+	})
+	if err != nil {
+		return Outcome{}, fault.Wrap(fault.Unavailable, "the operation could not be ended; try again", err)
+	}
+	e.settle(ctx, op, out)
+	return out, nil
+}
+
+// decide writes the decision row with its audit record and outbox item. What
+// the device proved is filled in when there is one; db.ErrConflict means that
+// the operation was decided already.
+func (e *Engine) decide(tx *db.Tx, op *Operation, p *proof, m Move, reason string) (Outcome, error) {
+	state, ok := Next(Pending, m)
+	if !ok || !state.Terminal() {
+		return Outcome{}, fmt.Errorf("operation: %s is no decision", m)
+	}
+	out := Outcome{
+		OperationID: op.ID, Kind: op.Kind, State: state, MerchantID: op.MerchantID, ClientID: op.ClientID, UserID: op.UserID,
+		Reason: reason, At: tx.Now().UTC().Truncate(time.Millisecond), ViewHash: hashText(op.View),
+	}
+	if p != nil {
+		out.DeviceID = p.device.ID
+		if state == Completed {
+			p.describe(op, &out)
+		}
+	}
+	details := map[string]string{"view": out.ViewHash}
+	if p != nil {
+		details["answer"] = p.answerHash
+	}
+	body, err := Record(tx, e.Audit, out, details)
+	if err != nil {
+		return Outcome{}, err
+	}
+	return out, tx.Enqueue(db.OutboxItem{ID: op.ID, Kind: OutboxDecided, Subject: op.UserID, Payload: string(body)}, settleAfter)
+}
+
+// Record inserts the decision that out tells, and its audit record, into the
+// transaction: the moment the operation is decided. db.ErrConflict means that
+// it was decided before. It returns out as stored.
+func Record(tx *db.Tx, w *audit.Writer, out Outcome, details map[string]string) ([]byte, error) {
+	body, err := json.Marshal(out)
+	if err != nil {
+		return nil, err
+	}
+	err = tx.Decide(db.Decision{
+		OperationID: out.OperationID, Kind: out.Kind, State: string(out.State), MerchantID: out.MerchantID, UserID: out.UserID,
+		DeviceID: out.DeviceID, ClientID: out.ClientID, ViewHash: out.ViewHash, Outcome: body,
+	})
+	if err != nil {
+		return nil, err
+	}
+	if details == nil {
+		details = map[string]string{}
+	}
+	details["state"] = string(out.State)
+	if out.Reason != "" {
+		details["reason"] = out.Reason
+	}
+	return body, w.Append(tx, audit.Record{Act: "operation.decided", Merchant: out.MerchantID, User: out.UserID,
+		Device: out.DeviceID, Client: out.ClientID, Operation: out.OperationID, Details: details})
+}
+
+// OutcomeOf reads the decision row; db.ErrNotFound while the operation is open.
+func OutcomeOf(tx *db.Tx, id string) (Outcome, error) {
+	d, err := tx.Decision(id)
+	if err != nil {
+		return Outcome{}, err
+	}
+	var out Outcome
+	if err := json.Unmarshal(d.Outcome, &out); err != nil {
+		return Outcome{}, fmt.Errorf("operation: outcome of %s: %w", id, err)
+	}
+	out.MerchantID = d.MerchantID
+	return out, nil
+}
+
+func (e *Engine) recordBlock(tx *db.Tx, op *Operation, p *proof) error {
+	return e.Audit.Append(tx, audit.Record{Act: "device.blocked", Merchant: op.MerchantID, User: op.UserID,
+		Device: p.device.ID, Client: op.ClientID, Operation: op.ID})
+}

@@ -1,0 +1,163 @@
+package operation
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"time"
+
+	"mobileid/internal/db"
+	"mobileid/internal/fault"
+	"mobileid/internal/kv"
+)
+
+const (
+	// mostPrompts is how many prompts that name a user may wait at once.
+	mostPrompts = 3
+	// coolDecline and coolReport are how long a client that was declined or
+	// reported may not ask the same user again.
+	coolDecline = 30 * time.Second
+	coolReport  = 24 * time.Hour
+	promptsLife = coolReport + time.Hour
+
+	// OutboxDecided is the outbox kind that brings kv up to date with a decision.
+	OutboxDecided = "operation.decided"
+	settleAfter   = 5 * time.Second
+)
+
+// prompts is what one user is being asked, and by whom no more for a while. It
+// is one record, so that the cap is exact under any number of starts at once.
+type prompts struct {
+	Open []prompt         `json:"open,omitempty"`
+	Cool map[string]int64 `json:"cool,omitempty"` // client → Unix ms
+}
+
+type prompt struct {
+	Operation string `json:"op"`
+	Client    string `json:"client"`
+	Device    string `json:"device,omitempty"`
+	Exp       int64  `json:"exp"` // Unix ms
+}
+
+// prune drops what is over.
+func (p *prompts) prune(now int64) {
+	open := p.Open[:0]
+	for _, o := range p.Open {
+		if o.Exp > now {
+			open = append(open, o)
+		}
+	}
+	p.Open = open
+	for c, until := range p.Cool {
+		if until <= now {
+			delete(p.Cool, c)
+		}
+	}
+}
+
+// reserve counts op against its user's caps. It returns the operations of the
+// same client that op supersedes; they free their places.
+func (e *Engine) reserve(ctx context.Context, op *Operation) (older []string, err error) {
+	now := e.Clock.Now().UnixMilli()
+	_, err = e.pending.Upsert(ctx, op.UserID, promptsLife, func(p prompts, _ bool) (prompts, error) {
+		older = nil
+		p.prune(now)
+		if until := p.Cool[op.ClientID]; until > now {
+			return p, &fault.Error{Kind: fault.Forbidden, Message: "the user declined a request of this client; it may ask again later",
+				RetryAfter: time.Duration(until-now) * time.Millisecond}
+		}
+		open := p.Open[:0]
+		for _, o := range p.Open {
+			if o.Client == op.ClientID {
+				older = append(older, o.Operation)
+			} else {
+				open = append(open, o)
+			}
+		}
+		if len(open) >= mostPrompts {
+			return p, fault.New(fault.LimitReached, "too many requests wait for this user")
+		}
+		p.Open = append(open, prompt{op.ID, op.ClientID, op.DeviceID, op.ExpiresAt})
+		return p, nil
+	})
+	if err != nil && fault.KindOf(err) == fault.Internal {
+		err = fault.Wrap(fault.Unavailable, "the operation could not be started; try again", err)
+	}
+	return older, err
+}
+
+// settle brings kv up to date with a decision and wakes who waits. It may fail
+// and be repeated: the outbox does it again until it went through.
+func (e *Engine) settle(ctx context.Context, op *Operation, out Outcome) {
+	ctx = context.WithoutCancel(ctx)
+	if err := e.settled(ctx, out); err != nil {
+		e.Log.WarnContext(ctx, "kv not brought up to date yet", "operation", op.ID, "error", err)
+		return
+	}
+	e.Outbox.Done(op.ID)
+}
+
+func (e *Engine) settled(ctx context.Context, out Outcome) error {
+	now := e.Clock.Now()
+	_, err := e.pending.Update(ctx, out.UserID, func(p prompts) (prompts, error) {
+		p.prune(now.UnixMilli())
+		for i, o := range p.Open {
+			if o.Operation == out.OperationID {
+				p.Open = append(p.Open[:i], p.Open[i+1:]...)
+				break
+			}
+		}
+		cool := map[State]time.Duration{Declined: coolDecline, Reported: coolReport}[out.State]
+		if until := out.At.Add(cool); cool > 0 && until.After(now) {
+			if p.Cool == nil {
+				p.Cool = map[string]int64{}
+			}
+			p.Cool[out.ClientID] = max(p.Cool[out.ClientID], until.UnixMilli())
+		}
+		return p, nil
+	})
+	if err != nil && !errors.Is(err, kv.ErrNotFound) {
+		return err
+	}
+	if err := e.ops.Delete(ctx, out.OperationID); err != nil {
+		return err
+	}
+	return e.ops.Notify(ctx, out.OperationID)
+}
+
+// DeliverDecided is the outbox deliverer of OutboxDecided.
+func (e *Engine) DeliverDecided(ctx context.Context, it db.OutboxItem) error {
+	var out Outcome
+	if err := json.Unmarshal([]byte(it.Payload), &out); err != nil {
+		return err
+	}
+	return e.settled(ctx, out)
+}
+
+// offered returns the pending operations that name the user and may be
+// answered by the device, oldest first.
+func (e *Engine) offered(ctx context.Context, dev *db.Device) ([]Operation, error) {
+	p, err := e.pending.Get(ctx, dev.UserID)
+	if errors.Is(err, kv.ErrNotFound) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	p.prune(e.Clock.Now().UnixMilli())
+	ops := make([]Operation, 0, len(p.Open))
+	for _, o := range p.Open {
+		if o.Device != "" && o.Device != dev.ID {
+			continue
+		}
+		op, err := e.ops.Get(ctx, o.Operation)
+		if errors.Is(err, kv.ErrNotFound) {
+			continue // just decided, or not created yet
+		}
+		if err != nil {
+			return nil, err
+		}
+		ops = append(ops, op)
+	}
+	return ops, nil
+}

@@ -1,0 +1,351 @@
+package registration
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/base64"
+	"errors"
+	"net/netip"
+	"strings"
+
+	"mobileid/internal/channel"
+	"mobileid/internal/db"
+	"mobileid/internal/identity"
+	"mobileid/internal/keys"
+	"mobileid/internal/kv"
+	"mobileid/internal/operation"
+	"mobileid/sdk/wire"
+)
+
+const (
+	mostWrongAddress  = 20  // wrong typed entries an address block has in wrongWindow
+	mostWrongMerchant = 200 // and a merchant
+)
+
+type wrongCount struct {
+	N int `json:"n"`
+}
+
+// confirm is how this ticket is confirmed by the way it was claimed.
+func (t *ticket) confirm() string {
+	if t.Locator != "" {
+		return ConfirmDigits
+	}
+	return t.Confirm
+}
+
+// Handlers are the calls of mid/1 that this package serves.
+func (r *Registrations) Handlers() map[string]channel.Handler {
+	return map[string]channel.Handler{
+		wire.OpRegBegin:  {StateChanging: true, Prepare: r.begin},
+		wire.OpRegFinish: {StateChanging: true, AllowedStates: []string{db.DevicePending}, Prepare: r.finish},
+		wire.OpRegStatus: {StateChanging: true, AllowedStates: []string{db.DevicePending, db.DeviceActive, db.DeviceDeactivated}, Prepare: r.phoneStatus},
+	}
+}
+
+var refused = &wire.Error{Code: wire.ActivationFailed}
+
+func (r *Registrations) begin(ctx context.Context, c *channel.Call) (channel.Plan, *wire.Error, error) {
+	var body wire.RegBegin
+	if werr := c.Decode(&body); werr != nil {
+		return channel.Plan{}, werr, nil
+	}
+	if (body.Ticket == "") == (body.Locator == "") || len(body.FC) != 32 || !label(body.Platform, 32) || !label(body.Model, 64) {
+		return channel.Plan{}, &wire.Error{Code: wire.Malformed}, nil
+	}
+	t, werr, err := r.claimable(ctx, c, &body)
+	if werr != nil || err != nil {
+		return channel.Plan{}, werr, err
+	}
+	var claimed string
+	return channel.Plan{
+		Commit: func(tx *db.Tx, dev *db.Device) (any, *wire.Error, error) {
+			reply, werr, err := r.commitBegin(tx, t, dev, &body)
+			if werr == nil && err == nil {
+				claimed = dev.ID
+			}
+			return reply, werr, err
+		},
+		After: func(ctx context.Context) {
+			if claimed == "" {
+				return
+			}
+			_, err := r.tickets.Update(ctx, t.ID, func(t ticket) (ticket, error) { t.DeviceID = claimed; return t, nil })
+			if err != nil {
+				r.Log.WarnContext(ctx, "registration: claim not noted; the phone has to start again", "operation", t.ID, "error", err)
+			}
+			r.wake(ctx, t.ID)
+		},
+	}, nil, nil
+}
+
+// claimable finds the ticket and checks the secret or code against tm. A wrong
+// typed code counts against ticket, address block and merchant.
+func (r *Registrations) claimable(ctx context.Context, c *channel.Call, body *wire.RegBegin) (*ticket, *wire.Error, error) {
+	id := body.Ticket
+	if body.Locator != "" {
+		if over, err := r.tooManyWrong(ctx, block(c.RemoteIP), mostWrongAddress); over || err != nil {
+			return nil, refused, err
+		}
+		var err error
+		id, err = r.locators.Get(ctx, body.Locator)
+		if errors.Is(err, kv.ErrNotFound) {
+			return nil, refused, r.countWrong(ctx, block(c.RemoteIP))
+		}
+		if err != nil {
+			return nil, nil, err
+		}
+	}
+	t, err := r.tickets.Get(ctx, id)
+	if errors.Is(err, kv.ErrNotFound) {
+		return nil, refused, nil
+	}
+	if err != nil {
+		return nil, nil, err
+	}
+	if !t.expires().After(r.Clock.Now()) {
+		return nil, refused, nil
+	}
+	thumb, err := base64.RawURLEncoding.DecodeString(c.KeyID)
+	if err != nil || len(thumb) != 32 {
+		return nil, &wire.Error{Code: wire.Malformed}, nil
+	}
+	secret := t.Secret
+	if body.Locator != "" {
+		if over, err := r.tooManyWrong(ctx, t.MerchantID, mostWrongMerchant); over || err != nil {
+			return nil, refused, err
+		}
+		if t.WrongCodes >= mostCodes {
+			return nil, refused, nil
+		}
+		secret = []byte(t.Code)
+	}
+	want := wire.TicketMAC(secret, c.EK, c.JTI, [32]byte(thumb), [32]byte(body.FC))
+	if wire.Equal(want[:], body.TM) {
+		return &t, nil, nil
+	}
+	if body.Locator == "" {
+		return nil, refused, nil // 128 bits: nobody guesses, nothing to count
+	}
+	return r.wrongCode(ctx, c, &t)
+}
+
+func (r *Registrations) wrongCode(ctx context.Context, c *channel.Call, t *ticket) (*ticket, *wire.Error, error) {
+	if err := errors.Join(r.countWrong(ctx, block(c.RemoteIP)), r.countWrong(ctx, t.MerchantID)); err != nil {
+		return nil, nil, err
+	}
+	now, err := r.tickets.Update(ctx, t.ID, func(t ticket) (ticket, error) { t.WrongCodes++; return t, nil })
+	if err != nil {
+		return nil, nil, err
+	}
+	left := max(0, mostCodes-now.WrongCodes)
+	if left == 0 {
+		if _, err := r.end(ctx, &now, operation.Lock, "too many wrong activation codes"); err != nil {
+			return nil, nil, err
+		}
+	}
+	return nil, &wire.Error{Code: wire.ActivationFailed, Left: &left}, nil
+}
+
+func (r *Registrations) tooManyWrong(ctx context.Context, key string, most int) (bool, error) {
+	n, err := r.wrong.Get(ctx, key)
+	if errors.Is(err, kv.ErrNotFound) {
+		return false, nil
+	}
+	return n.N >= most, err
+}
+
+func (r *Registrations) countWrong(ctx context.Context, key string) error {
+	_, err := r.wrong.Upsert(ctx, key, wrongWindow, func(n wrongCount, _ bool) (wrongCount, error) { n.N++; return n, nil })
+	return err
+}
+
+// block is the network an address belongs to: /24 or /48.
+func block(ip string) string {
+	a, err := netip.ParseAddr(ip)
+	if err != nil {
+		return "ip:unknown"
+	}
+	bits := 48
+	if a = a.Unmap(); a.Is4() {
+		bits = 24
+	}
+	p, err := a.Prefix(bits)
+	if err != nil {
+		return "ip:unknown"
+	}
+	return "ip:" + p.String()
+}
+
+func label(s string, most int) bool {
+	return len(s) <= most && (s == "" || wire.CheckText(s) == nil)
+}
+
+func (r *Registrations) commitBegin(tx *db.Tx, t *ticket, dev *db.Device, body *wire.RegBegin) (any, *wire.Error, error) {
+	if _, err := tx.Decision(t.ID); err == nil || !t.expires().After(tx.Now()) {
+		return nil, refused, nil
+	} else if !errors.Is(err, db.ErrNotFound) {
+		return nil, nil, err
+	}
+	user, err := tx.User(t.UserID)
+	if err != nil {
+		return nil, nil, err
+	}
+	if user.State != db.UserActive {
+		return nil, refused, nil
+	}
+	app, err := tx.App(t.AppID)
+	if err != nil {
+		return nil, nil, err
+	}
+	policy, err := identity.PolicyOf(app)
+	if err != nil {
+		return nil, nil, err
+	}
+	if err := tx.Redeem("activation", t.ID, "", t.expires()); errors.Is(err, db.ErrConflict) {
+		return nil, refused, nil
+	} else if err != nil {
+		return nil, nil, err
+	}
+	ns := make([]byte, wire.NonceSize)
+	dev.HandleSalt = make([]byte, 16)
+	rand.Read(ns)
+	rand.Read(dev.HandleSalt)
+	dev.ID, dev.MerchantID, dev.UserID, dev.AppID, dev.OperationID = db.NewID("dev_"), t.MerchantID, t.UserID, t.AppID, t.ID
+	dev.State, dev.Name, dev.Platform = db.DevicePending, body.Model, body.Platform
+	dev.Pos, dev.Enrol, dev.Epoch, dev.MaxFailures, dev.CreatedAt = "swk", "qr", 1, policy.FailureLimit, tx.Now()
+	confirm := t.Confirm
+	if body.Locator != "" {
+		dev.Enrol, confirm = "code", ConfirmDigits
+	}
+	dev.Commitment = append(append([]byte(nil), body.FC...), ns...)
+	if err := tx.InsertDevice(*dev); errors.Is(err, db.ErrConflict) {
+		// The key is registered already: one key, one registration.
+		return nil, nil, errors.Join(errors.New("registration: the signing key is known"), err)
+	} else if err != nil {
+		return nil, nil, err
+	}
+	return wire.RegBeginReply{Device: dev.ID, NS: ns, Hint: t.Hint, Policy: wire.Policy{
+		PINMin: policy.PINMin, PINMax: policy.PINMax, PINType: "digits", Deny: denied(policy.PINMin), Methods: []string{wire.FactorPIN}, Confirm: confirm,
+	}}, nil, nil
+}
+
+// denied lists the PINs that are guessed first, at the least length.
+func denied(n int) []string {
+	var out []string
+	for d := '0'; d <= '9'; d++ {
+		out = append(out, strings.Repeat(string(d), n))
+	}
+	const up, down = "01234567890123456789", "98765432109876543210"
+	return append(out, up[:n], up[1:n+1], down[:n], down[1:n+1])
+}
+
+func (r *Registrations) finish(ctx context.Context, c *channel.Call) (channel.Plan, *wire.Error, error) {
+	var body wire.RegFinish
+	if werr := c.Decode(&body); werr != nil {
+		return channel.Plan{}, werr, nil
+	}
+	if len(body.NP) != wire.NonceSize || len(body.KK) != wire.KeySize {
+		return channel.Plan{}, &wire.Error{Code: wire.Malformed}, nil
+	}
+	t, err := r.tickets.Get(ctx, c.Device.OperationID)
+	if errors.Is(err, kv.ErrNotFound) {
+		return channel.Plan{}, refused, nil
+	}
+	if err != nil {
+		return channel.Plan{}, nil, err
+	}
+	ssk, err := r.Keys.Current(ctx, keys.Server)
+	if err != nil {
+		return channel.Plan{}, nil, err
+	}
+	digits := ""
+	return channel.Plan{
+		Commit: func(tx *db.Tx, dev *db.Device) (any, *wire.Error, error) {
+			fc := wire.Commitment(body.NP)
+			if len(dev.Commitment) != 32+wire.NonceSize || !wire.Equal(fc[:], dev.Commitment[:32]) {
+				return nil, refused, nil
+			}
+			err := tx.SetKnowledge(dev.ID, r.Box.Seal(operation.KnowledgePurpose(dev.ID), body.KK))
+			if errors.Is(err, db.ErrNotFound) {
+				return nil, refused, nil
+			}
+			if err != nil {
+				return nil, nil, err
+			}
+			if dev.Enrol == "qr" && t.Confirm == ConfirmNone {
+				out, err := r.decide(tx, &t, operation.Approve, "")
+				if errors.Is(err, db.ErrConflict) {
+					return wire.RegState{State: wire.RegRefused}, nil, nil
+				}
+				return wire.RegState{State: phoneState(out.State)}, nil, err
+			}
+			device, err1 := thumb32(dev.DSKThumb)
+			server, err2 := thumb32(ssk.KID)
+			digits = wire.CommitDigits(body.NP, dev.Commitment[32:], device, server, dev.ID)
+			return wire.RegState{State: wire.RegPending}, nil, errors.Join(err1, err2)
+		},
+		After: func(ctx context.Context) {
+			if digits != "" {
+				_, err := r.tickets.Update(ctx, t.ID, func(t ticket) (ticket, error) {
+					t.DeviceID, t.Digits = c.Device.ID, digits
+					return t, nil
+				})
+				if err != nil {
+					r.Log.WarnContext(ctx, "registration: digits not noted; the phone has to start again", "operation", t.ID, "error", err)
+				}
+			}
+			r.wake(ctx, t.ID)
+		},
+	}, nil, nil
+}
+
+func thumb32(s string) ([32]byte, error) {
+	b, err := base64.RawURLEncoding.DecodeString(s)
+	if err != nil || len(b) != 32 {
+		return [32]byte{}, errors.New("registration: not a thumbprint: " + s)
+	}
+	return [32]byte(b), nil
+}
+
+func phoneState(s operation.State) string {
+	switch {
+	case s == operation.Completed:
+		return wire.RegActive
+	case s.Terminal():
+		return wire.RegRefused
+	}
+	return wire.RegPending
+}
+
+// phoneStatus tells the phone how its registration ended. A ticket that is
+// over, or lost with kv, ends it here, so that no phone waits for ever.
+func (r *Registrations) phoneStatus(ctx context.Context, c *channel.Call) (channel.Plan, *wire.Error, error) {
+	if werr := c.Decode(&wire.RegStatus{}); werr != nil {
+		return channel.Plan{}, werr, nil
+	}
+	id := c.Device.OperationID
+	t, err := r.tickets.Get(ctx, id)
+	lost := errors.Is(err, kv.ErrNotFound)
+	if err != nil && !lost {
+		return channel.Plan{}, nil, err
+	}
+	if lost {
+		t = ticket{ID: id, MerchantID: c.Device.MerchantID, UserID: c.Device.UserID}
+	}
+	return channel.Plan{
+		Commit: func(tx *db.Tx, dev *db.Device) (any, *wire.Error, error) {
+			out, err := operation.OutcomeOf(tx, id)
+			if errors.Is(err, db.ErrNotFound) {
+				out, err = operation.Outcome{State: operation.Claimed}, nil
+				if !t.expires().After(tx.Now()) {
+					out, err = r.decide(tx, &t, operation.Expire, "")
+				}
+			}
+			if err != nil {
+				return nil, nil, err
+			}
+			return wire.RegState{State: phoneState(out.State)}, nil, nil
+		},
+	}, nil, nil
+}
