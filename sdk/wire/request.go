@@ -32,6 +32,7 @@ type Claims struct {
 type Sent struct {
 	JWE string `json:"jwe"`
 	RK  Secret `json:"rk"`
+	Kid string `json:"kid"` // the server's key it is sealed to
 	Op  string `json:"op"`
 	Aud string `json:"aud"` // iss of the reply
 	Iss string `json:"iss"` // aud of the reply
@@ -82,7 +83,7 @@ func SealRequest(c Claims, dsk crypto.Signer, tek SealKey, random io.Reader) (*S
 		return nil, err
 	}
 	rh := sha256.Sum256([]byte(jws))
-	return &Sent{JWE: string(jwe), RK: c.RK, Op: c.Op, Aud: c.Aud, Iss: c.Iss, Try: Try{c.JTI, Encode(rh[:])}}, nil
+	return &Sent{JWE: string(jwe), RK: c.RK, Kid: tek.Kid, Op: c.Op, Aud: c.Aud, Iss: c.Iss, Try: Try{c.JTI, Encode(rh[:])}}, nil
 }
 
 // Envelope is a request of which only the outside has been read.

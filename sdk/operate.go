@@ -1,0 +1,167 @@
+package sdk
+
+import (
+	"context"
+	"errors"
+	"slices"
+
+	"mobileid/sdk/wire"
+)
+
+// List returns the operations that wait for this phone.
+func (p *Phone) List(ctx context.Context) ([]wire.Operation, error) {
+	st, err := p.Store.Load()
+	if err != nil {
+		return nil, err
+	}
+	if st.Status != StatusActive {
+		return nil, ErrNotRegistered
+	}
+	var reply wire.ListReply
+	err = p.ask(ctx, st, plain(wire.OpList, wire.List{}), &reply)
+	return reply.Ops, err
+}
+
+// Approve answers yes. The PIN is used and forgotten: a wrong one gives another
+// proof, and only the server can tell. match is the code that the user typed,
+// "" where none is asked for.
+func (p *Phone) Approve(ctx context.Context, op *wire.Operation, pin, match string) (*wire.AnswerReply, error) {
+	if _, err := wire.ParseView(op.View); err != nil {
+		return nil, errors.Join(ErrCannotShow, err)
+	}
+	return p.answer(ctx, op, wire.Approve, pin, match)
+}
+
+// Decline answers no, or with report that the user never asked for this. It
+// carries no factor.
+func (p *Phone) Decline(ctx context.Context, op *wire.Operation, report bool) (*wire.AnswerReply, error) {
+	dec := wire.Decline
+	if report {
+		dec = wire.Report
+	}
+	return p.answer(ctx, op, dec, "", "")
+}
+
+func (p *Phone) answer(ctx context.Context, op *wire.Operation, dec, pin, match string) (*wire.AnswerReply, error) {
+	unlock, st, err := p.open(StatusActive)
+	if err != nil {
+		return nil, err
+	}
+	defer unlock()
+	if st.Sent != nil {
+		if st.Sent.Txn == op.Txn {
+			// The user asked for this once before and the reply was lost: what
+			// came of it then is the answer, unless it never arrived.
+			reply, err := decodeAnswer(p.settle(ctx, st))
+			if !errors.Is(err, ErrNotDone) {
+				return reply, err
+			}
+		} else if _, err := p.settle(ctx, st); err != nil && !errors.Is(err, ErrNotDone) {
+			return nil, err
+		}
+	}
+	body, err := p.answerBody(st, op, dec, pin, match)
+	if err != nil {
+		return nil, err
+	}
+	in := plain(wire.OpAnswer, body)
+	in.txn = op.Txn
+	return decodeAnswer(p.do(ctx, st, in))
+}
+
+// answerBody signs ans and, for an approval that needs it, proves the PIN.
+func (p *Phone) answerBody(st *State, op *wire.Operation, dec, pin, match string) (*wire.Answer, error) {
+	dsk, err := p.Keys.Signer(st.KeyRef)
+	if err != nil {
+		return nil, err
+	}
+	c := wire.ClaimsFor(op)
+	c.Dec, c.Iat = dec, p.serverNow().Unix()
+	if c.JTI, err = p.token(); err != nil {
+		return nil, err
+	}
+	ans, err := wire.SignAnswer(dsk, c)
+	if err != nil {
+		return nil, err
+	}
+	body := &wire.Answer{Ans: ans}
+	if dec != wire.Approve {
+		return body, nil
+	}
+	body.Match = match
+	if !slices.Contains(op.Need, wire.FactorPIN) {
+		return body, nil
+	}
+	mask, err := p.mask(st, pin)
+	if err != nil {
+		return nil, err
+	}
+	kk, err := wire.Xor(st.Wrapped, mask)
+	if err != nil {
+		return nil, err
+	}
+	kpf := wire.AnswerProof(kk, wire.AnswerHash(ans), op.Chal)
+	body.KPF = kpf[:]
+	return body, nil
+}
+
+func decodeAnswer(res *wire.Result, err error) (*wire.AnswerReply, error) {
+	var reply wire.AnswerReply
+	if err := into(res, err, &reply); err != nil {
+		return nil, err
+	}
+	return &reply, nil
+}
+
+// Outcome is what became of a request whose reply had been lost.
+type Outcome struct {
+	Op  string
+	Txn string // op.answer: the operation
+	Err error  // nil, a *wire.Error, or ErrNotDone
+}
+
+// Resume settles what is unanswered, as after a crash; nil if nothing is. It
+// sends the same bytes again and then asks with dev.sync.
+func (p *Phone) Resume(ctx context.Context) (*Outcome, error) {
+	unlock, st, err := p.open(StatusNone, StatusBegun, StatusPending, StatusActive)
+	if err != nil {
+		return nil, err
+	}
+	defer unlock()
+	if st.Sent == nil {
+		return nil, nil
+	}
+	out := &Outcome{Op: st.Sent.Call.Op, Txn: st.Sent.Txn}
+	res, err := p.settle(ctx, st)
+	switch {
+	case errors.Is(err, ErrNotDone):
+		out.Err = ErrNotDone
+		return out, nil
+	case err != nil:
+		return nil, err
+	case res.Err != nil:
+		out.Err = res.Err
+		return out, nil
+	}
+	return out, p.apply(st, out.Op, res)
+}
+
+// apply carries the result of a registration call over into the state.
+func (p *Phone) apply(st *State, op string, res *wire.Result) error {
+	switch op {
+	case wire.OpRegBegin:
+		var reply wire.RegBeginReply
+		if err := wire.Unmarshal(res.Body, &reply); err != nil {
+			return err
+		}
+		_, err := p.begun(st, &reply)
+		return err
+	case wire.OpRegFinish, wire.OpRegStatus:
+		var reply wire.RegState
+		if err := wire.Unmarshal(res.Body, &reply); err != nil {
+			return err
+		}
+		return p.finished(st, reply.State)
+	}
+	return nil
+}
