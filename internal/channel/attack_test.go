@@ -39,7 +39,9 @@ func TestD_EachSignedClaimIsChecked(t *testing.T) {
 	}
 	for name, c := range cases {
 		t.Run(name, func(t *testing.T) {
-			r := p.mustSend(p.seal(wire.OpList, wire.List{}, c.change))
+			sent := p.seal(wire.OpList, wire.List{}, c.change)
+			sent.Aud = issuer // replies name the server as it is
+			r := p.mustSend(sent)
 			wantCode(t, r, c.want)
 			if c.want == wire.ClockOff && r.Err.Now != now {
 				t.Fatalf("now %d", r.Err.Now)
