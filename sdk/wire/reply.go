@@ -39,14 +39,20 @@ const replyHead = `{"alg":"dir","enc":"A256GCM","typ":"` + typResponse + `"}`
 
 var replyHeadEncoded = Encode([]byte(replyHead))
 
-// SealReply seals a reply under the request's RK.
+// SealReply seals a reply under the request's RK. Body is JSON already.
 func SealReply(rk []byte, r *Reply, random io.Reader) ([]byte, error) {
 	if len(rk) != KeySize {
 		return nil, errors.New("reply key is not 32 bytes")
 	}
-	plain, err := json.Marshal(r)
+	bare := *r
+	bare.Body = nil // appended as it is: encoding/json would scan and copy it again
+	plain, err := json.Marshal(&bare)
 	if err != nil {
 		return nil, err
+	}
+	if r.Body != nil {
+		plain = append(plain[:len(plain)-1], `,"body":`...)
+		plain = append(append(plain, r.Body...), '}')
 	}
 	return seal(rk, []byte(replyHead), plain, random)
 }
