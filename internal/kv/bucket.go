@@ -164,7 +164,7 @@ func decode(key string, val []byte, v any) error {
 // growing wait keeps the losers from crowding out the winner.
 func pause(ctx context.Context, try int) error {
 	if try < 3 {
-		return ctx.Err()
+		return nil // the next read looks at ctx
 	}
 	t := time.NewTimer(time.Duration(min(try, 40)) * 100 * time.Microsecond)
 	defer t.Stop()

@@ -38,3 +38,11 @@ func LimitPages(s KV, n int64) error {
 	}
 	return w.c.script(fmt.Sprintf("PRAGMA max_page_count = %d", now.(int64)+n))
 }
+
+// Script runs SQL on the embedded store's writing connection.
+func Script(s KV, sql string) error {
+	w := s.(*sqlStore).w
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.c.script(sql)
+}

@@ -94,7 +94,6 @@ func TestTheFileIsKeptForItsBootAndWhileSound(t *testing.T) {
 	}{
 		{"the same boot keeps it", nil, boot, true},
 		{"another boot makes it anew", nil, "boot-2", false},
-		{"a boot that cannot be named makes it anew", nil, "", false},
 		{"torn pages make it anew", overwrite(8192, junk), boot, false},
 		{"a torn header page makes it anew", overwrite(100, junk[:3000]), boot, false},
 		{"a destroyed header makes it anew", overwrite(0, junk), boot, false},
@@ -130,6 +129,14 @@ func TestTheFileIsKeptForItsBootAndWhileSound(t *testing.T) {
 				t.Errorf("file mode is %v", info.Mode())
 			}
 		})
+	}
+}
+
+func TestWhereBootsHaveNoNameEveryStartIsAnew(t *testing.T) {
+	ctx := context.Background()
+	path := filepath.Join(t.TempDir(), "kv.db")
+	for range 2 {
+		reopen(t, path, "", func(s kv.KV) { ok(t, s.Create(ctx, "a/{1}", nil, time.Hour)) })
 	}
 }
 
@@ -199,4 +206,27 @@ func TestWithoutSpaceEachWriterLearnsItsOwnFate(t *testing.T) {
 	ok(t, s.Delete(ctx, "a/{live}"))
 	ok(t, kv.LimitPages(s, 1000))
 	ok(t, s.Create(ctx, "a/{after}", big, time.Hour))
+}
+
+func TestAWriteThatFailsDoesNotDisturbThoseInItsTransaction(t *testing.T) {
+	ctx := context.Background()
+	s := kvtest.SQLite(t, clock.System{})
+	ok(t, kv.Script(s, `CREATE TEMP TRIGGER bad BEFORE INSERT ON record WHEN new.val = x'626164'
+BEGIN SELECT raise(ABORT, 'no such luck'); END`))
+	for round := range 30 {
+		n := race(t, 32, func(i int) error {
+			val := []byte("good")
+			if i == 20 {
+				val = []byte("bad")
+			}
+			err := s.Create(ctx, fmt.Sprintf("a/{%d-%d}", round, i), val, time.Hour)
+			if i == 20 && err != nil {
+				return kv.ErrConflict
+			}
+			return err
+		}, kv.ErrConflict)
+		if n != 31 {
+			t.Fatalf("%d of 31 good writes succeeded", n)
+		}
+	}
 }
