@@ -46,12 +46,14 @@ func answers() object {
 
 // views holds views with their rendering, and what no phone may show.
 func views() object {
+	// Words that are spelled with the zero-width joiner and non-joiner.
+	joined := "\u0645\u06cc\u200c\u062e\u0648\u0627\u0647\u0645 \U0001f469\u200d\U0001f4bb"
 	return object{
 		{"good", []object{
 			{{"view", `[{"t":"p","text":"Log in to Example?"}]`}, {"text", "Log in to Example?\n"}},
 			{{"view", `[{"t":"h","text":"Zahlung <1> & mehr"},{"t":"row","label":"Betrag","value":"12,50 €"},{"t":"row","label":"An","value":"Bäckerei"},{"t":"b","text":"Sofort"},{"t":"list","items":["eins","zwei"]}]`},
 				{"text", "# Zahlung <1> & mehr\nBetrag: 12,50 €\nAn: Bäckerei\n**Sofort**\n- eins\n- zwei\n"}},
-			{{"view", `[{"t":"p","text":"می‌خواهم 👩‍💻"}]`}, {"text", "می‌خواهم 👩‍💻\n"}},
+			{{"view", `[{"t":"p","text":"` + joined + `"}]`}, {"text", joined + "\n"}},
 		}},
 		{"bad", []object{
 			{{"name", "no blocks"}, {"view", `[]`}},

@@ -11,8 +11,6 @@ import (
 	"math/big"
 	"strings"
 	"testing"
-
-	jose "github.com/go-jose/go-jose/v4"
 )
 
 type party struct {
@@ -359,75 +357,5 @@ func TestJ9_DuplicateMembersInsideAreRefused(t *testing.T) {
 		if _, err := p.open(p.withHeader(t, p.plainHeader, in)); err == nil {
 			t.Errorf("%s: accepted", name)
 		}
-	}
-}
-
-func TestOurMessagesAreJOSEToGoJose(t *testing.T) {
-	p := newParty(t)
-	s := p.request(t)
-	jwe, err := jose.ParseEncryptedCompact(s.JWE, []jose.KeyAlgorithm{jose.ECDH_ES}, []jose.ContentEncryption{jose.A256GCM})
-	if err != nil {
-		t.Fatal(err)
-	}
-	d := new(ecdsa.PrivateKey)
-	if d, err = ecdsa.ParseRawPrivateKey(elliptic.P256(), p.tek.Bytes()); err != nil {
-		t.Fatal(err)
-	}
-	plain, err := jwe.Decrypt(d)
-	if err != nil {
-		t.Fatal(err)
-	}
-	jws, err := jose.ParseSignedCompact(string(plain), []jose.SignatureAlgorithm{jose.ES256})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := jws.Verify(&p.dsk.PublicKey); err != nil {
-		t.Fatal(err)
-	}
-	reply, err := SealReply(s.RK, &Reply{Iss: s.Aud, Aud: s.Iss, Rto: s.JTI, RH: s.RH, Result: Result{St: StatusOK, Body: json.RawMessage("{}")}}, rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	out, err := jose.ParseEncryptedCompact(string(reply), []jose.KeyAlgorithm{jose.DIRECT}, []jose.ContentEncryption{jose.A256GCM})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := out.Decrypt([]byte(s.RK)); err != nil {
-		t.Fatal(err)
-	}
-}
-
-func TestGoJosesMessagesOpenHere(t *testing.T) {
-	p := newParty(t)
-	signer, err := jose.NewSigner(jose.SigningKey{Algorithm: jose.ES256, Key: jose.JSONWebKey{Key: p.dsk, KeyID: p.kid}},
-		(&jose.SignerOptions{}).WithType(TypRequest))
-	if err != nil {
-		t.Fatal(err)
-	}
-	c := p.claims()
-	c.EK = p.seal.Kid
-	raw, _ := json.Marshal(c)
-	jws, err := signer.Sign(raw)
-	if err != nil {
-		t.Fatal(err)
-	}
-	inner, _ := jws.CompactSerialize()
-	to, _ := p.seal.JWK.ECDSA()
-	enc, err := jose.NewEncrypter(jose.A256GCM, jose.Recipient{Algorithm: jose.ECDH_ES, Key: to, KeyID: p.seal.Kid},
-		(&jose.EncrypterOptions{}).WithType("mid+jwe").WithContentType("JWT"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	jwe, err := enc.Encrypt([]byte(inner))
-	if err != nil {
-		t.Fatal(err)
-	}
-	text, _ := jwe.CompactSerialize()
-	if _, err := p.open(text); err != nil {
-		t.Fatal(err)
-	}
-	tp, _ := (&jose.JSONWebKey{Key: &p.dsk.PublicKey}).Thumbprint(5) // crypto.SHA256
-	if Encode(tp) != p.kid {
-		t.Fatal("another thumbprint than go-jose's")
 	}
 }

@@ -75,27 +75,32 @@ func (k JWK) MarshalJSON() ([]byte, error) { return k.appendJSON(nil), nil }
 // compressed or hybrid forms cannot be written in a JWK, the identity and
 // points of a twist fail here.
 func (k *JWK) UnmarshalJSON(data []byte) error {
-	if err := checkJSON(data); err != nil {
+	parsed, err := parseJWK(data)
+	if err != nil {
 		return err
 	}
-	var h header
-	if err := json.Unmarshal(data, &h); err != nil {
-		return err
-	}
-	if !h.only("kty", "crv", "x", "y") || h.text("kty") != "EC" || h.text("crv") != "P-256" {
-		return errors.New("not a public P-256 JWK")
-	}
-	x, errX := Decode32(h.text("x"))
-	y, errY := Decode32(h.text("y"))
-	if err := errors.Join(errX, errY); err != nil {
-		return err
-	}
-	parsed := JWK{x, y}
 	if _, err := parsed.ECDH(); err != nil {
 		return err
 	}
 	*k = parsed
 	return nil
+}
+
+// parseJWK leaves the curve to be checked by the caller's ECDH or ECDSA.
+func parseJWK(data []byte) (JWK, error) {
+	if err := checkJSON(data); err != nil {
+		return JWK{}, err
+	}
+	var h header
+	if err := json.Unmarshal(data, &h); err != nil {
+		return JWK{}, err
+	}
+	if !h.only("kty", "crv", "x", "y") || h.text("kty") != "EC" || h.text("crv") != "P-256" {
+		return JWK{}, errors.New("not a public P-256 JWK")
+	}
+	x, errX := Decode32(h.text("x"))
+	y, errY := Decode32(h.text("y"))
+	return JWK{x, y}, errors.Join(errX, errY)
 }
 
 // Thumbprint is the raw RFC 7638 thumbprint with SHA-256.

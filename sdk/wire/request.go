@@ -117,8 +117,8 @@ func ParseEnvelope(body []byte) (*Envelope, error) {
 		h.text("cty") != "JWT" || kid == "" || len(kid) > 64 {
 		return nil, &Outer{OuterMalformed, errors.New("header members")}
 	}
-	var epk JWK
-	if err := epk.UnmarshalJSON(h["epk"]); err != nil {
+	epk, err := parseJWK(h["epk"])
+	if err != nil {
 		return nil, &Outer{OuterMalformed, fmt.Errorf("epk: %w", err)}
 	}
 	pub, err := epk.ECDH()

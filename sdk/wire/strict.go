@@ -1,6 +1,7 @@
 package wire
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"unicode/utf8"
@@ -131,13 +132,14 @@ func parseHeader(encoded string) (header, error) {
 	return h, nil
 }
 
-// text returns a string member, "" if it is absent or no string.
+// text returns a string member, "" if it is absent, no string, or written with
+// escapes, which nothing in a header needs.
 func (h header) text(name string) string {
-	var s string
-	if json.Unmarshal(h[name], &s) != nil {
+	raw := h[name]
+	if len(raw) < 2 || raw[0] != '"' || bytes.IndexByte(raw, '\\') >= 0 {
 		return ""
 	}
-	return s
+	return string(raw[1 : len(raw)-1])
 }
 
 // only reports whether the header has exactly these members: that refuses
