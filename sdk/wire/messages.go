@@ -80,7 +80,7 @@ type Operation struct {
 	Data      Bytes     `json:"data"` // empty when there is none; hd is then SHA-256 of nothing
 	Tpl       string    `json:"tpl"`  // template and version, "login/1"
 	Lang      string    `json:"lang"`
-	Flow      string    `json:"flow"` // "redirect", "ciba", "rest"
+	Flow      string    `json:"flow"` // "redirect", "ciba", "push"; signed as it stands
 	UI        string    `json:"ui"`   // UITyped …
 	Chal      Bytes     `json:"chal"` // 32
 	Need      []string  `json:"need"` // factors: "pin"
