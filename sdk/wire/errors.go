@@ -27,7 +27,7 @@ const (
 	ActivationFailed = "activation_failed"
 	Upgrade          = "upgrade"
 	Malformed        = "malformed"   // decrypted, but not a message of mid/1
-	Unavailable      = "unavailable" // nothing was done; send the same bytes again
+	Unavailable      = "unavailable" // send the same bytes again: they tell the truth
 )
 
 // Error is a sealed error. Only the members of its code are set.
