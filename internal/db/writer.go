@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"runtime/debug"
 	"time"
 )
 
@@ -108,7 +109,7 @@ func (d *DB) run(ctx context.Context, j *job, shared bool) (err error) {
 	}
 	defer func() {
 		if p := recover(); p != nil {
-			err = fmt.Errorf("db: transaction panicked: %v", p)
+			err = fmt.Errorf("db: transaction panicked: %v\n%s", p, debug.Stack())
 		}
 		if err == nil && !shared {
 			return

@@ -22,8 +22,14 @@ const (
 	mostWrongMerchant = 200 // and a merchant
 )
 
+// wrongCount counts in windows that start with the first wrong entry.
 type wrongCount struct {
-	N int `json:"n"`
+	N     int   `json:"n"`
+	Since int64 `json:"since"` // Unix ms
+}
+
+func (r *Registrations) over(n wrongCount) bool {
+	return r.Clock.Now().UnixMilli()-n.Since >= wrongWindow.Milliseconds()
 }
 
 // confirm is how this ticket is confirmed by the way it was claimed.
@@ -152,11 +158,17 @@ func (r *Registrations) tooManyWrong(ctx context.Context, key string, most int) 
 	if errors.Is(err, kv.ErrNotFound) {
 		return false, nil
 	}
-	return n.N >= most, err
+	return n.N >= most && !r.over(n), err
 }
 
 func (r *Registrations) countWrong(ctx context.Context, key string) error {
-	_, err := r.wrong.Upsert(ctx, key, wrongWindow, func(n wrongCount, _ bool) (wrongCount, error) { n.N++; return n, nil })
+	_, err := r.wrong.Upsert(ctx, key, wrongWindow, func(n wrongCount, _ bool) (wrongCount, error) {
+		if r.over(n) {
+			n = wrongCount{Since: r.Clock.Now().UnixMilli()}
+		}
+		n.N++
+		return n, nil
+	})
 	return err
 }
 

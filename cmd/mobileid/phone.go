@@ -1,0 +1,349 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"os"
+	"strings"
+	"time"
+
+	"mobileid/sdk"
+	"mobileid/sdk/wire"
+
+	"github.com/spf13/cobra"
+)
+
+const pinVariable = "MOBILEID_PHONE_PIN"
+
+// phoneFlags are what the phone's commands share.
+type phoneFlags struct {
+	state, issuer, pin, match string
+	report, approve           bool
+}
+
+func phoneCommand() *cobra.Command {
+	var f phoneFlags
+	group := &cobra.Command{Use: "phone", Short: "A phone for the command line: keys in a file, PIN checked by the server"}
+	group.PersistentFlags().StringVar(&f.state, "state", "phone.json", "file that is this phone")
+
+	register := &cobra.Command{
+		Use: "register LINK | LOCATOR CODE", Short: "Register with a link, or with a typed locator and activation code",
+		Args: func(_ *cobra.Command, args []string) error {
+			if len(args) != 1 && len(args) != 2 {
+				return &exit{exitUsage, errors.New("give the registration link, or the locator and the code")}
+			}
+			return nil
+		},
+		RunE: func(cmd *cobra.Command, args []string) error { return f.told(f.register(cmd.Context(), args)) },
+	}
+	register.Flags().StringVar(&f.issuer, "issuer", "http://localhost:8080", "the server, when a locator is typed")
+
+	inbox := &cobra.Command{
+		Use: "inbox", Short: "List what waits for an answer", Args: exactly(0),
+		RunE: func(cmd *cobra.Command, _ []string) error { return f.told(f.inbox(cmd.Context())) },
+	}
+	answer := &cobra.Command{
+		Use: "answer [OPERATION]", Short: "Approve an operation; without a name, the only one that waits", Args: atMostOne,
+		RunE: func(cmd *cobra.Command, args []string) error { return f.told(f.answer(cmd.Context(), args)) },
+	}
+	answer.Flags().StringVar(&f.match, "match", "", "the number that the other screen shows")
+	decline := &cobra.Command{
+		Use: "decline [OPERATION]", Short: "Decline an operation", Args: atMostOne,
+		RunE: func(cmd *cobra.Command, args []string) error { return f.told(f.decline(cmd.Context(), args)) },
+	}
+	decline.Flags().BoolVar(&f.report, "report", false, "say that you never asked for this")
+	watch := &cobra.Command{
+		Use: "watch", Short: "Show operations as they come; with --approve, approve those that need no number", Args: exactly(0),
+		RunE: func(cmd *cobra.Command, _ []string) error { return f.told(f.watch(cmd.Context())) },
+	}
+	watch.Flags().BoolVar(&f.approve, "approve", false, "approve without asking")
+	for _, c := range []*cobra.Command{register, answer, watch} {
+		c.Flags().StringVar(&f.pin, "pin", "", "the PIN (or "+pinVariable+"; asked for when neither is set)")
+	}
+	group.AddCommand(register, inbox, answer, decline, watch)
+	return group
+}
+
+func atMostOne(cmd *cobra.Command, args []string) error {
+	if len(args) > 1 {
+		return &exit{exitUsage, fmt.Errorf("%s takes one operation at most", cmd.CommandPath())}
+	}
+	return nil
+}
+
+// newPhone is the phone whose whole self is the file at path.
+func newPhone(path string) *sdk.Phone {
+	file := &sdk.File{Path: path}
+	return &sdk.Phone{Store: file, Keys: file, HTTP: &http.Client{Timeout: 30 * time.Second}, Now: time.Now, Rand: rand.Reader,
+		Platform: "cli", Model: "Command line phone", Pause: func(try int) { time.Sleep(time.Duration(try) * time.Second) }}
+}
+
+// told turns an error of the phone into words and an exit status.
+func (f *phoneFlags) told(err error) error {
+	if err == nil {
+		return nil
+	}
+	if _, ok := errors.AsType[*exit](err); ok {
+		return err
+	}
+	if e, ok := errors.AsType[*wire.Error](err); ok {
+		return &exit{exitRefused, errors.New(sealedWords(e))}
+	}
+	if _, ok := errors.AsType[*wire.Outer](err); ok {
+		return &exit{exitRefused, err}
+	}
+	if _, ok := errors.AsType[*url.Error](err); ok || errors.Is(err, sdk.ErrNoReply) {
+		return &exit{exitNetwork, err}
+	}
+	return err
+}
+
+// sealedWords is what a person can do about a refusal.
+func sealedWords(e *wire.Error) string {
+	left := -1
+	if e.Left != nil {
+		left = *e.Left
+	}
+	until := ""
+	if e.Until > 0 {
+		until = " until " + time.Unix(e.Until, 0).Local().Format("15:04:05")
+	}
+	switch e.Code {
+	case wire.AuthFailed:
+		switch left {
+		case 0:
+			return "the PIN was wrong; this phone is blocked" + until
+		case 1:
+			return "the PIN was wrong; one attempt is left before this phone is blocked"
+		}
+		return fmt.Sprintf("the PIN was wrong; %d attempts are left", left)
+	case wire.MatchFailed:
+		return fmt.Sprintf("that is not the number on the other screen; %d attempts are left", left)
+	case wire.OpGone:
+		return "too late: the operation is " + e.State
+	case wire.OpNotHere:
+		return "there is no such operation for this phone"
+	case wire.DeviceBlocked:
+		return "this phone is blocked" + until
+	case wire.UserLocked:
+		return "the user is locked"
+	case wire.ActivationFailed:
+		if left >= 0 {
+			return fmt.Sprintf("the activation code is wrong; %d attempts are left", left)
+		}
+		return "the registration link or code is wrong, used or over: get a new one"
+	case wire.DeviceRemoved:
+		return "this phone is not registered any more"
+	case wire.Fork:
+		return "this phone is suspended: a copy of it is in use"
+	case wire.Need:
+		return "this phone cannot prove what is asked for: " + strings.Join(e.Need, ", ")
+	case wire.Unavailable:
+		return "the server cannot answer now; try again"
+	}
+	return "the server refused: " + e.Code
+}
+
+// askPIN returns the PIN from the flag, the environment or the terminal.
+func (f *phoneFlags) askPIN(prompt string) (string, error) {
+	if f.pin != "" {
+		return f.pin, nil
+	}
+	if pin := os.Getenv(pinVariable); pin != "" {
+		return pin, nil
+	}
+	return askLine(prompt)
+}
+
+func askLine(prompt string) (string, error) {
+	fmt.Fprint(os.Stderr, prompt+": ")
+	line, err := bufio.NewReader(os.Stdin).ReadString('\n')
+	if line = strings.TrimSpace(line); line == "" {
+		return "", &exit{exitUsage, fmt.Errorf("nothing was typed (%w); use --pin or %s", errors.Join(err), pinVariable)}
+	}
+	return line, nil
+}
+
+func (f *phoneFlags) register(ctx context.Context, args []string) error {
+	p := newPhone(f.state)
+	var reg *sdk.Registration
+	var err error
+	if len(args) == 1 {
+		reg, err = p.Register(ctx, args[0])
+	} else {
+		reg, err = p.RegisterTyped(ctx, f.issuer, args[0], args[1])
+	}
+	if err != nil {
+		return err
+	}
+	pin, err := f.askPIN(fmt.Sprintf("Choose a PIN for %s (%d to %d digits)", reg.Hint, reg.Policy.PINMin, reg.Policy.PINMax))
+	if err != nil {
+		return err
+	}
+	if reg, err = p.Finish(ctx, pin); err != nil {
+		return err
+	}
+	if reg.Compare {
+		fmt.Printf("Compare these digits with the other screen and confirm there: %s %s\n", reg.Digits[:4], reg.Digits[4:])
+	}
+	for reg.State == wire.RegPending {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(time.Second):
+		}
+		if reg, err = p.Status(ctx); err != nil {
+			return err
+		}
+	}
+	if reg.State != wire.RegActive {
+		return &exit{exitRefused, errors.New("the registration was refused")}
+	}
+	fmt.Println("Registered. This phone is", f.state)
+	return nil
+}
+
+func show(op *wire.Operation) error {
+	blocks, err := wire.ParseView(op.View)
+	if err != nil {
+		return fmt.Errorf("%s cannot be shown: %w", op.Txn, err)
+	}
+	fmt.Printf("%s  for %s more\n", op.Txn, time.Until(time.Unix(op.Exp, 0)).Round(time.Second))
+	for line := range strings.Lines(wire.ViewText(blocks)) {
+		fmt.Print("  ", line)
+	}
+	if op.Match == wire.MatchTyped {
+		fmt.Println("  (needs the number that the other screen shows: --match)")
+	}
+	if op.Left == 1 {
+		fmt.Println("  (one more wrong PIN blocks this phone)")
+	}
+	return nil
+}
+
+func (f *phoneFlags) inbox(ctx context.Context) error {
+	ops, err := newPhone(f.state).List(ctx)
+	if err != nil {
+		return err
+	}
+	if len(ops) == 0 {
+		fmt.Println("Nothing waits.")
+	}
+	for i := range ops {
+		if err := show(&ops[i]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// one picks the operation that args name, or the only one.
+func (f *phoneFlags) one(ctx context.Context, p *sdk.Phone, args []string) (*wire.Operation, error) {
+	ops, err := p.List(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if len(args) == 0 && len(ops) == 1 {
+		return &ops[0], nil
+	}
+	for i := range ops {
+		if len(args) == 1 && ops[i].Txn == args[0] {
+			return &ops[i], nil
+		}
+	}
+	if len(args) == 0 && len(ops) > 1 {
+		return nil, &exit{exitUsage, fmt.Errorf("%d operations wait: name one (see inbox)", len(ops))}
+	}
+	return nil, &exit{exitRefused, errors.New("no such operation waits for this phone")}
+}
+
+func (f *phoneFlags) answer(ctx context.Context, args []string) error {
+	p := newPhone(f.state)
+	op, err := f.one(ctx, p, args)
+	if err != nil {
+		return err
+	}
+	if err := show(op); err != nil {
+		return err
+	}
+	match := f.match
+	if op.Match == wire.MatchTyped && match == "" {
+		if match, err = askLine("The number on the other screen"); err != nil {
+			return err
+		}
+	}
+	pin, err := f.askPIN("PIN")
+	if err != nil {
+		return err
+	}
+	reply, err := p.Approve(ctx, op, pin, match)
+	if err != nil {
+		return err
+	}
+	fmt.Println(reply.State)
+	return nil
+}
+
+func (f *phoneFlags) decline(ctx context.Context, args []string) error {
+	p := newPhone(f.state)
+	op, err := f.one(ctx, p, args)
+	if err != nil {
+		return err
+	}
+	reply, err := p.Decline(ctx, op, f.report)
+	if err != nil {
+		return err
+	}
+	fmt.Println(reply.State)
+	return nil
+}
+
+// watch shows each operation once, and approves it if so told.
+func (f *phoneFlags) watch(ctx context.Context) error {
+	p := newPhone(f.state)
+	pin := ""
+	if f.approve {
+		var err error
+		if pin, err = f.askPIN("PIN"); err != nil {
+			return err
+		}
+	}
+	seen := map[string]bool{}
+	for ctx.Err() == nil {
+		ops, err := p.List(ctx)
+		if err != nil {
+			return err
+		}
+		for i := range ops {
+			op := &ops[i]
+			if seen[op.Txn] {
+				continue
+			}
+			seen[op.Txn] = true
+			if err := show(op); err != nil {
+				return err
+			}
+			if !f.approve || op.Match == wire.MatchTyped {
+				continue
+			}
+			reply, err := p.Approve(ctx, op, pin, "")
+			if errors.Is(err, &wire.Error{Code: wire.OpGone}) {
+				continue
+			}
+			if err != nil {
+				return err
+			}
+			fmt.Println(" ", reply.State)
+		}
+		select {
+		case <-ctx.Done():
+		case <-time.After(500 * time.Millisecond):
+		}
+	}
+	return nil
+}

@@ -1,0 +1,123 @@
+package web
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"math"
+	"net/http"
+	"strconv"
+
+	"mobileid/internal/fault"
+	"mobileid/sdk/wire"
+	"mobileid/templates"
+)
+
+// status is the one mapping from an error's kind to HTTP.
+func status(k fault.Kind) int {
+	switch k {
+	case fault.Invalid:
+		return http.StatusBadRequest
+	case fault.Unauthorized:
+		return http.StatusUnauthorized
+	case fault.Forbidden:
+		return http.StatusForbidden
+	case fault.NotFound:
+		return http.StatusNotFound
+	case fault.StateConflict, fault.UserLocked, fault.UserDeactivated, fault.DeviceBlocked, fault.DeviceLocked, fault.NoDevice:
+		return http.StatusConflict
+	case fault.VersionConflict:
+		return http.StatusPreconditionFailed
+	case fault.IdempotencyMismatch:
+		return http.StatusUnprocessableEntity
+	case fault.RateLimited, fault.LimitReached:
+		return http.StatusTooManyRequests
+	case fault.Unavailable:
+		return http.StatusServiceUnavailable
+	}
+	return http.StatusInternalServerError
+}
+
+// adapt turns a route's handler into an http.Handler that tells its errors in
+// the form its callers read.
+func (s *Server) adapt(rt route) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		err := rt.handle(w, r)
+		if err == nil {
+			return
+		}
+		if errors.Is(err, context.Canceled) && r.Context().Err() != nil {
+			return // the caller hung up
+		}
+		if rt.kind == device {
+			if outer, ok := errors.AsType[*wire.Outer](err); ok {
+				s.Log.DebugContext(r.Context(), "device message refused", "code", outer.Code, "error", err)
+				s.problem(w, r, outer.Problem().Status, outer.Problem())
+				return
+			}
+		}
+		e := public500(err)
+		code := status(e.Kind)
+		if code >= 500 {
+			s.Log.ErrorContext(r.Context(), "request failed", "path", r.URL.Path, "error", err)
+		}
+		if e.RetryAfter > 0 {
+			w.Header().Set("Retry-After", strconv.Itoa(int(math.Ceil(e.RetryAfter.Seconds()))))
+		} else if code == http.StatusServiceUnavailable {
+			w.Header().Set("Retry-After", "1")
+		}
+		if rt.kind == rest || rt.kind == device {
+			if code == http.StatusUnauthorized {
+				w.Header().Set("WWW-Authenticate", `Bearer realm="mobileid", error="invalid_token"`)
+			}
+			s.problem(w, r, code, problem{
+				Type: "urn:mobileid:problem:" + string(e.Kind), Title: http.StatusText(code), Status: code,
+				Code: string(e.Kind), Detail: e.Message, Errors: e.Fields, RequestID: requestID(r.Context()),
+			})
+			return
+		}
+		s.errorPage(w, r, code, e.Message, string(e.Kind))
+	}
+}
+
+// public500 is what of err may be told; an error of no known kind says nothing
+// but that it happened.
+func public500(err error) *fault.Error {
+	if e, ok := errors.AsType[*fault.Error](err); ok && e.Kind != fault.Internal {
+		return e
+	}
+	return fault.New(fault.Internal, "something went wrong on our side")
+}
+
+// problem is RFC 9457's, with the faulty fields and the request id.
+type problem struct {
+	Type      string        `json:"type"`
+	Title     string        `json:"title"`
+	Status    int           `json:"status"`
+	Code      string        `json:"code"`
+	Detail    string        `json:"detail,omitempty"`
+	Errors    []fault.Field `json:"errors,omitempty"`
+	RequestID string        `json:"requestId"`
+}
+
+func (s *Server) problem(w http.ResponseWriter, r *http.Request, code int, body any) {
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.Header().Set("Cache-Control", "no-store")
+	w.WriteHeader(code)
+	if err := json.NewEncoder(w).Encode(body); err != nil {
+		s.Log.DebugContext(r.Context(), "problem not written", "error", err)
+	}
+}
+
+// errorPage is for everything that must not be told by a redirect.
+func (s *Server) errorPage(w http.ResponseWriter, r *http.Request, code int, message, detail string) {
+	s.render(w, r, code, templates.Error(templates.ErrorView{Page: s.page(r), Status: code, Message: message, Detail: detail}))
+}
+
+func noSuchPath(http.ResponseWriter, *http.Request) error {
+	return fault.New(fault.NotFound, "there is nothing at this address")
+}
+
+func crossOrigin(http.ResponseWriter, *http.Request) error {
+	return fault.New(fault.Forbidden, "this form was not sent from our page")
+}

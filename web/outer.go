@@ -1,0 +1,179 @@
+package web
+
+import (
+	"context"
+	"crypto/rand"
+	"log/slog"
+	"maps"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+	"time"
+
+	"mobileid/internal/fault"
+	"mobileid/templates"
+
+	"github.com/a-h/templ"
+)
+
+type contextKey int
+
+const requestIDKey contextKey = iota
+
+func requestID(ctx context.Context) string {
+	id, _ := ctx.Value(requestIDKey).(string)
+	return id
+}
+
+// LogHandler adds the request id of the context to every record.
+type LogHandler struct{ slog.Handler }
+
+// Handle implements slog.Handler.
+func (h LogHandler) Handle(ctx context.Context, r slog.Record) error {
+	if id := requestID(ctx); id != "" {
+		r.AddAttrs(slog.String("request", id))
+	}
+	return h.Handler.Handle(ctx, r)
+}
+
+// WithAttrs implements slog.Handler.
+func (h LogHandler) WithAttrs(a []slog.Attr) slog.Handler { return LogHandler{h.Handler.WithAttrs(a)} }
+
+// WithGroup implements slog.Handler.
+func (h LogHandler) WithGroup(name string) slog.Handler { return LogHandler{h.Handler.WithGroup(name)} }
+
+// maxBody bounds every request body; mid/1 has its own, smaller ones.
+const maxBody = 64 << 10
+
+// csp is the policy of every answer. Pages that post elsewhere widen form-action.
+const csp = "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self' data:; connect-src 'self'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'"
+
+// outermost gives every request an id, every answer the security headers, and
+// turns a panic into a logged 500.
+func (s *Server) outermost(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		id := strings.ToLower(rand.Text()[:16])
+		r = r.WithContext(context.WithValue(r.Context(), requestIDKey, id))
+		h := w.Header()
+		h.Set("X-Request-Id", id)
+		h.Set("Content-Security-Policy", csp)
+		h.Set("X-Content-Type-Options", "nosniff")
+		h.Set("Referrer-Policy", "no-referrer")
+		h.Set("X-Frame-Options", "DENY")
+		h.Set("Cross-Origin-Opener-Policy", "same-origin")
+		h.Set("Permissions-Policy", "camera=(), geolocation=(), microphone=()")
+		if s.secure {
+			h.Set("Strict-Transport-Security", "max-age=63072000; includeSubDomains")
+		}
+		r.Body = http.MaxBytesReader(w, r.Body, maxBody)
+		defer func() {
+			if p := recover(); p != nil {
+				if p == http.ErrAbortHandler {
+					panic(p)
+				}
+				s.Log.ErrorContext(r.Context(), "panic", "path", r.URL.Path, "panic", p)
+				s.errorPage(w, r, http.StatusInternalServerError, "something went wrong on our side", string(fault.Internal))
+			}
+		}()
+		if s.Log.Enabled(r.Context(), slog.LevelDebug) {
+			start := s.Clock.Now()
+			rec := &recorder{ResponseWriter: w}
+			next.ServeHTTP(rec, r)
+			s.Log.DebugContext(r.Context(), "request", "method", r.Method, "path", r.URL.Path, "status", rec.status,
+				"took", s.Clock.Now().Sub(start).Round(10*time.Microsecond), "ip", s.clientIP(r))
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+// recorder remembers the status for the log.
+type recorder struct {
+	http.ResponseWriter
+	status int
+}
+
+func (w *recorder) WriteHeader(code int) {
+	if w.status == 0 {
+		w.status = code
+	}
+	w.ResponseWriter.WriteHeader(code)
+}
+
+func (w *recorder) Write(b []byte) (int, error) {
+	if w.status == 0 {
+		w.status = http.StatusOK
+	}
+	return w.ResponseWriter.Write(b)
+}
+
+// Unwrap lets http.ResponseController reach the connection.
+func (w *recorder) Unwrap() http.ResponseWriter { return w.ResponseWriter }
+
+func (s *Server) page(r *http.Request) templates.Page {
+	return templates.Page{Lang: "en", RequestID: requestID(r.Context())}
+}
+
+// render writes a page; pages are never cached.
+func (s *Server) render(w http.ResponseWriter, r *http.Request, code int, c templ.Component) {
+	w.Header().Set("Content-Type", "text/html; charset=utf-8")
+	w.Header().Set("Cache-Control", "no-store")
+	w.WriteHeader(code)
+	if err := c.Render(r.Context(), w); err != nil {
+		s.Log.DebugContext(r.Context(), "page not written", "error", err)
+	}
+}
+
+func (s *Server) index(w http.ResponseWriter, r *http.Request) error {
+	s.render(w, r, http.StatusOK, templates.Index(templates.IndexView{Page: s.page(r), Issuer: s.Issuer,
+		DiscoveryURL: s.Issuer + "/.well-known/openid-configuration", ShopURL: s.ShopURL, DemoURL: s.demoURL()}))
+	return nil
+}
+
+func (s *Server) demoURL() string {
+	if s.ShopURL == "" {
+		return ""
+	}
+	return s.ShopURL + "/phone"
+}
+
+func (s *Server) registerPage(w http.ResponseWriter, r *http.Request) error {
+	s.render(w, r, http.StatusOK, templates.Register(templates.RegisterView{Page: s.page(r)}))
+	return nil
+}
+
+func (s *Server) robots(w http.ResponseWriter, _ *http.Request) error {
+	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+	_, err := w.Write([]byte("User-agent: *\nDisallow: /\n"))
+	return err
+}
+
+// FormPost writes the page that sends an authorization response on (OAuth 2.0
+// Form Post Response Mode) to a verified redirect URI.
+func FormPost(w http.ResponseWriter, action string, params url.Values) {
+	h := w.Header()
+	h.Set("Content-Security-Policy", formsTo(action))
+	h.Set("Content-Type", "text/html; charset=utf-8")
+	h.Set("Cache-Control", "no-store")
+	v := templates.FormPostView{Page: templates.Page{Lang: "en", RequestID: h.Get("X-Request-Id")}, Action: action}
+	for _, name := range slices.Sorted(maps.Keys(params)) {
+		v.Params = append(v.Params, templates.Param{Name: name, Value: params.Get(name)})
+	}
+	w.WriteHeader(http.StatusOK)
+	// The client is the only reader; if it hung up there is nobody to tell.
+	_ = templates.FormPost(v).Render(context.Background(), w)
+}
+
+// formsTo is the policy of a page whose form ends at uri: Chromium holds
+// form-action against every redirect that follows the POST.
+func formsTo(uri string) string {
+	u, err := url.Parse(uri)
+	if err != nil || u.Scheme != "https" && u.Scheme != "http" || strings.ContainsAny(u.Host, " ;,'") {
+		if err != nil || u.Scheme == "" {
+			return csp
+		}
+		return strings.Replace(csp, "form-action 'self'", "form-action 'self' "+u.Scheme+":", 1)
+	}
+	return strings.Replace(csp, "form-action 'self'", "form-action 'self' "+u.Scheme+"://"+u.Host, 1)
+}

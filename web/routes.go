@@ -1,0 +1,84 @@
+package web
+
+import (
+	"net/http"
+
+	"mobileid/static"
+)
+
+// kind says what a route's callers are, and so how its errors are told and
+// which protections it has.
+type kind int
+
+const (
+	protocol kind = iota // OAuth and OIDC: writes its own errors
+	page                 // people: errors are pages
+	form                 // people's POSTs: same origin only
+	device               // mid/1
+	rest                 // REST API: errors are RFC 9457 problems
+	public               // machines and files, no errors of ours
+)
+
+type route struct {
+	pattern string
+	kind    kind
+	handle  func(w http.ResponseWriter, r *http.Request) error
+}
+
+// routes is every address of the server.
+func (s *Server) routes() []route {
+	p := s.Provider
+	return []route{
+		{"GET /{$}", page, s.index},
+		{"/authorize", page, s.authorize},
+		{"/token", protocol, plain(p.Token)},
+		{"/bc-authorize", protocol, plain(p.BackchannelAuthorize)},
+		{"/userinfo", protocol, plain(p.Userinfo)},
+		{"GET /jwks", protocol, plain(p.JWKS)},
+		{"GET /.well-known/openid-configuration", protocol, plain(p.Discovery)},
+		{"GET /.well-known/oauth-authorization-server", protocol, plain(p.Discovery)},
+
+		{"GET /i/{id}", page, s.interaction},
+		{"GET /i/{id}/events", page, s.interactionEvents},
+		{"POST /i/{id}/identify", form, s.identify},
+		{"POST /i/{id}/retry", form, s.retry},
+		{"POST /i/{id}/cancel", form, s.cancelInteraction},
+		{"GET /r", page, s.registerPage},
+
+		{"GET /mid/v1/keys", device, s.midKeys},
+		{"POST /mid/v1/rpc", device, s.midRPC},
+
+		{"POST /api/v1/users", rest, s.createUser},
+		{"POST /api/v1/registrations", rest, s.startRegistration},
+		{"GET /api/v1/registrations/{id}", rest, s.registrationStatus},
+		{"POST /api/v1/registrations/{id}/cancel", rest, s.cancelRegistration},
+		{"POST /api/v1/registrations/{id}/confirm", rest, s.confirmRegistration},
+		{"/api/", rest, noSuchPath},
+
+		{"/static/", public, plain(static.Handler().ServeHTTP)},
+		{"GET /robots.txt", public, s.robots},
+		{"/", page, noSuchPath},
+	}
+}
+
+// Handler serves the public listener.
+func (s *Server) Handler() http.Handler {
+	mux := http.NewServeMux()
+	sameOrigin := http.NewCrossOriginProtection()
+	for _, rt := range s.routes() {
+		var h http.Handler = s.adapt(rt)
+		if rt.kind == form {
+			sameOrigin.SetDenyHandler(s.adapt(route{rt.pattern, page, crossOrigin}))
+			h = sameOrigin.Handler(h)
+		}
+		mux.Handle(rt.pattern, s.metrics.count(rt.pattern, h))
+	}
+	return s.outermost(mux)
+}
+
+func plain(h func(http.ResponseWriter, *http.Request)) func(http.ResponseWriter, *http.Request) error {
+	return func(w http.ResponseWriter, r *http.Request) error {
+		h(w, r)
+		return nil
+	}
+}

@@ -1,0 +1,209 @@
+package web
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"net/http"
+	"time"
+
+	"mobileid/flows"
+	"mobileid/internal/clock"
+	"mobileid/internal/db"
+	"mobileid/internal/fault"
+	"mobileid/internal/kv"
+	"mobileid/internal/operation"
+
+	"github.com/gorilla/sessions"
+)
+
+const (
+	ssoIdle      = 30 * time.Minute
+	ssoAbsolute  = 12 * time.Hour
+	beforeLogin  = flows.InteractionLife + 5*time.Minute
+	touchAfter   = time.Minute // how stale the idle time may be
+	revokedKind  = "session"
+	loginKey     = "login"
+	sessionBytes = 32
+)
+
+// login is what a browser session says about who logged in, and how.
+type login struct {
+	UserID      string         `json:"user"`
+	DeviceID    string         `json:"device"`
+	OperationID string         `json:"op"`
+	SID         string         `json:"sid"`
+	AuthTime    int64          `json:"at"` // Unix ms
+	AMR         []string       `json:"amr"`
+	ACR         string         `json:"acr"`
+	SCA         *operation.SCA `json:"sca"`
+	SeenAt      int64          `json:"seen"` // Unix ms
+}
+
+// sessionStore keeps gorilla sessions in kv under the SHA-256 of their id: a
+// reader of the store cannot take a session over. It implements sessions.Store.
+type sessionStore struct {
+	kv   kv.KV
+	db   *db.DB
+	clk  clock.Clock
+	name string
+	opts sessions.Options
+}
+
+func newSessionStore(store kv.KV, d *db.DB, clk clock.Clock, secure bool) *sessionStore {
+	s := &sessionStore{kv: store, db: d, clk: clk, name: "mid",
+		opts: sessions.Options{Path: "/", HttpOnly: true, Secure: secure, SameSite: http.SameSiteLaxMode}}
+	if secure {
+		s.name = "__Host-mid"
+	}
+	return s
+}
+
+func sessionKey(id string) string { return "session/{" + flows.HashSession(id) + "}" }
+
+// Get returns the request's session, the same one each time it is asked.
+func (s *sessionStore) Get(r *http.Request, name string) (*sessions.Session, error) {
+	return sessions.GetRegistry(r).Get(s, name)
+}
+
+// New loads the session that the cookie names. An id that we did not give, or
+// whose session is over or withdrawn, gives a new session with no id yet: an id
+// planted by somebody else is never taken up.
+func (s *sessionStore) New(r *http.Request, name string) (*sessions.Session, error) {
+	sess := sessions.NewSession(s, name)
+	opts := s.opts
+	sess.Options, sess.IsNew = &opts, true
+	c, err := r.Cookie(name)
+	if err != nil {
+		return sess, nil
+	}
+	if raw, err := base64.RawURLEncoding.DecodeString(c.Value); err != nil || len(raw) != sessionBytes {
+		return sess, nil
+	}
+	val, err := s.kv.Get(r.Context(), sessionKey(c.Value))
+	if errors.Is(err, kv.ErrNotFound) {
+		return sess, nil
+	}
+	if err != nil {
+		return sess, fault.Wrap(fault.Unavailable, "your session cannot be read; please try again", err)
+	}
+	var l *login
+	if err := json.Unmarshal(val, &l); err != nil {
+		return sess, err
+	}
+	if l != nil {
+		ok, err := s.stands(r.Context(), c.Value, l)
+		if err != nil {
+			return sess, err
+		}
+		if !ok {
+			return sess, nil
+		}
+		sess.Values[loginKey] = l
+	}
+	sess.ID, sess.IsNew = c.Value, false
+	return sess, nil
+}
+
+// stands reports whether the login has not passed its limits and was not withdrawn.
+func (s *sessionStore) stands(ctx context.Context, id string, l *login) (bool, error) {
+	now := s.clk.Now()
+	if now.Sub(time.UnixMilli(l.AuthTime)) >= ssoAbsolute || now.Sub(time.UnixMilli(l.SeenAt)) >= ssoIdle {
+		return false, nil
+	}
+	var gone bool
+	err := s.db.View(ctx, func(tx *db.Tx) (err error) {
+		gone, err = tx.IsRevoked(revokedKind, flows.HashSession(id))
+		return err
+	})
+	return !gone, err
+}
+
+// Save stores the session, giving it an id and its cookie if it has none.
+func (s *sessionStore) Save(r *http.Request, w http.ResponseWriter, sess *sessions.Session) error {
+	ttl := beforeLogin
+	l, _ := sess.Values[loginKey].(*login)
+	if l != nil {
+		ttl = ssoIdle
+	}
+	val, err := json.Marshal(l)
+	if err != nil {
+		return err
+	}
+	if sess.ID == "" {
+		raw := make([]byte, sessionBytes)
+		rand.Read(raw)
+		sess.ID = base64.RawURLEncoding.EncodeToString(raw)
+		if err := s.kv.Create(r.Context(), sessionKey(sess.ID), val, ttl); err != nil {
+			return fault.Wrap(fault.Unavailable, "your session cannot be stored; please try again", err)
+		}
+	} else if err := s.overwrite(r.Context(), sess.ID, val, ttl); err != nil {
+		return fault.Wrap(fault.Unavailable, "your session cannot be stored; please try again", err)
+	}
+	http.SetCookie(w, sessions.NewCookie(sess.Name(), sess.ID, sess.Options))
+	sess.IsNew = false
+	return nil
+}
+
+func (s *sessionStore) overwrite(ctx context.Context, id string, val []byte, ttl time.Duration) error {
+	old, err := s.kv.Get(ctx, sessionKey(id))
+	if err != nil {
+		return err
+	}
+	err = s.kv.Swap(ctx, sessionKey(id), old, val, ttl)
+	if errors.Is(err, kv.ErrConflict) {
+		return nil // another request of this browser stored it just now
+	}
+	return err
+}
+
+// current is the browser's session.
+func (s *sessionStore) current(r *http.Request) (*sessions.Session, *login, error) {
+	sess, err := s.Get(r, s.name)
+	if err != nil {
+		return nil, nil, err
+	}
+	l, _ := sess.Values[loginKey].(*login)
+	return sess, l, nil
+}
+
+// touch extends the idle time of a login that is used.
+func (s *sessionStore) touch(r *http.Request, w http.ResponseWriter, sess *sessions.Session, l *login) error {
+	now := s.clk.Now()
+	if now.Sub(time.UnixMilli(l.SeenAt)) < touchAfter {
+		return nil
+	}
+	seen := *l
+	seen.SeenAt = now.UnixMilli()
+	sess.Values[loginKey] = &seen
+	return s.Save(r, w, sess)
+}
+
+// logIn makes l the browser's login under a new id. The old id is dead before
+// the new one exists: in SQL if anybody was logged in under it, so that a kv
+// restored from yesterday does not bring it back.
+func (s *sessionStore) logIn(w http.ResponseWriter, r *http.Request, l *login) error {
+	sess, old, err := s.current(r)
+	if err != nil {
+		return err
+	}
+	if sess.ID != "" {
+		if old != nil {
+			err := s.db.Update(r.Context(), func(tx *db.Tx) error {
+				return tx.Revoke(revokedKind, flows.HashSession(sess.ID), tx.Now().Add(ssoAbsolute))
+			})
+			if err != nil {
+				return fault.Wrap(fault.Unavailable, "your session cannot be stored; please try again", err)
+			}
+		}
+		if err := s.kv.Delete(r.Context(), sessionKey(sess.ID)); err != nil {
+			return fault.Wrap(fault.Unavailable, "your session cannot be stored; please try again", err)
+		}
+	}
+	l.SeenAt = s.clk.Now().UnixMilli()
+	sess.ID = ""
+	sess.Values[loginKey] = l
+	return s.Save(r, w, sess)
+}
