@@ -1,0 +1,99 @@
+package provider
+
+import (
+	"errors"
+	"net/http"
+	"net/url"
+	"strings"
+	"time"
+
+	"mobileid/internal/db"
+	"mobileid/internal/operation"
+)
+
+// answer is how an authorize request is answered: where, and in which way.
+type answer struct {
+	uri, mode, state string
+}
+
+// Authenticated is who logged in and how, as it was proven.
+type Authenticated struct {
+	UserID, DeviceID, OperationID, SID string
+	AuthTime                           time.Time // of the decision
+	AMR                                []string
+	ACR                                string
+	SCA                                *operation.SCA
+}
+
+// FinishAuthorize issues a code for the user who logged in and sends the browser
+// back with it. When it returns an error nothing was written: an
+// *AuthorizeError goes to WriteAuthorizeError, any other is the server's own.
+// The caller has enforced prompt and max_age.
+func (p *Provider) FinishAuthorize(w http.ResponseWriter, r *http.Request, req *AuthorizeRequest, a Authenticated) error {
+	if req.HintedUserID != "" && req.HintedUserID != a.UserID {
+		return req.fail(codeLoginRequired, "another user than the one id_token_hint names has answered")
+	}
+	if operation.Rank(a.ACR) < operation.Rank(req.MinACR) {
+		return req.fail(codeAccessDenied, "the login does not reach the acr that was asked for")
+	}
+	u := &unit{p: p}
+	ctx := u.begin(r.Context())
+	sess := &session{record: record{
+		ClientID: req.Client.ID, MerchantID: req.Client.MerchantID, GrantID: db.NewID("grt_"),
+		UserID: a.UserID, DeviceID: a.DeviceID, OperationID: a.OperationID, SID: a.SID,
+		AuthTime: a.AuthTime.UnixMilli(), AMR: a.AMR, ACR: a.ACR, SCA: a.SCA, Nonce: req.Form.Get("nonce"),
+	}}
+	for _, s := range req.Scopes {
+		req.ar.GrantScope(s)
+	}
+	resp, err := p.fosite.NewAuthorizeResponse(ctx, req.ar, sess)
+	if err != nil {
+		return req.refused(err)
+	}
+	now := p.clk.Now()
+	u.codeRec.IssuedAt, u.codeRec.Expires = now.UnixMilli(), now.Add(codeLife).UnixMilli()
+	if err := p.kv.Create(ctx, codeKey(u.code), u.codeRec.encode(), codeLife); err != nil {
+		return req.refused(unavailable(err))
+	}
+	p.reply(w, req.answer, url.Values{"code": {resp.GetCode()}})
+	return nil
+}
+
+// DenyAuthorize sends the browser back with an error, such as login_required,
+// interaction_required or access_denied.
+func (p *Provider) DenyAuthorize(w http.ResponseWriter, _ *http.Request, req *AuthorizeRequest, code, description string) {
+	p.reply(w, req.answer, url.Values{"error": {code}, "error_description": {describe(description)}})
+}
+
+// WriteAuthorizeError sends the browser back with err, or returns false if the
+// caller must show a page instead.
+func (p *Provider) WriteAuthorizeError(w http.ResponseWriter, _ *http.Request, err error) bool {
+	e, ok := errors.AsType[*AuthorizeError](err)
+	if !ok || e.Page || e.answer.uri == "" {
+		return false
+	}
+	p.reply(w, e.answer, url.Values{"error": {e.Code}, "error_description": {e.Description}})
+	return true
+}
+
+// reply sends params to the client by the browser, with state as it was given
+// and iss (RFC 9207), by which a client of several servers knows who answers.
+// The status is 303: with 307 the browser would post what it holds to the client.
+func (p *Provider) reply(w http.ResponseWriter, to answer, params url.Values) {
+	params.Set("iss", p.issuer)
+	if to.state != "" {
+		params.Set("state", to.state)
+	}
+	noStore(w.Header())
+	if to.mode == "form_post" {
+		p.formPost(w, to.uri, params)
+		return
+	}
+	// The registered URI stays as it is, byte for byte, its query included.
+	sep := "?"
+	if strings.Contains(to.uri, "?") {
+		sep = "&"
+	}
+	w.Header().Set("Location", to.uri+sep+params.Encode())
+	w.WriteHeader(http.StatusSeeOther)
+}

@@ -1,0 +1,148 @@
+package provider
+
+import (
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/json"
+	"net/http"
+	"slices"
+	"strings"
+	"sync"
+
+	"mobileid/internal/keys"
+	"mobileid/internal/operation"
+
+	"github.com/go-jose/go-jose/v4"
+)
+
+// document is a public answer, made once.
+type document struct {
+	body []byte
+	etag string
+}
+
+func newDocument(v any) (document, error) {
+	body, err := json.Marshal(v)
+	sum := sha256.Sum256(body)
+	return document{body, `"` + base64.RawURLEncoding.EncodeToString(sum[:12]) + `"`}, err
+}
+
+// serve answers a GET with the document, which may be kept for five minutes.
+func (d document) serve(w http.ResponseWriter, r *http.Request, contentType string) {
+	h := w.Header()
+	if r.Method != http.MethodGet && r.Method != http.MethodHead {
+		h.Set("Allow", "GET, HEAD")
+		writeJSON(w, http.StatusMethodNotAllowed, errorBody{codeInvalidRequest, "the method must be GET"})
+		return
+	}
+	h.Set("Cache-Control", "public, max-age=300")
+	h.Set("Etag", d.etag)
+	h.Set("Access-Control-Allow-Origin", "*")
+	for tag := range strings.SplitSeq(r.Header.Get("If-None-Match"), ",") {
+		if tag = strings.TrimPrefix(strings.TrimSpace(tag), "W/"); tag == d.etag || tag == "*" {
+			w.WriteHeader(http.StatusNotModified)
+			return
+		}
+	}
+	h.Set("Content-Type", contentType)
+	_, _ = w.Write(d.body)
+}
+
+// metadata is the provider's description (OIDC Discovery section 3, RFC 8414,
+// CIBA Core section 4, RFC 9207). Its lists come from what the handlers use.
+type metadata struct {
+	Issuer                   string   `json:"issuer"`
+	AuthorizationEndpoint    string   `json:"authorization_endpoint"`
+	TokenEndpoint            string   `json:"token_endpoint"`
+	UserinfoEndpoint         string   `json:"userinfo_endpoint"`
+	JWKSURI                  string   `json:"jwks_uri"`
+	BackchannelEndpoint      string   `json:"backchannel_authentication_endpoint"`
+	Scopes                   []string `json:"scopes_supported"`
+	ResponseTypes            []string `json:"response_types_supported"`
+	ResponseModes            []string `json:"response_modes_supported"`
+	GrantTypes               []string `json:"grant_types_supported"`
+	ACRValues                []string `json:"acr_values_supported"`
+	SubjectTypes             []string `json:"subject_types_supported"`
+	IDTokenAlgs              []string `json:"id_token_signing_alg_values_supported"`
+	AuthMethods              []string `json:"token_endpoint_auth_methods_supported"`
+	ChallengeMethods         []string `json:"code_challenge_methods_supported"`
+	Claims                   []string `json:"claims_supported"`
+	ClaimTypes               []string `json:"claim_types_supported"`
+	DeliveryModes            []string `json:"backchannel_token_delivery_modes_supported"`
+	BackchannelUserCode      bool     `json:"backchannel_user_code_parameter_supported"`
+	ClaimsParameter          bool     `json:"claims_parameter_supported"`
+	RequestParameter         bool     `json:"request_parameter_supported"`
+	RequestURIParameter      bool     `json:"request_uri_parameter_supported"` // true if left out
+	AuthorizationResponseISS bool     `json:"authorization_response_iss_parameter_supported"`
+}
+
+// describe makes the metadata.
+func (p *Provider) describe(further []string) (document, error) {
+	claims := []string{"sub", "iss", "aud", "exp", "iat", "auth_time", "nonce", "acr", "amr", "sid", "txn", "sca", "at_hash"}
+	scopes := []string{"openid"}
+	byScope := claimsOf()
+	for _, s := range []string{"profile", "email", "phone"} {
+		scopes = append(scopes, s)
+		claims = append(claims, byScope[s]...)
+	}
+	for _, s := range further {
+		if !contains(scopes, s) {
+			scopes = append(scopes, s)
+		}
+	}
+	c := &client{}
+	modes := make([]string, 0, 2)
+	for _, m := range c.GetResponseModes() {
+		modes = append(modes, string(m))
+	}
+	return newDocument(metadata{
+		Issuer:                p.issuer,
+		AuthorizationEndpoint: p.issuer + "/authorize", TokenEndpoint: p.issuer + "/token", UserinfoEndpoint: p.issuer + "/userinfo",
+		JWKSURI: p.issuer + "/jwks", BackchannelEndpoint: p.issuer + "/bc-authorize",
+		Scopes: scopes, ResponseTypes: c.GetResponseTypes(), ResponseModes: modes, GrantTypes: slices.DeleteFunc(grantTypes(), func(g string) bool { return p.grants[g] == nil }),
+		ACRValues: operation.ACRs(), SubjectTypes: []string{"public"}, IDTokenAlgs: []string{string(jose.ES256)},
+		AuthMethods: []string{methodBasic, methodPost, methodNone}, ChallengeMethods: []string{"S256"},
+		Claims: claims, ClaimTypes: []string{"normal"}, DeliveryModes: []string{"poll"},
+		AuthorizationResponseISS: true,
+	})
+}
+
+// Discovery serves the metadata, for OpenID Connect and OAuth alike.
+func (p *Provider) Discovery(w http.ResponseWriter, r *http.Request) {
+	p.metadata.serve(w, r, "application/json")
+}
+
+// jwksCache keeps the key set of the ring's view it was made of.
+type jwksCache struct {
+	mu   sync.Mutex
+	of   *keys.Key // the newest key of that view
+	n    int
+	made document
+}
+
+// JWKS serves all published keys (RFC 7517). A key is published longer than the
+// answer may be kept before it signs.
+func (p *Provider) JWKS(w http.ResponseWriter, r *http.Request) {
+	all, err := p.ring.All(r.Context(), keys.OIDC)
+	if err != nil {
+		p.writeError(r.Context(), w, unavailable(err))
+		return
+	}
+	p.jwks.mu.Lock()
+	if len(all) > 0 && (p.jwks.of != all[len(all)-1] || p.jwks.n != len(all)) {
+		set := jose.JSONWebKeySet{}
+		for _, k := range all {
+			set.Keys = append(set.Keys, k.Public)
+		}
+		if p.jwks.made, err = newDocument(set); err == nil {
+			p.jwks.of, p.jwks.n = all[len(all)-1], len(all)
+		}
+	}
+	made := p.jwks.made
+	p.jwks.mu.Unlock()
+	if err != nil {
+		p.writeError(r.Context(), w, err)
+		return
+	}
+	made.serve(w, r, "application/jwk-set+json")
+}

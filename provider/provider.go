@@ -1,0 +1,113 @@
+// Package provider is what OAuth 2.0, OpenID Connect and CIBA say: it reads
+// their requests, authenticates clients, issues and verifies codes and tokens,
+// and writes their answers. fosite carries the grants inside; a strict intake,
+// the storage and everything that leaves the server are ours.
+//
+// Who the user is, and whether they agree, is decided below (flows) and asked
+// for above (web).
+package provider
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net/http"
+	"net/url"
+	"strings"
+	"time"
+
+	"mobileid/flows"
+	"mobileid/internal/audit"
+	"mobileid/internal/clock"
+	"mobileid/internal/db"
+	"mobileid/internal/keys"
+	"mobileid/internal/kv"
+
+	"github.com/ory/fosite"
+)
+
+// Lifetimes.
+const (
+	codeLife    = time.Minute         // authorization code
+	accessLife  = 5 * time.Minute     // access token
+	idTokenLife = 10 * time.Minute    // ID token
+	refreshLife = 30 * 24 * time.Hour // refresh token, anew with each rotation
+	// grace is how long a refresh token that was just used still gives the same
+	// successor, for a client that lost the reply.
+	grace = 10 * time.Second
+	// longPoll is how long a token request of CIBA is held (CIBA Core section
+	// 7.3 leaves it to the server); proxies cut at 30 s.
+	longPoll = 25 * time.Second
+	// clientFresh is how old a node's view of a client may be. Whoever changes a
+	// client must wait that long before calling the change complete.
+	clientFresh = 2 * time.Second
+)
+
+// Backchannel is the part of flows that CIBA needs; *flows.Flows is it.
+type Backchannel interface {
+	StartBackchannel(ctx context.Context, s flows.BackchannelStart) (flows.BackchannelAck, error)
+	PollBackchannel(ctx context.Context, authReqID, clientID string, wait time.Duration) (flows.BackchannelState, error)
+}
+
+// Options is what a Provider works with. All fields but Scopes are needed.
+type Options struct {
+	Issuer   string // URL without a slash at the end
+	DB       *db.DB
+	KV       kv.KV
+	Keys     *keys.Ring
+	Box      *keys.Box
+	Flows    Backchannel
+	Audit    *audit.Writer
+	Clock    clock.Clock
+	Log      *slog.Logger
+	ClientIP func(*http.Request) string
+	// FormPost writes the page that posts params to action by itself (OAuth 2.0
+	// Form Post Response Mode).
+	FormPost func(w http.ResponseWriter, action string, params url.Values)
+	// Scopes are further scopes that some endpoint understands, to be advertised.
+	Scopes []string
+}
+
+// Provider is the authorization server. Safe for concurrent use.
+type Provider struct {
+	issuer   string
+	db       *db.DB
+	kv       kv.KV
+	ring     *keys.Ring
+	flows    Backchannel
+	audit    *audit.Writer
+	clk      clock.Clock
+	log      *slog.Logger
+	clientIP func(*http.Request) string
+	formPost func(http.ResponseWriter, string, url.Values)
+
+	fosite     *fosite.Fosite
+	grants     map[string]*grantType
+	refreshKey []byte
+	clients    clientCache
+	metadata   document
+	jwks       jwksCache
+}
+
+// New makes a provider.
+func New(o Options) (*Provider, error) {
+	u, err := url.Parse(o.Issuer)
+	if err != nil || u.Host == "" || u.RawQuery != "" || u.Fragment != "" || strings.HasSuffix(o.Issuer, "/") {
+		return nil, errors.New("provider: the issuer must be a URL without query, fragment or a slash at the end")
+	}
+	for _, missing := range []bool{o.DB == nil, o.KV == nil, o.Keys == nil, o.Box == nil, o.Flows == nil, o.Audit == nil,
+		o.Clock == nil, o.Log == nil, o.ClientIP == nil, o.FormPost == nil} {
+		if missing {
+			return nil, errors.New("provider: an option is missing")
+		}
+	}
+	p := &Provider{
+		issuer: o.Issuer, db: o.DB, kv: o.KV, ring: o.Keys, flows: o.Flows, audit: o.Audit, clk: o.Clock, log: o.Log,
+		clientIP: o.ClientIP, formPost: o.FormPost,
+		refreshKey: o.Box.Derive("refresh tokens 1"),
+	}
+	p.clients.byID = map[string]*client{}
+	p.compose()
+	p.metadata, err = p.describe(o.Scopes)
+	return p, err
+}

@@ -1,0 +1,153 @@
+package provider
+
+import (
+	"net/http"
+	"strings"
+
+	"mobileid/internal/db"
+	"mobileid/internal/fault"
+)
+
+// claimsOf are the claims that a scope gives access to (OIDC Core section 5.4),
+// as far as a user's attributes of the same names hold them.
+func claimsOf() map[string][]string {
+	return map[string][]string{
+		"profile": {"name", "family_name", "given_name", "middle_name", "nickname", "preferred_username", "profile",
+			"picture", "website", "gender", "birthdate", "zoneinfo", "locale"},
+		"email": {"email", "email_verified"},
+		"phone": {"phone_number", "phone_number_verified"},
+	}
+}
+
+// aboutUser reports whether a scope means something only with a user.
+func aboutUser(scope string) bool {
+	switch scope {
+	case "openid", "profile", "email", "phone", "address", "offline_access":
+		return true
+	}
+	return false
+}
+
+// Userinfo is the userinfo endpoint (OIDC Core section 5.3), a resource that
+// takes bearer tokens (RFC 6750).
+func (p *Provider) Userinfo(w http.ResponseWriter, r *http.Request) {
+	claims, err := p.userinfo(w, r)
+	if err == nil {
+		writeJSON(w, http.StatusOK, claims)
+		return
+	}
+	e := asProtocol(err)
+	p.logFailure(r.Context(), e)
+	challenge := `Bearer realm="` + p.issuer + `"`
+	if e.code != "" {
+		challenge += `, error="` + e.code + `", error_description="` + describe(e.description) + `"`
+	}
+	if e.code == codeInsufficientScope {
+		challenge += `, scope="openid"`
+	}
+	switch e.status {
+	case http.StatusBadRequest, http.StatusUnauthorized, http.StatusForbidden:
+		w.Header().Set("WWW-Authenticate", challenge)
+	case http.StatusServiceUnavailable:
+		w.Header().Set("Retry-After", "1")
+	}
+	code := e.code
+	if code == "" { // without a token there is no error to name (RFC 6750 section 3.1)
+		code = codeInvalidToken
+	}
+	writeJSON(w, e.status, errorBody{code, describe(e.description)})
+}
+
+func (p *Provider) userinfo(w http.ResponseWriter, r *http.Request) (map[string]any, error) {
+	token, err := bearer(w, r)
+	if err != nil {
+		return nil, err
+	}
+	t, err := p.VerifyAccessToken(r.Context(), token)
+	if fault.Is(err, fault.Unauthorized) {
+		return nil, &protocolError{http.StatusUnauthorized, codeInvalidToken, "the access token is unknown, has expired or was revoked", nil}
+	}
+	if err != nil {
+		return nil, err
+	}
+	if t.UserID == "" || !t.HasScope("openid") {
+		return nil, &protocolError{http.StatusForbidden, codeInsufficientScope, "the access token was not issued for scope openid", nil}
+	}
+	claims := map[string]any{"sub": t.UserID}
+	byScope := claimsOf()
+	var names []string
+	for _, s := range t.Scopes {
+		names = append(names, byScope[s]...)
+	}
+	if len(names) == 0 {
+		return claims, nil
+	}
+	var user db.User
+	err = p.db.View(r.Context(), func(tx *db.Tx) (err error) {
+		user, err = tx.User(t.UserID)
+		return err
+	})
+	if err != nil {
+		return nil, unavailable(err)
+	}
+	for _, n := range names {
+		v, ok := user.Attributes[n]
+		switch {
+		case !ok || v == "":
+		case strings.HasSuffix(n, "_verified"):
+			claims[n] = v == "true"
+		default:
+			claims[n] = v
+		}
+	}
+	return claims, nil
+}
+
+// bearer reads the access token from the one place it may be in: the header, or
+// the body of a form (RFC 6750 section 2). In a URL it would end up in logs.
+func bearer(w http.ResponseWriter, r *http.Request) (string, error) {
+	bad := func(description string) (string, error) { return "", refuse(codeInvalidRequest, description) }
+	if r.URL.Query().Has("access_token") {
+		return bad("access_token may not be sent in the URL")
+	}
+	headers := r.Header["Authorization"]
+	if len(headers) > 1 {
+		return bad("the Authorization header is given more than once")
+	}
+	token := ""
+	if len(headers) == 1 {
+		scheme, rest, _ := strings.Cut(headers[0], " ")
+		if token = strings.TrimSpace(rest); !strings.EqualFold(scheme, "Bearer") || token == "" {
+			return "", &protocolError{status: http.StatusUnauthorized, description: "the Authorization header must use the Bearer scheme"}
+		}
+	}
+	switch r.Method {
+	case http.MethodGet, http.MethodHead:
+	case http.MethodPost:
+		form, err := bearerForm(w, r)
+		if err != nil {
+			return "", err
+		}
+		if v := form["access_token"]; len(v) > 0 {
+			if token != "" || len(v) > 1 {
+				return bad("the access token is sent more than once")
+			}
+			token = v[0]
+		}
+	default:
+		w.Header().Set("Allow", "GET, POST")
+		return "", &protocolError{status: http.StatusMethodNotAllowed, code: codeInvalidRequest, description: "the method must be GET or POST"}
+	}
+	if token == "" {
+		return "", &protocolError{status: http.StatusUnauthorized, description: "an access token is needed"}
+	}
+	return token, nil
+}
+
+// bearerForm reads the form of a POST; a body of another type holds no token.
+func bearerForm(w http.ResponseWriter, r *http.Request) (map[string][]string, error) {
+	if !strings.HasPrefix(r.Header.Get("Content-Type"), "application/x-www-form-urlencoded") {
+		return nil, nil
+	}
+	return readBody(w, r)
+}
