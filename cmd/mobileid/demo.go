@@ -9,8 +9,10 @@ import (
 	"os"
 	"path/filepath"
 
+	"mobileid/cmd/mobileid/node"
 	"mobileid/cmd/mobileid/shop"
 	"mobileid/config"
+	"mobileid/internal/clock"
 	"mobileid/internal/db"
 	"mobileid/internal/identity"
 
@@ -49,32 +51,32 @@ func demoCommand() *cobra.Command {
 }
 
 func demo(ctx context.Context, cfg *config.Config) error {
-	ln, err := listenAll(cfg.Listen, cfg.AdminListen, cfg.Demo.ShopListen)
+	ln, err := node.Listen(cfg.Listen, cfg.AdminListen, cfg.Demo.ShopListen)
 	if err != nil {
 		return err
 	}
 	if cfg.Issuer == "" {
-		cfg.Issuer = config.LoopbackIssuer(port(ln[0]))
+		cfg.Issuer = config.LoopbackIssuer(node.Port(ln[0]))
 	}
-	d := demoFile{ShopURL: config.LoopbackIssuer(port(ln[2])), AdminURL: "http://" + ln[1].Addr().String()}
-	s, err := openStores(ctx, cfg, true)
+	d := demoFile{ShopURL: config.LoopbackIssuer(node.Port(ln[2])), AdminURL: "http://" + ln[1].Addr().String()}
+	s, err := node.Open(ctx, cfg, clock.System{}, true)
 	if err != nil {
-		return errors.Join(err, closeListeners(ln))
+		return errors.Join(err, node.CloseListeners(ln))
 	}
-	d, err = s.seed(ctx, d)
+	d, err = seed(ctx, s, d)
 	if err != nil {
-		return errors.Join(err, s.db.Close(), closeListeners(ln))
+		return errors.Join(err, s.DB.Close(), node.CloseListeners(ln))
 	}
-	n, err := newNode(ctx, s, d.ShopURL)
+	n, err := node.New(ctx, s, node.NewLog(cfg, os.Stderr), d.ShopURL)
 	if err != nil {
-		return errors.Join(err, s.db.Close(), closeListeners(ln))
+		return errors.Join(err, s.DB.Close(), node.CloseListeners(ln))
 	}
 	sh := shop.New(shop.Config{Issuer: cfg.Issuer, URL: d.ShopURL, Name: "Acme Shop", Web: d.Shop, Backend: d.Backend,
-		UserID: d.UserID, UserName: d.UserRef, DataDir: cfg.DataDir, Log: n.log})
+		UserID: d.UserID, UserName: d.UserRef, DataDir: cfg.DataDir, Log: n.Log})
 	// The listeners take connections from here on, so whoever reads the file
 	// gets an answer.
 	if err := writeDemo(cfg.DataDir, d); err != nil {
-		return errors.Join(err, n.close(), closeListeners(ln))
+		return errors.Join(err, n.Close(), node.CloseListeners(ln))
 	}
 	fmt.Printf(`MobileID is running.
 
@@ -89,25 +91,26 @@ func demo(ctx context.Context, cfg *config.Config) error {
   stop          Ctrl-C
 
 `, d.ShopURL, d.UserRef, cfg.Issuer, d.AdminURL, filepath.Join(cfg.DataDir, demoName), cfg.DataDir)
-	err = n.run(ctx, site{ln[0], n.web.Handler()}, site{ln[1], n.web.AdminHandler(n.metrics)}, site{ln[2], sh.Handler()})
-	return errors.Join(err, n.close())
+	err = n.Run(ctx, node.Site{Listener: ln[0], Handler: n.Handler()}, node.Site{Listener: ln[1], Handler: n.Admin()},
+		node.Site{Listener: ln[2], Handler: sh.Handler()})
+	return errors.Join(err, n.Close())
 }
 
 // seed makes merchant, user and clients on the first start, and on every start
 // brings the shop's redirect URI to where the shop now listens.
-func (s *stores) seed(ctx context.Context, d demoFile) (demoFile, error) {
-	old, err := readDemo(s.cfg.DataDir)
+func seed(ctx context.Context, s *node.Stores, d demoFile) (demoFile, error) {
+	old, err := readDemo(s.Config.DataDir)
 	if err != nil && !errors.Is(err, os.ErrNotExist) {
 		return d, err
 	}
-	known := err == nil && s.has(ctx, old)
+	known := err == nil && has(ctx, s, old)
 	if known {
 		d.MerchantID, d.UserID, d.UserRef, d.Shop, d.Backend = old.MerchantID, old.UserID, old.UserRef, old.Shop, old.Backend
-	} else if err := s.seedAll(ctx, &d); err != nil {
+	} else if err := seedAll(ctx, s, &d); err != nil {
 		return d, fmt.Errorf("demo: %w", err)
 	}
-	d.Issuer = s.cfg.Issuer
-	return d, s.db.Update(ctx, func(tx *db.Tx) error {
+	d.Issuer = s.Config.Issuer
+	return d, s.DB.Update(ctx, func(tx *db.Tx) error {
 		c, err := tx.Client(d.Shop.ID)
 		if err != nil {
 			return err
@@ -118,8 +121,8 @@ func (s *stores) seed(ctx context.Context, d demoFile) (demoFile, error) {
 }
 
 // has reports whether the database is the one that the file was written for.
-func (s *stores) has(ctx context.Context, d demoFile) bool {
-	return s.db.View(ctx, func(tx *db.Tx) error {
+func has(ctx context.Context, s *node.Stores, d demoFile) bool {
+	return s.DB.View(ctx, func(tx *db.Tx) error {
 		_, err1 := tx.Client(d.Shop.ID)
 		_, err2 := tx.Client(d.Backend.ID)
 		_, err3 := tx.User(d.UserID)
@@ -127,24 +130,24 @@ func (s *stores) has(ctx context.Context, d demoFile) bool {
 	}) == nil
 }
 
-func (s *stores) seedAll(ctx context.Context, d *demoFile) error {
-	m, _, err := s.createMerchant(ctx, "Acme", identity.Policy{})
+func seedAll(ctx context.Context, s *node.Stores, d *demoFile) error {
+	m, _, err := s.CreateMerchant(ctx, "Acme", identity.Policy{})
 	if err != nil {
 		return err
 	}
-	u, err := s.users.CreateUser(ctx, m.ID, "alice", map[string]string{"name": "Alice Example"})
+	u, err := s.Users.CreateUser(ctx, m.ID, "alice", map[string]string{"name": "Alice Example"})
 	if err != nil {
 		return err
 	}
-	front, err := s.createClient(ctx, m.ID, clientOptions{name: "Acme Shop", auth: "client_secret_basic", binding: "match",
-		grants: []string{"authorization_code", "refresh_token"}, redirects: []string{d.ShopURL + "/callback"},
-		scopes: []string{"openid", "profile", "offline_access"}, reveal: true, loopbackHTTP: true})
+	front, err := s.CreateClient(ctx, m.ID, node.ClientOptions{Name: "Acme Shop", AuthMethod: "client_secret_basic", Binding: "match",
+		Grants: []string{"authorization_code", "refresh_token"}, RedirectURIs: []string{d.ShopURL + "/callback"},
+		Scopes: []string{"openid", "profile", "offline_access"}, RevealUnknownUser: true, LocalhostHTTP: true})
 	if err != nil {
 		return err
 	}
-	back, err := s.createClient(ctx, m.ID, clientOptions{name: "Acme Backend", auth: "client_secret_basic", binding: "trusted",
-		grants: []string{"client_credentials", "urn:openid:params:grant-type:ciba", "refresh_token"},
-		scopes: []string{"openid", "mobileid.users", "mobileid.devices"}, reveal: true})
+	back, err := s.CreateClient(ctx, m.ID, node.ClientOptions{Name: "Acme Backend", AuthMethod: "client_secret_basic", Binding: "trusted",
+		Grants: []string{"client_credentials", "urn:openid:params:grant-type:ciba", "refresh_token"},
+		Scopes: []string{"openid", "mobileid.users", "mobileid.devices"}, RevealUnknownUser: true})
 	if err != nil {
 		return err
 	}

@@ -4,25 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
-	"net"
-	"net/http"
 	"os"
-	"sync"
-	"syscall"
-	"time"
 
+	"mobileid/cmd/mobileid/node"
 	"mobileid/config"
-	"mobileid/internal/db"
+	"mobileid/internal/clock"
 
 	"github.com/spf13/cobra"
-)
-
-const (
-	drainFor   = 5 * time.Second // requests may finish by themselves
-	closeAfter = 5 * time.Second // after that they are cut off
-	sweepEvery = time.Minute
-	sweepMost  = 1000
 )
 
 func serveCommand() *cobra.Command {
@@ -41,131 +29,32 @@ func serveCommand() *cobra.Command {
 }
 
 func serve(ctx context.Context, cfg *config.Config) error {
-	ln, err := listenAll(cfg.Listen, cfg.AdminListen)
+	ln, err := node.Listen(cfg.Listen, cfg.AdminListen)
 	if err != nil {
 		return err
 	}
 	if cfg.Issuer == "" {
-		cfg.Issuer = config.LoopbackIssuer(port(ln[0]))
+		cfg.Issuer = config.LoopbackIssuer(node.Port(ln[0]))
 	}
-	s, err := openStores(ctx, cfg, true)
+	s, err := node.Open(ctx, cfg, clock.System{}, true)
 	if err != nil {
-		return errors.Join(err, closeListeners(ln))
+		return errors.Join(err, node.CloseListeners(ln))
 	}
-	n, err := newNode(ctx, s, "")
+	n, err := node.New(ctx, s, node.NewLog(cfg, os.Stderr), "")
 	if err != nil {
-		return errors.Join(err, s.db.Close(), closeListeners(ln))
+		return errors.Join(err, s.DB.Close(), node.CloseListeners(ln))
 	}
-	n.log.Info("serving", "issuer", cfg.Issuer, "listen", ln[0].Addr().String(), "admin", ln[1].Addr().String())
-	err = n.run(ctx, site{ln[0], n.web.Handler()}, site{ln[1], n.web.AdminHandler(n.metrics)})
-	return errors.Join(err, n.close())
-}
-
-// listenAll opens every address or none. A busy port is said plainly.
-func listenAll(addrs ...string) ([]net.Listener, error) {
-	var out []net.Listener
-	for _, a := range addrs {
-		l, err := net.Listen("tcp", a)
-		if errors.Is(err, syscall.EADDRINUSE) {
-			err = fmt.Errorf("another program listens on %s: stop it, or choose another address with --listen, --shop-listen or --admin-listen (port 0 picks one)", a)
-		}
-		if err != nil {
-			return nil, errors.Join(err, closeListeners(out))
-		}
-		out = append(out, l)
-	}
-	return out, nil
-}
-
-func closeListeners(ln []net.Listener) (err error) {
-	for _, l := range ln {
-		err = errors.Join(err, l.Close())
-	}
-	return err
-}
-
-func port(l net.Listener) int { return l.Addr().(*net.TCPAddr).Port }
-
-// site is one listener and what it serves.
-type site struct {
-	ln net.Listener
-	h  http.Handler
-}
-
-// run serves the sites and the background work until ctx ends, then drains:
-// readiness fails, streams end, requests finish, and nothing acknowledged is lost.
-func (n *node) run(ctx context.Context, sites ...site) error {
-	work, stopWork := context.WithCancel(context.WithoutCancel(ctx))
-	var background sync.WaitGroup
-	background.Go(func() { n.outbox.Run(work) })
-	background.Go(func() { n.sweep(work) })
-
-	requests, cutOff := context.WithCancel(context.WithoutCancel(ctx))
-	defer cutOff()
-	failed := make(chan error, len(sites))
-	servers := make([]*http.Server, len(sites))
-	for i, s := range sites {
-		servers[i] = n.server(requests, s.h)
-		go func() { failed <- servers[i].Serve(s.ln) }()
-	}
-	var err error
-	select {
-	case <-ctx.Done():
-		n.log.Info("draining")
-	case err = <-failed:
-	}
-	n.web.Drain()
-	// Long polls end when their requests' context does.
-	time.AfterFunc(drainFor, cutOff)
-	shut, cancel := context.WithTimeout(context.WithoutCancel(ctx), drainFor+closeAfter)
-	defer cancel()
-	for _, s := range servers {
-		if serr := s.Shutdown(shut); serr != nil {
-			err = errors.Join(err, s.Close())
-		}
-	}
-	stopWork()
-	background.Wait()
-	return err
-}
-
-func (n *node) server(requests context.Context, h http.Handler) *http.Server {
-	return &http.Server{
-		Handler: h, BaseContext: func(net.Listener) context.Context { return requests },
-		ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 10 * time.Second, WriteTimeout: 40 * time.Second, IdleTimeout: 90 * time.Second,
-		MaxHeaderBytes: 16 << 10, ErrorLog: slog.NewLogLogger(n.log.Handler(), slog.LevelDebug),
-	}
-}
-
-// sweep removes rows whose time has long been over.
-func (n *node) sweep(ctx context.Context) {
-	tick := time.NewTicker(sweepEvery)
-	defer tick.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-tick.C:
-		}
-		for gone := int64(sweepMost); gone >= sweepMost; {
-			err := n.db.Update(ctx, func(tx *db.Tx) (err error) {
-				gone, err = tx.Sweep(sweepMost)
-				return err
-			})
-			if err != nil {
-				n.log.WarnContext(ctx, "sweep failed", "error", err)
-				break
-			}
-		}
-	}
+	n.Log.Info("serving", "issuer", cfg.Issuer, "listen", ln[0].Addr().String(), "admin", ln[1].Addr().String())
+	err = n.Run(ctx, node.Site{Listener: ln[0], Handler: n.Handler()}, node.Site{Listener: ln[1], Handler: n.Admin()})
+	return errors.Join(err, n.Close())
 }
 
 func migrateCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "migrate", Short: "Bring the database schema up to date", Args: exactly(0),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return withStores(cmd, true, func(ctx context.Context, s *stores) error {
-				have, _, err := s.db.Versions(ctx)
+			return withStores(cmd, true, func(ctx context.Context, s *node.Stores) error {
+				have, _, err := s.DB.Versions(ctx)
 				fmt.Fprintf(os.Stdout, "schema version %d\n", have)
 				return err
 			})
@@ -187,7 +76,7 @@ func checkCommand() *cobra.Command {
 				fmt.Println("configuration: ok\nfirst start: database and master key will be made")
 				return nil
 			}
-			return withStores(cmd, false, func(context.Context, *stores) error {
+			return withStores(cmd, false, func(context.Context, *node.Stores) error {
 				fmt.Println("configuration: ok\ndatabase: ok\nmaster key: ok")
 				return nil
 			})
@@ -218,14 +107,14 @@ func configCommand() *cobra.Command {
 }
 
 // withStores runs fn over the opened stores.
-func withStores(cmd *cobra.Command, migrate bool, fn func(ctx context.Context, s *stores) error) error {
+func withStores(cmd *cobra.Command, migrate bool, fn func(ctx context.Context, s *node.Stores) error) error {
 	cfg, err := load(cmd)
 	if err != nil {
 		return err
 	}
-	s, err := openStores(cmd.Context(), cfg, migrate)
+	s, err := node.Open(cmd.Context(), cfg, clock.System{}, migrate)
 	if err != nil {
 		return err
 	}
-	return errors.Join(fn(cmd.Context(), s), s.db.Close())
+	return errors.Join(fn(cmd.Context(), s), s.DB.Close())
 }

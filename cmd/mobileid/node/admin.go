@@ -1,0 +1,103 @@
+package node
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"slices"
+	"time"
+
+	"mobileid/internal/audit"
+	"mobileid/internal/db"
+	"mobileid/internal/fault"
+	"mobileid/internal/identity"
+	"mobileid/provider"
+)
+
+// CreateMerchant adds a merchant and its first App.
+func (s *Stores) CreateMerchant(ctx context.Context, name string, policy identity.Policy) (db.Merchant, db.App, error) {
+	m := db.Merchant{ID: db.NewID("mer_"), Name: name, CreatedAt: s.Clock.Now()}
+	text, err := json.Marshal(policy)
+	if err != nil {
+		return m, db.App{}, err
+	}
+	app := db.App{ID: db.NewID("app_"), MerchantID: m.ID, Name: name + " App", Policy: text, CreatedAt: s.Clock.Now()}
+	err = s.DB.Update(ctx, func(tx *db.Tx) error {
+		return errors.Join(tx.InsertMerchant(m), tx.InsertApp(app),
+			s.Audit.Append(tx, audit.Record{Act: "merchant.created", Merchant: m.ID}))
+	})
+	return m, app, err
+}
+
+// ClientOptions are what a new client is to be.
+type ClientOptions struct {
+	Name, AuthMethod, Binding    string
+	RedirectURIs, Grants, Scopes []string
+	RevealUnknownUser            bool
+	LocalhostHTTP                bool // allow http://localhost redirect URIs
+}
+
+// NewClient is a client as it is shown once.
+type NewClient struct {
+	ClientID     string `json:"client_id"`
+	ClientSecret string `json:"client_secret,omitempty"`
+}
+
+// CreateClient checks and stores a client of the merchant.
+func (s *Stores) CreateClient(ctx context.Context, merchantID string, o ClientOptions) (NewClient, error) {
+	set := db.ClientSettings{AuthMethod: o.AuthMethod, GrantTypes: o.Grants, RedirectURIs: o.RedirectURIs, Scopes: o.Scopes, Binding: o.Binding,
+		RevealUnknownUser: o.RevealUnknownUser, AllowInsecureHTTP: o.LocalhostHTTP}
+	if err := provider.CheckClient(&set); err != nil {
+		return NewClient{}, err
+	}
+	out := NewClient{ClientID: db.NewID("cli_")}
+	c := db.Client{ID: out.ClientID, MerchantID: merchantID, Name: o.Name, Settings: set, CreatedAt: s.Clock.Now()}
+	if set.AuthMethod != "none" {
+		secret, rec := provider.NewClientSecret(s.Clock)
+		out.ClientSecret, c.Secrets = secret, []db.ClientSecret{rec}
+	}
+	err := s.DB.Update(ctx, func(tx *db.Tx) error {
+		apps, err := tx.AppsOf(merchantID)
+		if err != nil {
+			return err
+		}
+		if len(apps) == 0 {
+			return fault.New(fault.StateConflict, "the merchant has no App")
+		}
+		c.AppID = apps[0].ID
+		if err := tx.InsertClient(c); err != nil {
+			return err
+		}
+		return s.Audit.Append(tx, audit.Record{Act: "client.created", Merchant: merchantID, Client: c.ID})
+	})
+	return out, err
+}
+
+// RotateSecret adds a secret; those before it end after overlap.
+func (s *Stores) RotateSecret(ctx context.Context, id string, overlap time.Duration) (string, error) {
+	secret, rec := provider.NewClientSecret(s.Clock)
+	err := s.DB.Update(ctx, func(tx *db.Tx) error {
+		c, err := tx.Client(id)
+		if errors.Is(err, db.ErrNotFound) {
+			return fault.New(fault.NotFound, "no such client: "+id)
+		}
+		if err != nil {
+			return err
+		}
+		if c.Settings.AuthMethod == "none" {
+			return fault.New(fault.StateConflict, "a public client has no secret")
+		}
+		end := tx.Now().Add(overlap)
+		old := slices.DeleteFunc(c.Secrets, func(o db.ClientSecret) bool { return !o.ExpiresAt.IsZero() && !o.ExpiresAt.After(tx.Now()) })
+		for i := range old {
+			if old[i].ExpiresAt.IsZero() || old[i].ExpiresAt.After(end) {
+				old[i].ExpiresAt = end
+			}
+		}
+		if err := tx.SetClientSecrets(id, append(old, rec)); err != nil {
+			return err
+		}
+		return s.Audit.Append(tx, audit.Record{Act: "client.secret_rotated", Merchant: c.MerchantID, Client: id})
+	})
+	return secret, err
+}

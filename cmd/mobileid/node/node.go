@@ -1,0 +1,175 @@
+// Package node is one running server: it opens the stores, wires every package to
+// those below it, serves the listeners and drains them. The commands and the
+// tests start the server by the same code.
+package node
+
+import (
+	"context"
+	"crypto"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"os"
+	"strings"
+
+	"mobileid/config"
+	"mobileid/flows"
+	"mobileid/internal/audit"
+	"mobileid/internal/channel"
+	"mobileid/internal/clock"
+	"mobileid/internal/db"
+	"mobileid/internal/identity"
+	"mobileid/internal/keys"
+	"mobileid/internal/kv"
+	"mobileid/internal/operation"
+	"mobileid/internal/outbox"
+	"mobileid/internal/registration"
+	"mobileid/provider"
+	"mobileid/web"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+)
+
+// Stores is what every command that touches data opens.
+type Stores struct {
+	Config *config.Config
+	Clock  clock.Clock
+	DB     *db.DB
+	Keys   *keys.Ring
+	Audit  *audit.Writer
+	Users  *identity.Store
+
+	box *keys.Box
+}
+
+// Open opens the durable store and the master key, making them on first use.
+// migrate brings the schema up to date; without it an older schema is an error.
+// The caller closes the Stores, or the Node made of them.
+func Open(ctx context.Context, cfg *config.Config, clk clock.Clock, migrate bool) (*Stores, error) {
+	if err := os.MkdirAll(cfg.DataDir, 0o700); err != nil {
+		return nil, err
+	}
+	d, err := db.Open(ctx, cfg.DB.URL.Reveal(), clk)
+	if err != nil {
+		return nil, err
+	}
+	s := &Stores{Config: cfg, Clock: clk, DB: d, Audit: audit.NewWriter()}
+	if err := s.prepare(ctx, migrate); err != nil {
+		return nil, errors.Join(err, d.Close())
+	}
+	return s, nil
+}
+
+func (s *Stores) prepare(ctx context.Context, migrate bool) (err error) {
+	if migrate {
+		if err := s.DB.Migrate(ctx); err != nil {
+			return fmt.Errorf("migrate: %w", err)
+		}
+	} else if have, newest, err := s.DB.Versions(ctx); err != nil {
+		return err
+	} else if have != newest {
+		return fmt.Errorf("the database has schema version %d, this program needs %d: run mobileid migrate", have, newest)
+	}
+	if s.box, err = keys.LoadBox(s.Config.MasterKeyFile); err != nil {
+		return err
+	}
+	s.Keys = keys.NewRing(s.DB, s.box, s.Clock)
+	s.Users = &identity.Store{DB: s.DB, Audit: s.Audit, Clock: s.Clock}
+	return s.Keys.Ensure(ctx, keys.OIDC, keys.Server)
+}
+
+// Node is one running server.
+type Node struct {
+	*Stores
+	Log *slog.Logger
+
+	kv      kv.KV
+	outbox  *outbox.Worker
+	web     *web.Server
+	metrics *prometheus.Registry
+}
+
+// NewLog makes the log of the configuration.
+func NewLog(cfg *config.Config, to io.Writer) *slog.Logger {
+	opts := &slog.HandlerOptions{Level: cfg.Log.Level}
+	var h slog.Handler = slog.NewTextHandler(to, opts)
+	if cfg.Log.Format == "json" {
+		h = slog.NewJSONHandler(to, opts)
+	}
+	return slog.New(web.LogHandler{Handler: h})
+}
+
+// New builds the server over opened stores, which it closes from then on; after
+// an error they are the caller's still. Config.Issuer is known by now. shopURL is
+// the demo shop's address, or "".
+func New(ctx context.Context, s *Stores, log *slog.Logger, shopURL string) (*Node, error) {
+	store, err := kv.Open(ctx, s.Config.KV.URL.Reveal(), s.Clock)
+	if err != nil {
+		return nil, err
+	}
+	n := &Node{Stores: s, kv: store, Log: log, outbox: outbox.New(s.DB, log), metrics: prometheus.NewRegistry()}
+	n.metrics.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	if err := n.wire(shopURL); err != nil {
+		return nil, errors.Join(err, store.Close())
+	}
+	return n, nil
+}
+
+func (n *Node) wire(shopURL string) error {
+	issuer := n.Config.Issuer
+	ops := operation.New(operation.Config{DB: n.DB, KV: n.kv, Box: n.box, Audit: n.Audit, Outbox: n.outbox, Clock: n.Clock, Log: n.Log})
+	n.outbox.Register(operation.OutboxDecided, ops.DeliverDecided)
+	regs := registration.New(registration.Config{Origin: issuer, DB: n.DB, KV: n.kv, Keys: n.Keys, Box: n.box, Audit: n.Audit, Clock: n.Clock, Log: n.Log})
+	fl := flows.New(flows.Config{DB: n.DB, KV: n.kv, Users: n.Users, Operations: ops, Clock: n.Clock, Log: n.Log})
+
+	tek := channel.NewRing(n.Clock)
+	if !strings.HasPrefix(n.Config.KV.URL.Reveal(), "sqlite:") {
+		tek = channel.NewSharedRing(n.Clock, n.kv, n.box)
+	}
+	ch := &channel.Server{
+		Issuer: issuer, DB: n.DB, TEK: tek, Clock: n.Clock, Rand: rand.Reader, Log: n.Log,
+		SSK: func(ctx context.Context) (crypto.Signer, error) {
+			k, err := n.Keys.Current(ctx, keys.Server)
+			if err != nil {
+				return nil, err
+			}
+			return k.Private, nil
+		},
+		OnFork: func(tx *db.Tx, dev *db.Device) error {
+			return n.Audit.Append(tx, audit.Record{Act: "device.suspended", Merchant: dev.MerchantID, User: dev.UserID, Device: dev.ID,
+				Details: map[string]string{"reason": "a copy of this phone sent a message"}})
+		},
+	}
+	for op, h := range ops.Handlers() {
+		ch.Handle(op, h)
+	}
+	for op, h := range regs.Handlers() {
+		ch.Handle(op, h)
+	}
+	clientIP := func(r *http.Request) string { return web.ClientIP(r, n.Config.Trusts) }
+	p, err := provider.New(provider.Options{
+		Issuer: issuer, DB: n.DB, KV: n.kv, Keys: n.Keys, Box: n.box, Flows: fl, Audit: n.Audit, Clock: n.Clock, Log: n.Log,
+		ClientIP: clientIP, FormPost: web.FormPost, Scopes: []string{web.ScopeUsers, web.ScopeDevices},
+	})
+	if err != nil {
+		return err
+	}
+	n.web, err = web.New(web.Config{
+		Issuer: issuer, DB: n.DB, KV: n.kv, Provider: p, Flows: fl, Registrations: regs, Channel: ch, Users: n.Users,
+		Clock: n.Clock, Log: n.Log, Trusts: n.Config.Trusts, Metrics: n.metrics, ShopURL: shopURL,
+	})
+	return err
+}
+
+// Handler serves the public listener, Admin the one for operators.
+func (n *Node) Handler() http.Handler { return n.web.Handler() }
+
+// Admin serves /healthz, /readyz and /metrics.
+func (n *Node) Admin() http.Handler { return n.web.AdminHandler(n.metrics) }
+
+// Close closes the stores; Run has returned.
+func (n *Node) Close() error { return errors.Join(n.kv.Close(), n.DB.Close()) }

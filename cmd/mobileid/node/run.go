@@ -1,0 +1,123 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"sync"
+	"syscall"
+	"time"
+
+	"mobileid/internal/db"
+)
+
+const (
+	drainFor   = 5 * time.Second // requests may finish by themselves
+	closeAfter = 5 * time.Second // after that they are cut off
+	sweepEvery = time.Minute
+	sweepMost  = 1000
+)
+
+// Listen opens every address or none. A busy port is said plainly.
+func Listen(addrs ...string) ([]net.Listener, error) {
+	var out []net.Listener
+	for _, a := range addrs {
+		l, err := net.Listen("tcp", a)
+		if errors.Is(err, syscall.EADDRINUSE) {
+			err = fmt.Errorf("another program listens on %s: stop it, or choose another address with --listen, --shop-listen or --admin-listen (port 0 picks one)", a)
+		}
+		if err != nil {
+			return nil, errors.Join(err, CloseListeners(out))
+		}
+		out = append(out, l)
+	}
+	return out, nil
+}
+
+// CloseListeners closes what Listen opened and nobody serves.
+func CloseListeners(ln []net.Listener) (err error) {
+	for _, l := range ln {
+		err = errors.Join(err, l.Close())
+	}
+	return err
+}
+
+// Port is the port a listener got.
+func Port(l net.Listener) int { return l.Addr().(*net.TCPAddr).Port }
+
+// Site is one listener and what it serves.
+type Site struct {
+	Listener net.Listener
+	Handler  http.Handler
+}
+
+// Run serves the sites and the background work until ctx ends, then drains:
+// readiness fails, streams end, requests finish, and nothing acknowledged is lost.
+func (n *Node) Run(ctx context.Context, sites ...Site) error {
+	work, stopWork := context.WithCancel(context.WithoutCancel(ctx))
+	var background sync.WaitGroup
+	background.Go(func() { n.outbox.Run(work) })
+	background.Go(func() { n.sweep(work) })
+
+	requests, cutOff := context.WithCancel(context.WithoutCancel(ctx))
+	defer cutOff()
+	failed := make(chan error, len(sites))
+	servers := make([]*http.Server, len(sites))
+	for i, s := range sites {
+		servers[i] = n.server(requests, s.Handler)
+		go func() { failed <- servers[i].Serve(s.Listener) }()
+	}
+	var err error
+	select {
+	case <-ctx.Done():
+		n.Log.Info("draining")
+	case err = <-failed:
+	}
+	n.web.Drain()
+	// Long polls end when their requests' context does.
+	time.AfterFunc(drainFor, cutOff)
+	shut, cancel := context.WithTimeout(context.WithoutCancel(ctx), drainFor+closeAfter)
+	defer cancel()
+	for _, s := range servers {
+		if serr := s.Shutdown(shut); serr != nil {
+			err = errors.Join(err, s.Close())
+		}
+	}
+	stopWork()
+	background.Wait()
+	return err
+}
+
+func (n *Node) server(requests context.Context, h http.Handler) *http.Server {
+	return &http.Server{
+		Handler: h, BaseContext: func(net.Listener) context.Context { return requests },
+		ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 10 * time.Second, WriteTimeout: 40 * time.Second, IdleTimeout: 90 * time.Second,
+		MaxHeaderBytes: 16 << 10, ErrorLog: slog.NewLogLogger(n.Log.Handler(), slog.LevelDebug),
+	}
+}
+
+// sweep removes rows whose time has long been over.
+func (n *Node) sweep(ctx context.Context) {
+	tick := time.NewTicker(sweepEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		for gone := int64(sweepMost); gone >= sweepMost; {
+			err := n.DB.Update(ctx, func(tx *db.Tx) (err error) {
+				gone, err = tx.Sweep(sweepMost)
+				return err
+			})
+			if err != nil {
+				n.Log.WarnContext(ctx, "sweep failed", "error", err)
+				break
+			}
+		}
+	}
+}
