@@ -1,0 +1,192 @@
+// Package rig starts the whole server inside a test, on real stores, with a
+// clock that the test moves, and gives it what people and merchants have: phones,
+// browsers and clients. Everything goes in by the front door.
+package rig
+
+import (
+	"context"
+	"crypto/rand"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"mobileid/cmd/mobileid/node"
+	"mobileid/config"
+	"mobileid/internal/clock"
+	"mobileid/internal/db"
+	"mobileid/internal/identity"
+	"mobileid/internal/kv/kvtest"
+	"mobileid/sdk"
+)
+
+// PIN is that of every phone of the rig, WrongPIN is nobody's.
+const (
+	PIN      = "271828"
+	WrongPIN = "314159"
+)
+
+// Callback is where the clients of the rig are answered. Nobody listens there:
+// a Browser stops before it.
+const Callback = "https://rp.example/callback"
+
+// Options change what Start does.
+type Options struct {
+	KV     string          // URL of a Redis; "": the embedded store
+	Dir    string          // data folder, to start again on old data; "": a new one
+	Policy identity.Policy // of the App
+	Log    slog.Level      // what is logged to the test; default errors only
+}
+
+// Rig is a running server with a merchant and clients.
+type Rig struct {
+	T        testing.TB
+	Issuer   string
+	Clock    *clock.Manual
+	Node     *node.Node
+	Dir      string
+	Merchant db.Merchant
+	App      db.App
+	// Web logs people in (confidential, code and refresh), Backend is a trusted
+	// CIBA and REST client, Match a CIBA client whose users type a number.
+	Web, Backend, Match node.NewClient
+	HTTP                *http.Client
+
+	stop func()
+}
+
+// Each runs fn on a server over the embedded store and on one over Redis.
+func Each(t *testing.T, fn func(t *testing.T, r *Rig)) {
+	t.Run("embedded", func(t *testing.T) { fn(t, Start(t, Options{})) })
+	t.Run("redis", func(t *testing.T) { fn(t, Start(t, Options{KV: kvtest.Redis(t)})) })
+}
+
+// Start starts a server; the test's end stops it.
+func Start(t testing.TB, o Options) *Rig {
+	t.Helper()
+	r := &Rig{T: t, Clock: clock.NewManual(time.Now().Truncate(time.Millisecond)), Dir: o.Dir, HTTP: &http.Client{Timeout: 40 * time.Second}}
+	if r.Dir == "" {
+		r.Dir = t.TempDir()
+	}
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	r.must(err)
+	r.Issuer = config.LoopbackIssuer(node.Port(ln))
+	cfg := &config.Config{Issuer: r.Issuer, DataDir: r.Dir, MasterKeyFile: filepath.Join(r.Dir, "master.key")}
+	cfg.DB.URL = config.StoreURL("sqlite:" + filepath.Join(r.Dir, "mobileid.db"))
+	cfg.KV.URL = config.StoreURL("sqlite:" + filepath.Join(r.Dir, "kv.db"))
+	if o.KV != "" {
+		cfg.KV.URL = config.StoreURL(o.KV)
+	}
+	level := slog.LevelError
+	if o.Log != 0 {
+		level = o.Log
+	}
+	log := slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: level}))
+	stores, err := node.Open(t.Context(), cfg, r.Clock, true)
+	r.must(err)
+	r.Node, err = node.New(t.Context(), stores, log, "")
+	r.must(err)
+	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
+	done := make(chan error, 1)
+	go func() { done <- r.Node.Run(ctx, node.Site{Listener: ln, Handler: r.Node.Handler()}) }()
+	stopped := false
+	r.stop = func() {
+		if stopped {
+			return
+		}
+		stopped = true
+		r.HTTP.CloseIdleConnections()
+		http.DefaultClient.CloseIdleConnections()
+		cancel()
+		if err := <-done; err != nil {
+			t.Errorf("rig: the server ended with %v", err)
+		}
+		if err := r.Node.Close(); err != nil {
+			t.Errorf("rig: close: %v", err)
+		}
+	}
+	t.Cleanup(r.stop)
+	r.seed(o)
+	return r
+}
+
+// Stop stops the server before the test ends.
+func (r *Rig) Stop() { r.stop() }
+
+func (r *Rig) must(err error) {
+	r.T.Helper()
+	if err != nil {
+		r.T.Fatalf("rig: %v", err)
+	}
+}
+
+func (r *Rig) seed(o Options) {
+	r.T.Helper()
+	var err error
+	r.Merchant, r.App, err = r.Node.CreateMerchant(r.T.Context(), "Acme", o.Policy)
+	r.must(err)
+	const ciba = "urn:openid:params:grant-type:ciba"
+	r.Web = r.Client(node.ClientOptions{Name: "Acme Shop", Grants: []string{"authorization_code", "refresh_token"},
+		RedirectURIs: []string{Callback}, Scopes: []string{"openid", "offline_access", "profile"}})
+	r.Backend = r.Client(node.ClientOptions{Name: "Acme Backend", Binding: "trusted", RevealUnknownUser: true,
+		Grants: []string{"client_credentials", ciba, "refresh_token"}, Scopes: []string{"openid", "mobileid.users", "mobileid.devices"}})
+	r.Match = r.Client(node.ClientOptions{Name: "Acme Call Centre", Grants: []string{ciba}, Scopes: []string{"openid"}})
+}
+
+// Client adds a client of the rig's merchant; a confidential one by default.
+func (r *Rig) Client(o node.ClientOptions) node.NewClient {
+	r.T.Helper()
+	c, err := r.Node.CreateClient(r.T.Context(), r.Merchant.ID, o)
+	r.must(err)
+	return c
+}
+
+// User adds a user with a random reference.
+func (r *Rig) User() db.User {
+	r.T.Helper()
+	u, err := r.Node.Users.CreateUser(r.T.Context(), r.Merchant.ID, "user-"+rand.Text()[:12], nil)
+	r.must(err)
+	return u
+}
+
+// Phone is a phone that belongs to nobody yet, in a file of the test's.
+func (r *Rig) Phone() *sdk.Phone {
+	file := &sdk.File{Path: filepath.Join(r.T.TempDir(), "phone.json")}
+	return &sdk.Phone{Store: file, Keys: file, HTTP: r.HTTP, Now: r.Clock.Now, Rand: rand.Reader, Platform: "cli", Model: "Test phone"}
+}
+
+// Registered is a phone that is registered for the user with PIN.
+func (r *Rig) Registered(u db.User) *sdk.Phone {
+	r.T.Helper()
+	p := r.Phone()
+	_, err := p.Register(r.T.Context(), r.Link(u))
+	r.must(err)
+	reg, err := p.Finish(r.T.Context(), PIN)
+	r.must(err)
+	if reg.State != sdk.StatusActive {
+		r.T.Fatalf("rig: the phone is %s", reg.State)
+	}
+	return p
+}
+
+// Person is a user with a registered phone.
+func (r *Rig) Person() (db.User, *sdk.Phone) {
+	r.T.Helper()
+	u := r.User()
+	return u, r.Registered(u)
+}
+
+// SQL runs fn in a write transaction of the server's database.
+func (r *Rig) SQL(fn func(tx *db.Tx) error) {
+	r.T.Helper()
+	r.must(r.Node.DB.Update(r.T.Context(), fn))
+}
+
+// drain reads and closes a body.
+func drain(res *http.Response) ([]byte, error) {
+	defer res.Body.Close()
+	return io.ReadAll(res.Body)
+}
