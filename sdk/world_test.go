@@ -82,7 +82,7 @@ func (w *world) newPhone() *sdk.Phone {
 
 // restart forgets the server's key, as a new process does.
 func (w *world) restart() {
-	s := &channel.Server{Issuer: w.http.URL, DB: w.db, TEK: channel.NewRing(w.clk), Clock: w.clk, Rand: rand.Reader,
+	s := &channel.Server{Issuer: w.http.URL, DB: w.db, TEK: channel.NewRing(w.clk), Clock: w.clk, Rand: rand.Reader, HeadKey: make([]byte, 32),
 		SSK: func(context.Context) (crypto.Signer, error) { return w.ssk, nil },
 		Log: slog.New(slog.NewTextHandler(w.t.Output(), nil))}
 	reg := []string{db.DevicePending, db.DeviceActive}

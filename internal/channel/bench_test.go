@@ -66,7 +66,7 @@ func (b *bench) update(fn func(tx *db.Tx) error) {
 // newServer is also what is left after a restart: the same database, new keys.
 func (b *bench) newServer() *channel.Server {
 	s := &channel.Server{
-		Issuer: issuer, DB: b.db, TEK: channel.NewRing(b.clk), Clock: b.clk, Rand: rand.Reader,
+		Issuer: issuer, DB: b.db, TEK: channel.NewRing(b.clk), Clock: b.clk, Rand: rand.Reader, HeadKey: make([]byte, 32),
 		SSK:    func(context.Context) (crypto.Signer, error) { return b.ssk, nil },
 		Log:    slog.New(slog.NewTextHandler(b.t.Output(), nil)),
 		OnFork: func(*db.Tx, *db.Device) error { b.forks.Add(1); return nil },

@@ -6,8 +6,6 @@ import (
 	"crypto/sha256"
 	"encoding/json"
 	"errors"
-	"fmt"
-	"io"
 	"slices"
 	"strings"
 	"time"
@@ -33,8 +31,11 @@ const (
 )
 
 // judge compares a request with the device's chain; the row is locked. It is
-// the whole rule of the head, free of side effects.
-func judge(c *db.Chain, jti string, rh, headHash [32]byte, sync *wire.Sync) verdict {
+// the whole rule of the head, free of side effects. old says that the head was
+// issued to this device before the spent one, and that the request was made
+// after all of those were spent: so it is no replay, but a copy that was made
+// back then.
+func judge(c *db.Chain, jti string, rh, headHash [32]byte, sync *wire.Sync, old bool) verdict {
 	spentBy := func(jti string, rh []byte) bool { return c.LastJTI == jti && bytes.Equal(c.LastJWS, rh) }
 	switch {
 	case c.LastReply != nil && spentBy(jti, rh[:]):
@@ -43,6 +44,8 @@ func judge(c *db.Chain, jti string, rh, headHash [32]byte, sync *wire.Sync) verd
 		return stale
 	case bytes.Equal(c.Head, headHash[:]):
 		return current
+	case !bytes.Equal(c.SpentHead, headHash[:]) && old:
+		return forked
 	case !bytes.Equal(c.SpentHead, headHash[:]):
 		return foreign
 	case sync == nil:
@@ -94,7 +97,7 @@ func (x *exchange) advance(tx *db.Tx, plan Plan) (reply []byte, acted bool, err 
 		}
 	}
 	head, _ := wire.Decode32(x.call.Head) // checked before
-	v := judge(&dev.Chain, x.call.JTI, x.call.RH, sha256.Sum256(head[:]), sync)
+	v := judge(&dev.Chain, x.call.JTI, x.call.RH, sha256.Sum256(head[:]), sync, x.old(&dev, head))
 	if v == resend {
 		return dev.Chain.LastReply, false, nil
 	}
@@ -193,16 +196,18 @@ func (x *exchange) begin(tx *db.Tx, plan Plan) (reply []byte, acted bool, err er
 
 // store issues the next head and keeps what a resend or dev.sync will need.
 func (x *exchange) store(tx *db.Tx, dev *db.Device, res wire.Result) ([]byte, error) {
-	var next [32]byte
-	if _, err := io.ReadFull(x.Rand, next[:]); err != nil {
-		return nil, fmt.Errorf("channel: head: %w", err)
+	c := &dev.Chain
+	c.Seq++
+	c.IssuedAt = tx.Now()
+	next, err := x.head(dev.ID, c.Seq)
+	if err != nil {
+		return nil, err
 	}
 	reply, err := x.seal(x.req, res, wire.Encode(next[:]))
 	if err != nil {
 		return nil, err
 	}
 	hash := sha256.Sum256(next[:])
-	c := &dev.Chain
 	c.Head = hash[:]
 	c.LastJTI, c.LastJWE, c.LastJWS = x.call.JTI, x.call.JWE[:], x.call.RH[:]
 	c.LastReply = reply

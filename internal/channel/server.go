@@ -26,7 +26,9 @@ type Server struct {
 	SSK    func(ctx context.Context) (crypto.Signer, error) // the key that phones pin
 	Clock  clock.Clock                                      // for iat and exp only; expiry of state is the database's
 	Rand   io.Reader
-	Log    *slog.Logger
+	// HeadKey (32 bytes, the same on every node) makes heads; see docs/protocol.md.
+	HeadKey []byte
+	Log     *slog.Logger
 	// OnFork runs in the transaction that suspends a device because a copy of it
 	// is about: audit record and alert belong there.
 	OnFork func(tx *db.Tx, dev *db.Device) error

@@ -35,34 +35,37 @@ type Device struct {
 
 // Chain is the state of a device's message chain (docs/protocol.md, "The head").
 type Chain struct {
-	Head, SpentHead  []byte // hash of the current and of the spent head
-	AbandonedJTI     string // declared not seen by dev.sync: stale if it still arrives
-	LastJTI          string // of the request that spent SpentHead
-	LastJWE, LastJWS []byte // its hashes
-	LastResult       []byte // what it did, sealed again for dev.sync
-	LastReply        []byte // the sealed reply, byte for byte
+	Head, SpentHead  []byte    // hash of the current and of the spent head
+	Seq              int64     // number of the current head
+	IssuedAt         time.Time // of the current head: when the one before was spent
+	AbandonedJTI     string    // declared not seen by dev.sync: stale if it still arrives
+	LastJTI          string    // of the request that spent SpentHead
+	LastJWE, LastJWS []byte    // its hashes
+	LastResult       []byte    // what it did, sealed again for dev.sync
+	LastReply        []byte    // the sealed reply, byte for byte
 }
 
 // InsertDevice adds d; ErrConflict if the id or the signing key is known.
 func (tx *Tx) InsertDevice(d Device) error {
 	c := d.Chain
 	return tx.insert(`INSERT INTO devices (id, merchant_id, user_id, app_id, operation_id, state, name, platform, dsk, dsk_thumb, commitment, pos, enrol, epoch,
-		max_failures, handle_salt, head, spent_head, last_jti, last_jwe, last_jws, last_result, last_reply, created_at)
-		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24) ON CONFLICT DO NOTHING`,
+		max_failures, handle_salt, head, head_seq, head_at, spent_head, last_jti, last_jwe, last_jws, last_result, last_reply, created_at)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24, $25, $26) ON CONFLICT DO NOTHING`,
 		d.ID, d.MerchantID, d.UserID, d.AppID, d.OperationID, d.State, d.Name, d.Platform, d.DSK, d.DSKThumb, d.Commitment, d.Pos, d.Enrol, d.Epoch,
-		d.MaxFailures, d.HandleSalt, c.Head, c.SpentHead, c.LastJTI, c.LastJWE, c.LastJWS, c.LastResult, c.LastReply, millis(d.CreatedAt))
+		d.MaxFailures, d.HandleSalt, c.Head, c.Seq, millis(c.IssuedAt), c.SpentHead, c.LastJTI, c.LastJWE, c.LastJWS, c.LastResult, c.LastReply, millis(d.CreatedAt))
 }
 
 const deviceColumns = `SELECT id, merchant_id, user_id, app_id, operation_id, state, name, platform, dsk, dsk_thumb, commitment, kk, pos, enrol, epoch,
-	failures, max_failures, blocked_until, handle_salt, head, spent_head, abandoned_jti, last_jti, last_jwe, last_jws, last_result, last_reply,
+	failures, max_failures, blocked_until, handle_salt, head, head_seq, head_at, spent_head, abandoned_jti, last_jti, last_jwe, last_jws, last_result, last_reply,
 	valid_after, created_at, activated_at FROM devices `
 
 func scanDevice(scan func(...any) error) (d Device, err error) {
-	var until, after, created, activated int64
+	var until, after, created, activated, issued int64
 	c := &d.Chain
 	err = scan(&d.ID, &d.MerchantID, &d.UserID, &d.AppID, &d.OperationID, &d.State, &d.Name, &d.Platform, &d.DSK, &d.DSKThumb, &d.Commitment, &d.KK, &d.Pos, &d.Enrol, &d.Epoch,
-		&d.Failures, &d.MaxFailures, &until, &d.HandleSalt, &c.Head, &c.SpentHead, &c.AbandonedJTI, &c.LastJTI, &c.LastJWE, &c.LastJWS, &c.LastResult, &c.LastReply,
+		&d.Failures, &d.MaxFailures, &until, &d.HandleSalt, &c.Head, &c.Seq, &issued, &c.SpentHead, &c.AbandonedJTI, &c.LastJTI, &c.LastJWE, &c.LastJWS, &c.LastResult, &c.LastReply,
 		&after, &created, &activated)
+	c.IssuedAt = fromMillis(issued)
 	d.BlockedUntil, d.ValidAfter = fromMillis(until), fromMillis(after)
 	d.CreatedAt, d.ActivatedAt = fromMillis(created), fromMillis(activated)
 	return d, err
@@ -108,8 +111,8 @@ func (tx *Tx) DevicesOf(userID string) ([]Device, error) {
 
 // SetChain stores the device's message chain.
 func (tx *Tx) SetChain(id string, c Chain) error {
-	return tx.must(`UPDATE devices SET head = $2, spent_head = $3, abandoned_jti = $4, last_jti = $5, last_jwe = $6, last_jws = $7, last_result = $8, last_reply = $9 WHERE id = $1`,
-		id, c.Head, c.SpentHead, c.AbandonedJTI, c.LastJTI, c.LastJWE, c.LastJWS, c.LastResult, c.LastReply)
+	return tx.must(`UPDATE devices SET head = $2, spent_head = $3, abandoned_jti = $4, last_jti = $5, last_jwe = $6, last_jws = $7, last_result = $8, last_reply = $9, head_seq = $10, head_at = $11 WHERE id = $1`,
+		id, c.Head, c.SpentHead, c.AbandonedJTI, c.LastJTI, c.LastJWE, c.LastJWS, c.LastResult, c.LastReply, c.Seq, millis(c.IssuedAt))
 }
 
 // SetKnowledge stores the sealed knowledge key of a device that is PENDING and

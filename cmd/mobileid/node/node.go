@@ -131,7 +131,7 @@ func (n *Node) wire(shopURL string) error {
 		tek = channel.NewSharedRing(n.Clock, n.kv, n.box)
 	}
 	ch := &channel.Server{
-		Issuer: issuer, DB: n.DB, TEK: tek, Clock: n.Clock, Rand: rand.Reader, Log: n.Log,
+		Issuer: issuer, DB: n.DB, TEK: tek, Clock: n.Clock, Rand: rand.Reader, HeadKey: n.box.Derive("mid heads 1"), Log: n.Log,
 		SSK: func(ctx context.Context) (crypto.Signer, error) {
 			k, err := n.Keys.Current(ctx, keys.Server)
 			if err != nil {

@@ -49,6 +49,8 @@ CREATE TABLE devices (
     blocked_until BIGINT NOT NULL DEFAULT 0,
     handle_salt   BYTEA NOT NULL,
     head          BYTEA NOT NULL,
+    head_seq      BIGINT NOT NULL DEFAULT 0,
+    head_at       BIGINT NOT NULL DEFAULT 0,
     spent_head    BYTEA,
     abandoned_jti TEXT NOT NULL DEFAULT '',
     last_jti      TEXT NOT NULL DEFAULT '',
