@@ -110,7 +110,7 @@ func (p *Provider) writeError(ctx context.Context, w http.ResponseWriter, err er
 
 // logFailure tells the operator about what is the server's own fault.
 func (p *Provider) logFailure(ctx context.Context, e *protocolError) {
-	if e.status >= 500 {
+	if e.status >= 500 && ctx.Err() == nil { // a client that hung up is no failure
 		p.log.ErrorContext(ctx, "request failed", "error", e.code, "cause", e.cause)
 	}
 }

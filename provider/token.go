@@ -55,7 +55,7 @@ func (p *Provider) token(w http.ResponseWriter, r *http.Request) (*tokenBody, er
 		}
 		return nil, err
 	}
-	if u.consumable {
+	if u.consumable && asProtocol(err).status < http.StatusInternalServerError {
 		if burnt := u.burn(ctx); burnt != nil {
 			return nil, burnt
 		}

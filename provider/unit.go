@@ -161,7 +161,7 @@ func (u *unit) refresh(tx *db.Tx) (*protocolError, error) {
 		return nil, nil
 	}
 	return refuse(codeInvalidGrant, "the refresh token was used before; everything it gave is revoked"),
-		u.p.revokeGrant(tx, f.GrantID, r, "refresh_token_reused")
+		u.p.revokeGrant(tx, f.GrantID, "refresh_token_reused")
 }
 
 // burn spends a real code that was presented wrongly: there is no second try
@@ -190,16 +190,21 @@ func (p *Provider) revokeReused(tx *db.Tx, use *singleUse) error {
 	if err != nil {
 		return err
 	}
-	return p.revokeGrant(tx, grantID, &record{}, use.kind+"_reused")
+	return p.revokeGrant(tx, grantID, use.kind+"_reused")
 }
 
-func (p *Provider) revokeGrant(tx *db.Tx, grantID string, r *record, reason string) error {
-	if err := tx.RevokeGrant(grantID); err != nil {
+// revokeGrant ends the grant and puts it on record, once.
+func (p *Provider) revokeGrant(tx *db.Tx, grantID, reason string) error {
+	g, err := tx.EndGrant(grantID)
+	if errors.Is(err, db.ErrNotFound) {
+		return nil
+	}
+	if err != nil {
 		return err
 	}
 	return p.audit.Append(tx, audit.Record{
-		Act: "grant.revoked", Merchant: r.MerchantID, User: r.UserID, Device: r.DeviceID, Client: r.ClientID,
-		Details: map[string]string{"grant": grantID, "reason": reason},
+		Act: "grant.revoked", Merchant: g.MerchantID, User: g.UserID, Device: g.DeviceID, Client: g.ClientID,
+		Operation: g.OperationID, Session: g.SID, Details: map[string]string{"grant": grantID, "reason": reason},
 	})
 }
 
