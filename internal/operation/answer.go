@@ -77,6 +77,7 @@ type proof struct {
 	trusted    bool // the App's build is vouched for
 	web        bool // the App is a page in a browser
 	blockFor   time.Duration
+	answer     string // ans, the compact JWS
 	answerHash string
 	ansHash    [32]byte
 	claims     wire.AnswerClaims
@@ -140,7 +141,7 @@ func (e *Engine) prepareAnswer(ctx context.Context, c *channel.Call) (channel.Pl
 		// Another user's operation and a changed answer look the same from outside.
 		return channel.Plan{}, &wire.Error{Code: wire.OpNotHere}, nil
 	}
-	p := &proof{ansHash: wire.AnswerHash(body.Ans), claims: claims, kpf: body.KPF, match: body.Match, remoteIP: c.RemoteIP}
+	p := &proof{answer: body.Ans, ansHash: wire.AnswerHash(body.Ans), claims: claims, kpf: body.KPF, match: body.Match, remoteIP: c.RemoteIP}
 	p.answerHash = base64.RawURLEncoding.EncodeToString(p.ansHash[:])
 	var after func(context.Context)
 	plan := channel.Plan{

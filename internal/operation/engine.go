@@ -192,10 +192,11 @@ func (e *Engine) decide(tx *db.Tx, op *Operation, p *proof, m Move, reason strin
 		}
 	}
 	details := map[string]string{"view": out.ViewHash}
+	answer := ""
 	if p != nil {
-		details["answer"] = p.answerHash
+		details["answer"], answer = p.answerHash, p.answer
 	}
-	body, err := Record(tx, e.Audit, out, details)
+	body, err := Record(tx, e.Audit, out, op.View, answer, details)
 	if err != nil {
 		return Outcome{}, err
 	}
@@ -204,8 +205,9 @@ func (e *Engine) decide(tx *db.Tx, op *Operation, p *proof, m Move, reason strin
 
 // Record inserts the decision that out tells, and its audit record, into the
 // transaction: the moment the operation is decided. db.ErrConflict means that
-// it was decided before. It returns out as stored.
-func Record(tx *db.Tx, w *audit.Writer, out Outcome, details map[string]string) ([]byte, error) {
+// it was decided before. view is what the device was shown and answer what it
+// signed, kept with the decision. It returns out as stored.
+func Record(tx *db.Tx, w *audit.Writer, out Outcome, view []byte, answer string, details map[string]string) ([]byte, error) {
 	body, err := json.Marshal(out)
 	if err != nil {
 		return nil, err
@@ -213,6 +215,7 @@ func Record(tx *db.Tx, w *audit.Writer, out Outcome, details map[string]string) 
 	err = tx.Decide(db.Decision{
 		OperationID: out.OperationID, Kind: out.Kind, State: string(out.State), MerchantID: out.MerchantID, UserID: out.UserID,
 		DeviceID: out.DeviceID, ClientID: out.ClientID, ViewHash: out.ViewHash, Outcome: body,
+		View: view, Answer: answer,
 	})
 	if err != nil {
 		return nil, err

@@ -196,7 +196,7 @@ func (r *Registrations) decide(tx *db.Tx, t *ticket, m operation.Move, reason st
 		return out, errors.New("registration: approved without a device")
 	}
 	out.State, _ = operation.Next(operation.Pending, m)
-	_, err = operation.Record(tx, r.Audit, out, map[string]string{"confirm": t.confirm()})
+	_, err = operation.Record(tx, r.Audit, out, nil, "", map[string]string{"confirm": t.confirm()})
 	return out, err
 }
 

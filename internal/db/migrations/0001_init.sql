@@ -89,6 +89,8 @@ CREATE TABLE decisions (
     client_id    TEXT NOT NULL,
     view_hash    TEXT NOT NULL,
     outcome      TEXT NOT NULL,
+    view         BYTEA,
+    answer       TEXT NOT NULL,
     at           BIGINT NOT NULL
 );
 
