@@ -47,6 +47,7 @@ var english = sync.OnceValue(func() *texts {
 			noDevice:        sentence{"No phone registered", "There is no phone to ask yet; please register one where you log in."},
 			unavailable:     sentence{"Please try again", "Something on our side went wrong before your answer arrived, so nothing was shared."},
 			cancelled:       sentence{"Cancelled", "This request was cancelled in the browser, so nothing was shared."},
+			superseded:      sentence{"Replaced by a newer request", "The same application asked your phone again from elsewhere, so this request no longer counts."},
 			done:            sentence{"You are confirmed", "Your phone said yes, and we are taking you back now."},
 		},
 		demo: demoTexts{

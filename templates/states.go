@@ -26,6 +26,8 @@ func (v InteractionView) sentence() sentence {
 		return x.noDevice
 	case StateCancelled:
 		return x.cancelled
+	case StateSuperseded:
+		return x.superseded
 	case StateDone:
 		return x.done
 	}

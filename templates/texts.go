@@ -28,7 +28,7 @@ type interactionTexts struct {
 	compare, changeUser, backTo                         string
 	identify, waiting, waitingMatch, declined, reported sentence
 	expired, locked, blocked, noDevice, unavailable     sentence
-	cancelled, done                                     sentence
+	cancelled, superseded, done                         sentence
 	blockedUntil                                        string
 }
 

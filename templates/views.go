@@ -36,6 +36,7 @@ const (
 	StateNoDevice    InteractionState = "no_device"   // no phone is registered
 	StateUnavailable InteractionState = "unavailable" // our fault, worth another try
 	StateCancelled   InteractionState = "cancelled"   // stopped in the browser
+	StateSuperseded  InteractionState = "superseded"  // a newer request of the same client took its place
 	StateDone        InteractionState = "done"        // approved, go on to FinishURL
 )
 

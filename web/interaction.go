@@ -109,8 +109,10 @@ func pageState(st flows.LoginState) templates.InteractionState {
 			return templates.StateBlocked
 		}
 		return templates.StateLocked
-	case operation.Cancelled, operation.Superseded:
+	case operation.Cancelled:
 		return templates.StateCancelled
+	case operation.Superseded:
+		return templates.StateSuperseded
 	case operation.Pending, operation.Claimed:
 		return templates.StateWaiting
 	}
