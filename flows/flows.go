@@ -141,7 +141,7 @@ func (f *Flows) reachable(ctx context.Context, u *db.User, deviceID string) erro
 			continue
 		}
 		switch {
-		case d.State == db.DeviceActive, d.State == db.DeviceBlocked && !d.BlockedUntil.After(f.Clock.Now()):
+		case identity.MayAnswer(&d, f.Clock.Now()):
 			return nil
 		case d.State == db.DeviceBlocked && (blocked.IsZero() || d.BlockedUntil.Before(blocked)):
 			blocked = d.BlockedUntil

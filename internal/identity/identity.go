@@ -71,6 +71,12 @@ func PolicyOf(a db.App) (Policy, error) {
 // over all devices.
 const DailyFailures = 10
 
+// MayAnswer reports whether the phone may answer operations: it is ACTIVE, or
+// its block is over although its row does not say so yet.
+func MayAnswer(d *db.Device, now time.Time) bool {
+	return d.State == db.DeviceActive || d.State == db.DeviceBlocked && !d.BlockedUntil.IsZero() && !d.BlockedUntil.After(now)
+}
+
 // Store creates and finds users.
 type Store struct {
 	DB    *db.DB

@@ -51,7 +51,7 @@ func (op *Operation) shown(dev *db.Device) wire.Operation {
 		Txn: op.ID, ClientID: op.ClientID, Client: op.ClientName, Handle: Handle(dev, op.ClientID), Kind: op.Kind,
 		View: op.View, Tpl: op.Tpl, Lang: op.Lang, Flow: op.Flow, UI: wire.UITyped, Chal: op.Challenge, Need: []string{wire.FactorPIN},
 		Initiator: wire.Initiator{IP: op.Initiator.IP, Browser: op.Initiator.Browser},
-		Match:     match, Left: int(max(0, dev.MaxFailures-dev.Failures)), Exp: op.ExpiresAt / 1000,
+		Match:     match, Exp: op.ExpiresAt / 1000,
 	}
 }
 
@@ -64,11 +64,41 @@ func (e *Engine) prepareList(ctx context.Context, c *channel.Call) (channel.Plan
 		return channel.Plan{}, nil, err
 	}
 	reply := wire.ListReply{Ops: make([]wire.Operation, 0, len(ops))}
+	if len(ops) == 0 {
+		return channel.Plan{Reply: reply}, nil, nil
+	}
+	left, err := e.attemptsLeft(ctx, c.Device)
+	if err != nil {
+		return channel.Plan{}, nil, err
+	}
 	for i := range ops {
-		reply.Ops = append(reply.Ops, ops[i].shown(c.Device))
+		shown := ops[i].shown(c.Device)
+		shown.Left = left
+		reply.Ops = append(reply.Ops, shown)
 	}
 	return channel.Plan{Reply: reply}, nil, nil
 }
+
+// attemptsLeft is how many wrong proofs the device has before it is blocked, by
+// its own counter or by its user's day, whichever is less: the user is warned
+// before the last.
+func (e *Engine) attemptsLeft(ctx context.Context, dev *db.Device) (int, error) {
+	left := dev.MaxFailures - dev.Failures
+	err := e.DB.View(ctx, func(tx *db.Tx) error {
+		user, err := tx.User(dev.UserID)
+		if err == nil && user.FailDay == today(tx) {
+			left = min(left, identity.DailyFailures-user.FailCount)
+		}
+		return err
+	})
+	return int(max(0, left)), err
+}
+
+// today is the day of failure counts: Unix days, UTC.
+func today(tx *db.Tx) int64 { return tx.Now().Unix() / 86400 }
+
+// tomorrow is when the next one begins.
+func tomorrow(tx *db.Tx) time.Time { return time.Unix((today(tx)+1)*86400, 0) }
 
 // proof is what an answer brought, verified as far as it goes without the
 // transaction: possession is proven, knowledge not yet.
@@ -246,9 +276,8 @@ func (e *Engine) commitApproval(tx *db.Tx, op *Operation, p *proof, user *db.Use
 	if p.device.Failures >= p.device.MaxFailures {
 		return nil, wire.Blocked(p.device.BlockedUntil), nil
 	}
-	today := tx.Now().Unix() / 86400
-	if user.FailDay == today && user.FailCount >= identity.DailyFailures {
-		return nil, wire.Blocked(time.Unix((today+1)*86400, 0)), nil
+	if user.FailDay == today(tx) && user.FailCount >= identity.DailyFailures {
+		return nil, wire.Blocked(tomorrow(tx)), nil
 	}
 	if len(p.kpf) == 0 {
 		return nil, &wire.Error{Code: wire.Need, Need: []string{wire.FactorPIN}}, nil
@@ -308,7 +337,7 @@ func (e *Engine) authFailed(tx *db.Tx, op *Operation, p *proof) (*Outcome, *wire
 	}
 	until := tx.Now().Add(p.blockFor)
 	if day >= identity.DailyFailures {
-		until = time.Unix((tx.Now().Unix()/86400+1)*86400, 0)
+		until = tomorrow(tx)
 	}
 	werr := wire.Failed(wire.AuthFailed, 0, until)
 	if err := tx.BlockDevice(p.device.ID, until); err != nil {
@@ -323,7 +352,7 @@ func (e *Engine) authFailed(tx *db.Tx, op *Operation, p *proof) (*Outcome, *wire
 			return nil, nil, err
 		}
 		for _, d := range others {
-			if d.ID != p.device.ID && d.State == db.DeviceActive {
+			if d.ID != p.device.ID && identity.MayAnswer(&d, tx.Now()) {
 				return nil, werr, nil // another phone may still answer
 			}
 		}

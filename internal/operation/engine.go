@@ -60,13 +60,18 @@ func (e *Engine) Start(ctx context.Context, op *Operation) error {
 	op.ID = db.NewID("op_")
 	op.Challenge = make([]byte, 32)
 	rand.Read(op.Challenge)
-	older, err := e.reserve(ctx, op)
-	if err != nil {
-		return err
-	}
+	// It is there before it is counted: a newer request that finds it in the
+	// user's record must be able to end it. Nobody can see it before.
 	life := op.Expires().Sub(e.Clock.Now())
 	if err := e.ops.Create(ctx, op.ID, *op, life+linger); err != nil {
 		return fault.Wrap(fault.Unavailable, "the operation could not be started; try again", err)
+	}
+	older, err := e.reserve(ctx, op)
+	if err != nil {
+		if derr := e.ops.Delete(context.WithoutCancel(ctx), op.ID); derr != nil {
+			e.Log.WarnContext(ctx, "an operation that was not started is left to expire", "operation", op.ID, "error", derr)
+		}
+		return err
 	}
 	for _, id := range older {
 		if _, err := e.End(ctx, id, Supersede, "a newer request of the same client"); err != nil && !fault.Is(err, fault.NotFound) {

@@ -152,7 +152,7 @@ func (e *Engine) offered(ctx context.Context, dev *db.Device) ([]Operation, erro
 		}
 		op, err := e.ops.Get(ctx, o.Operation)
 		if errors.Is(err, kv.ErrNotFound) {
-			continue // just decided, or not created yet
+			continue // just decided
 		}
 		if err != nil {
 			return nil, err
