@@ -1,0 +1,183 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"time"
+)
+
+// Steps are measured one by one; rows of the table are made of them.
+const (
+	stepCredentials = "client_credentials"
+	stepStart       = "bc-authorize"
+	stepList        = "op.list"
+	stepAnswer      = "op.answer"
+	stepPoll        = "poll"
+	stepCode        = "code"
+	stepDiscovery   = "discovery"
+)
+
+// steps in the order that they follow one another for one person.
+var steps = []string{stepCredentials, stepStart, stepList, stepAnswer, stepPoll, stepCode, stepDiscovery}
+
+// row is one line of the table: a flow, and what it must cost at most in CPU
+// milliseconds and as a multiple of the floor (0: not said).
+type row struct {
+	name  string
+	steps []string
+	most  float64
+	ratio float64
+}
+
+var rows = []row{
+	{"client_credentials, opaque", []string{stepCredentials}, 0.065, 1.7},
+	{"CIBA without the phone", []string{stepStart, stepPoll}, 0.33, 1.5},
+	{"  bc-authorize", []string{stepStart}, 0, 0},
+	{"  poll with tokens", []string{stepPoll}, 0, 0},
+	{"phone lists (op.list)", []string{stepList}, 0.25, 0},
+	{"phone answers (op.answer)", []string{stepAnswer}, 0.55, 0},
+	{"whole CIBA login", []string{stepStart, stepList, stepAnswer, stepPoll}, 1.1, 1.4},
+	{"code + PKCE, token, userinfo", []string{stepCode}, 0.40, 0},
+	{"discovery, JWKS", []string{stepDiscovery}, 0.02, 0},
+}
+
+// side is one of the two servers that are compared.
+type side struct {
+	name   string
+	pids   []int // the server's, and its Redis'
+	pool   pool
+	settle time.Duration // how long to wait after a batch that leaves work behind
+	step   func(name string, n int) batch
+
+	cpu  map[string][]time.Duration // by step: CPU time of one, a value per round
+	wall map[string]time.Duration   // by step: of all rounds
+	took map[string][][]time.Duration
+}
+
+func (s *side) reset() {
+	s.cpu, s.wall, s.took = map[string][]time.Duration{}, map[string]time.Duration{}, map[string][][]time.Duration{}
+}
+
+func (s *side) used() (sum time.Duration, err error) {
+	for _, pid := range s.pids {
+		d, err := cpuTime(pid)
+		if err != nil {
+			return 0, err
+		}
+		sum += d
+	}
+	return sum, nil
+}
+
+// settleFor is how long the server may take to finish what it put off: it
+// removes delivered outbox items once a second.
+const settleFor = 1200 * time.Millisecond
+
+// run measures one step once.
+func (s *side) run(ctx context.Context, name string, n int) error {
+	b := s.step(name, n)
+	for i := range b.n {
+		if b.prepare == nil {
+			break
+		}
+		if err := b.prepare(i); err != nil {
+			return fmt.Errorf("%s: %s: %w", s.name, name, err)
+		}
+	}
+	before, err := s.used()
+	if err != nil {
+		return err
+	}
+	begun := time.Now()
+	took, err := s.pool.each(ctx, b.n, b.do)
+	if err != nil {
+		return fmt.Errorf("%s: %s: %w", s.name, name, err)
+	}
+	s.wall[name] += time.Since(begun)
+	if b.settle {
+		time.Sleep(s.settle)
+	}
+	after, err := s.used()
+	if err != nil {
+		return err
+	}
+	s.cpu[name] = append(s.cpu[name], (after-before)/time.Duration(b.n))
+	s.took[name] = append(s.took[name], took)
+	for i := range b.n {
+		if b.finish == nil {
+			break
+		}
+		if err := b.finish(i); err != nil {
+			return fmt.Errorf("%s: %s: %w", s.name, name, err)
+		}
+	}
+	return nil
+}
+
+// compare runs rounds of all steps, on both sides in turn and in each order as
+// often as in the other, after one round that does not count.
+func compare(ctx context.Context, a, b *side, rounds, count int) error {
+	for r := -1; r < rounds; r++ {
+		if r <= 0 {
+			a.reset()
+			b.reset()
+		}
+		order := []*side{a, b}
+		if r%2 != 0 {
+			slices.Reverse(order)
+		}
+		for _, group := range [][]string{{stepCredentials}, {stepStart, stepList, stepAnswer, stepPoll}, {stepCode}, {stepDiscovery}} {
+			for _, s := range order {
+				for _, name := range group {
+					if err := s.run(ctx, name, count); err != nil {
+						return err
+					}
+				}
+			}
+		}
+	}
+	return nil
+}
+
+// figure is what one side reached in one row.
+type figure struct {
+	cpu      time.Duration // the median of the rounds
+	rounds   []time.Duration
+	rate     float64 // flows a second
+	p50, p99 time.Duration
+}
+
+func (s *side) figure(r row) figure {
+	var f figure
+	var wall time.Duration
+	var took []time.Duration
+	f.rounds = make([]time.Duration, len(s.cpu[r.steps[0]]))
+	for k, name := range r.steps {
+		wall += s.wall[name]
+		at := 0
+		for round, all := range s.took[name] {
+			f.rounds[round] += s.cpu[name][round]
+			for _, d := range all {
+				if k == 0 {
+					took = append(took, 0)
+				}
+				took[at] += d
+				at++
+			}
+		}
+	}
+	f.cpu = median(f.rounds)
+	f.rate = float64(len(took)) / wall.Seconds()
+	f.p50, f.p99 = percentile(took, 0.5), percentile(took, 0.99)
+	return f
+}
+
+func median[T int64 | float64 | time.Duration](of []T) T {
+	sorted := slices.Sorted(slices.Values(of))
+	if n := len(sorted); n%2 == 0 {
+		return (sorted[n/2-1] + sorted[n/2]) / 2
+	} else {
+		return sorted[n/2]
+	}
+}

@@ -1,0 +1,49 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"os"
+	"runtime"
+	"strings"
+	"time"
+)
+
+// table prints what both sides cost.
+func table(to io.Writer, o options, engine string, ours, floor *side) {
+	fmt.Fprintf(to, "%s store; %d connections, closed loop; GOMAXPROCS=%d for each server; %s, %d CPUs, %s\n",
+		engine, o.conns, o.cores, cpuModel(), runtime.NumCPU(), runtime.Version())
+	fmt.Fprintf(to, "%-30s %8s %8s %7s   %-16s %8s %8s %8s\n", "flow", "CPU ms", "floor", "ratio", "must be", "flows/s", "p50 ms", "p99 ms")
+	for _, r := range rows {
+		a, b := ours.figure(r), floor.figure(r)
+		ratios := make([]float64, len(a.rounds))
+		for i := range ratios {
+			ratios[i] = float64(a.rounds[i]) / float64(b.rounds[i])
+		}
+		fmt.Fprintf(to, "%-30s %8.3f %8.3f %6.2fx   %-16s %8.0f %8.2f %8.2f\n", r.name, ms(a.cpu), ms(b.cpu), median(ratios), r.goal(), a.rate, ms(a.p50), ms(a.p99))
+	}
+}
+
+func ms(d time.Duration) float64 { return float64(d) / float64(time.Millisecond) }
+
+// goal is what the row must reach.
+func (r row) goal() string {
+	switch {
+	case r.most == 0:
+		return ""
+	case r.ratio == 0:
+		return fmt.Sprintf("<= %.3g", r.most)
+	}
+	return fmt.Sprintf("<= %.3g, %.1fx", r.most, r.ratio)
+}
+
+// cpuModel is the processor's name as the system tells it.
+func cpuModel() string {
+	text, _ := os.ReadFile("/proc/cpuinfo")
+	_, rest, found := strings.Cut(string(text), "model name")
+	line, _, _ := strings.Cut(rest, "\n")
+	if !found {
+		return runtime.GOARCH
+	}
+	return strings.TrimSpace(strings.TrimPrefix(strings.TrimSpace(line), ":"))
+}
