@@ -5,7 +5,6 @@ import (
 	"crypto/rand"
 	"encoding/base64"
 	"errors"
-	"net/netip"
 	"strings"
 
 	"mobileid/internal/channel"
@@ -16,21 +15,6 @@ import (
 	"mobileid/internal/operation"
 	"mobileid/sdk/wire"
 )
-
-const (
-	mostWrongAddress  = 20  // wrong typed entries an address block has in wrongWindow
-	mostWrongMerchant = 200 // and a merchant
-)
-
-// wrongCount counts in windows that start with the first wrong entry.
-type wrongCount struct {
-	N     int   `json:"n"`
-	Since int64 `json:"since"` // Unix ms
-}
-
-func (r *Registrations) over(n wrongCount) bool {
-	return r.Clock.Now().UnixMilli()-n.Since >= wrongWindow.Milliseconds()
-}
 
 // confirm is how this ticket is confirmed by the way it was claimed.
 func (t *ticket) confirm() string {
@@ -85,24 +69,12 @@ func (r *Registrations) begin(ctx context.Context, c *channel.Call) (channel.Pla
 	}, nil, nil
 }
 
-// claimable finds the ticket and checks the secret or code against tm. A wrong
-// typed code counts against ticket, address block and merchant.
+// claimable finds the ticket and checks the secret or code against tm.
 func (r *Registrations) claimable(ctx context.Context, c *channel.Call, body *wire.RegBegin) (*ticket, *wire.Error, error) {
-	id := body.Ticket
 	if body.Locator != "" {
-		if over, err := r.tooManyWrong(ctx, block(c.RemoteIP), mostWrongAddress); over || err != nil {
-			return nil, refused, err
-		}
-		var err error
-		id, err = r.locators.Get(ctx, body.Locator)
-		if errors.Is(err, kv.ErrNotFound) {
-			return nil, refused, r.countWrong(ctx, block(c.RemoteIP))
-		}
-		if err != nil {
-			return nil, nil, err
-		}
+		return r.typed(ctx, c, body)
 	}
-	t, err := r.tickets.Get(ctx, id)
+	t, err := r.tickets.Get(ctx, body.Ticket)
 	if errors.Is(err, kv.ErrNotFound) {
 		return nil, refused, nil
 	}
@@ -112,81 +84,21 @@ func (r *Registrations) claimable(ctx context.Context, c *channel.Call, body *wi
 	if !t.expires().After(r.Clock.Now()) {
 		return nil, refused, nil
 	}
-	thumb, err := base64.RawURLEncoding.DecodeString(c.KeyID)
-	if err != nil || len(thumb) != 32 {
-		return nil, &wire.Error{Code: wire.Malformed}, nil
+	// 128 bits: nobody guesses, nothing to count.
+	if ok, err := proves(t.Secret, c, body); !ok || err != nil {
+		return nil, refused, err
 	}
-	secret := t.Secret
-	if body.Locator != "" {
-		if over, err := r.tooManyWrong(ctx, t.MerchantID, mostWrongMerchant); over || err != nil {
-			return nil, refused, err
-		}
-		if t.WrongCodes >= mostCodes {
-			return nil, refused, nil
-		}
-		secret = []byte(t.Code)
-	}
-	want := wire.TicketMAC(secret, c.EK, c.JTI, [32]byte(thumb), [32]byte(body.FC))
-	if wire.Equal(want[:], body.TM) {
-		return &t, nil, nil
-	}
-	if body.Locator == "" {
-		return nil, refused, nil // 128 bits: nobody guesses, nothing to count
-	}
-	return r.wrongCode(ctx, c, &t)
+	return &t, nil, nil
 }
 
-func (r *Registrations) wrongCode(ctx context.Context, c *channel.Call, t *ticket) (*ticket, *wire.Error, error) {
-	if err := errors.Join(r.countWrong(ctx, block(c.RemoteIP)), r.countWrong(ctx, t.MerchantID)); err != nil {
-		return nil, nil, err
-	}
-	now, err := r.tickets.Update(ctx, t.ID, func(t ticket) (ticket, error) { t.WrongCodes++; return t, nil })
+// proves reports whether the request's tm was made with the secret or code.
+func proves(secret []byte, c *channel.Call, body *wire.RegBegin) (bool, error) {
+	thumb, err := thumb32(c.KeyID)
 	if err != nil {
-		return nil, nil, err
+		return false, err
 	}
-	left := max(0, mostCodes-now.WrongCodes)
-	if left == 0 {
-		if _, err := r.end(ctx, &now, operation.Lock, "too many wrong activation codes"); err != nil {
-			return nil, nil, err
-		}
-	}
-	return nil, &wire.Error{Code: wire.ActivationFailed, Left: &left}, nil
-}
-
-func (r *Registrations) tooManyWrong(ctx context.Context, key string, most int) (bool, error) {
-	n, err := r.wrong.Get(ctx, key)
-	if errors.Is(err, kv.ErrNotFound) {
-		return false, nil
-	}
-	return n.N >= most && !r.over(n), err
-}
-
-func (r *Registrations) countWrong(ctx context.Context, key string) error {
-	_, err := r.wrong.Upsert(ctx, key, wrongWindow, func(n wrongCount, _ bool) (wrongCount, error) {
-		if r.over(n) {
-			n = wrongCount{Since: r.Clock.Now().UnixMilli()}
-		}
-		n.N++
-		return n, nil
-	})
-	return err
-}
-
-// block is the network an address belongs to: /24 or /48.
-func block(ip string) string {
-	a, err := netip.ParseAddr(ip)
-	if err != nil {
-		return "ip:unknown"
-	}
-	bits := 48
-	if a = a.Unmap(); a.Is4() {
-		bits = 24
-	}
-	p, err := a.Prefix(bits)
-	if err != nil {
-		return "ip:unknown"
-	}
-	return "ip:" + p.String()
+	want := wire.TicketMAC(secret, c.EK, c.JTI, thumb, [32]byte(body.FC))
+	return wire.Equal(want[:], body.TM), nil
 }
 
 func label(s string, most int) bool {

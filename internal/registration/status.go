@@ -127,7 +127,10 @@ func (r *Registrations) Confirm(ctx context.Context, merchantID, id, digits stri
 	}
 	if subtle.ConstantTimeCompare([]byte(digits), []byte(st.Digits)) != 1 {
 		t, err := r.tickets.Update(ctx, id, func(t ticket) (ticket, error) { t.BadDigits++; return t, nil })
-		if err == nil && t.BadDigits >= mostDigits {
+		if err != nil {
+			return Status{}, fault.Wrap(fault.Unavailable, errTry, err)
+		}
+		if t.BadDigits >= mostDigits {
 			return r.end(ctx, &t, operation.Decline, "the digits did not match")
 		}
 		return st, fault.InField("/digits", "mismatch", "these are not the digits that the phone should show")
@@ -196,7 +199,11 @@ func (r *Registrations) decide(tx *db.Tx, t *ticket, m operation.Move, reason st
 		return out, errors.New("registration: approved without a device")
 	}
 	out.State, _ = operation.Next(operation.Pending, m)
-	_, err = operation.Record(tx, r.Audit, out, nil, "", map[string]string{"confirm": t.confirm()})
+	confirm := t.confirm()
+	if dev.Enrol == "qr" { // by the link, whatever could also have been typed
+		confirm = t.Confirm
+	}
+	_, err = operation.Record(tx, r.Audit, out, nil, "", map[string]string{"confirm": confirm})
 	return out, err
 }
 
