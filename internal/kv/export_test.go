@@ -12,37 +12,41 @@ func OpenBoot(ctx context.Context, path string, clk clock.Clock, boot string) (K
 	return openSQLite(ctx, path, clk, boot)
 }
 
+// use runs fn on the embedded store's connection while nobody else does.
+func use(s KV, fn func(c *conn) error) error {
+	l := s.(*sqlStore).l
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for l.busy {
+		l.idle.Wait()
+	}
+	return fn(l.c)
+}
+
 // Rows counts the rows of the embedded store, swept or not.
-func Rows(s KV) (int64, error) {
-	store := s.(*sqlStore)
-	c, err := store.reader(context.Background())
-	if err != nil {
-		return 0, err
-	}
-	defer func() { store.readers <- c }()
-	n, err := c.one("SELECT count(*) FROM record")
-	if err != nil {
-		return 0, err
-	}
-	return n.(int64), nil
+func Rows(s KV) (n int64, err error) {
+	err = use(s, func(c *conn) error {
+		v, err := c.one("SELECT count(*) FROM record")
+		if err == nil {
+			n = v.(int64)
+		}
+		return err
+	})
+	return n, err
 }
 
 // LimitPages lets the embedded store's file grow by no more than n pages.
 func LimitPages(s KV, n int64) error {
-	w := s.(*sqlStore).w
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	now, err := w.c.one("PRAGMA page_count")
-	if err != nil {
-		return err
-	}
-	return w.c.script(fmt.Sprintf("PRAGMA max_page_count = %d", now.(int64)+n))
+	return use(s, func(c *conn) error {
+		now, err := c.one("PRAGMA page_count")
+		if err != nil {
+			return err
+		}
+		return c.script(fmt.Sprintf("PRAGMA max_page_count = %d", now.(int64)+n))
+	})
 }
 
-// Script runs SQL on the embedded store's writing connection.
+// Script runs SQL on the embedded store's connection.
 func Script(s KV, sql string) error {
-	w := s.(*sqlStore).w
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	return w.c.script(sql)
+	return use(s, func(c *conn) error { return c.script(sql) })
 }

@@ -2,9 +2,7 @@ package kv
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"runtime"
 	"sync"
 	"time"
 
@@ -17,13 +15,14 @@ const (
 	sweepMost  = 40  // statements in one go, then writers get a second to themselves
 )
 
-// sqlStore is the embedded backend: one file, one node.
+// sqlStore is the embedded backend: one file, one node, one connection. Every
+// call is some microseconds on pages that are in memory, so a second connection
+// would gain little and cost much: each write of one empties the page cache of
+// the other, and each call then pays for locks between them.
 type sqlStore struct {
-	clk     clock.Clock
-	w       *writer
-	readers chan *conn // idle readers
-	all     int        // how many readers there are
-	hub     *hub
+	clk clock.Clock
+	l   *line
+	hub *hub
 
 	closing  chan struct{}
 	closer   sync.Once
@@ -41,22 +40,11 @@ func openSQLite(ctx context.Context, path string, clk clock.Clock, boot string) 
 	}
 	s := &sqlStore{
 		clk:     clk,
-		all:     min(4, max(2, runtime.GOMAXPROCS(0))),
 		hub:     newHub(),
 		closing: make(chan struct{}),
 		swept:   make(chan struct{}),
 	}
-	s.w = newWriter(wc, s.now)
-	s.readers = make(chan *conn, s.all)
-	for range s.all {
-		rc, err := dial(path, append(pragmas, "PRAGMA query_only = ON")...)
-		if err != nil {
-			close(s.swept)
-			s.all = len(s.readers)
-			return nil, fmt.Errorf("kv: open %s: %w", path, errors.Join(err, s.Close()))
-		}
-		s.readers <- rc
-	}
+	s.l = newLine(wc, s.now)
 	go s.sweep()
 	return s, nil
 }
@@ -75,7 +63,7 @@ func (s *sqlStore) run(ctx context.Context, name string, o *op) error {
 	if err := ctx.Err(); err != nil {
 		return opError(name, o.key, err)
 	}
-	if err := s.w.run(o); err != nil && err != ErrNotFound {
+	if err := s.l.run(o); err != nil && err != ErrNotFound {
 		return opError(name, o.key, err)
 	}
 	return o.err
@@ -96,16 +84,9 @@ func (s *sqlStore) Create(ctx context.Context, key string, val []byte, ttl time.
 }
 
 func (s *sqlStore) Get(ctx context.Context, key string) ([]byte, error) {
-	c, err := s.reader(ctx)
-	if err != nil {
-		return nil, opError("get", key, err)
-	}
-	val, err := c.bytes(sqlGet, key, s.now())
-	s.readers <- c
-	if err != nil && err != ErrNotFound {
-		return nil, opError("get", key, err)
-	}
-	return val, err
+	o := op{kind: opGet, key: key}
+	err := s.run(ctx, "get", &o)
+	return o.out, err
 }
 
 func (s *sqlStore) Swap(ctx context.Context, key string, old, val []byte, ttl time.Duration) error {
@@ -140,35 +121,14 @@ func (s *sqlStore) Notify(_ context.Context, key string) error {
 func (s *sqlStore) Watch(key string) (<-chan struct{}, func()) { return s.hub.watch(key, nil) }
 
 func (s *sqlStore) Ping(ctx context.Context) error {
-	c, err := s.reader(ctx)
+	err := ctx.Err()
 	if err == nil {
-		_, err = c.one("SELECT count(*) FROM boot")
-		s.readers <- c
+		err = s.l.run(&op{kind: opPing})
 	}
 	if err != nil {
 		return fmt.Errorf("kv: ping: %w", err)
 	}
 	return nil
-}
-
-// reader returns an idle reading connection; the caller puts it back.
-func (s *sqlStore) reader(ctx context.Context) (*conn, error) {
-	if err := ctx.Err(); err != nil {
-		return nil, err
-	}
-	select {
-	case <-s.closing:
-		return nil, errClosed
-	default:
-	}
-	select {
-	case c := <-s.readers:
-		return c, nil
-	case <-s.closing:
-		return nil, errClosed
-	case <-ctx.Done():
-		return nil, ctx.Err()
-	}
 }
 
 // sweep deletes records whose time is over. It only frees space: no call sees
@@ -185,7 +145,7 @@ func (s *sqlStore) sweep() {
 		}
 		for range sweepMost {
 			o := op{kind: opSweep, limit: sweepRows}
-			if err := s.w.run(&o); err != nil || o.rows < sweepRows {
+			if err := s.l.run(&o); err != nil || o.rows < sweepRows {
 				break
 			}
 		}
@@ -196,12 +156,8 @@ func (s *sqlStore) Close() error {
 	s.closer.Do(func() {
 		close(s.closing)
 		<-s.swept
-		var errs []error
-		for range s.all {
-			errs = append(errs, (<-s.readers).close())
-		}
 		// The last connection to close folds the log back into the file.
-		s.closeErr = errors.Join(append(errs, s.w.close())...)
+		s.closeErr = s.l.close()
 	})
 	return s.closeErr
 }

@@ -21,20 +21,21 @@ import (
 // into the file itself rather than into the write-ahead log.
 const (
 	applicationID = 0x4d49446b // "MIDk"
-	schemaVersion = 1
+	schemaVersion = 2
 
 	schema = `
 PRAGMA application_id = 0x4d49446b;
 BEGIN IMMEDIATE;
 CREATE TABLE boot (id TEXT NOT NULL);
-CREATE TABLE record (key TEXT PRIMARY KEY, val BLOB NOT NULL, exp INTEGER NOT NULL);
+CREATE TABLE record (key TEXT PRIMARY KEY, val BLOB NOT NULL, exp INTEGER NOT NULL) WITHOUT ROWID;
 CREATE INDEX record_exp ON record (exp);
-PRAGMA user_version = 1;
+PRAGMA user_version = 2;
 COMMIT;`
 )
 
 var pragmas = []string{
 	"PRAGMA busy_timeout = 5000",
+	"PRAGMA locking_mode = EXCLUSIVE", // the log's index is then this process's memory
 	"PRAGMA synchronous = OFF",
 	"PRAGMA temp_store = MEMORY",
 }

@@ -12,20 +12,22 @@ ON CONFLICT (key) DO UPDATE SET val = excluded.val, exp = excluded.exp WHERE rec
 	sqlSwapKeep = `UPDATE record SET val = ?4 WHERE key = ?1 AND exp > ?2 AND val = ?3`
 	sqlTake     = `DELETE FROM record WHERE key = ?1 AND exp > ?2 RETURNING val`
 	sqlDelete   = `DELETE FROM record WHERE key = ?1`
-	sqlSweep    = `DELETE FROM record WHERE rowid IN (SELECT rowid FROM record WHERE exp <= ?1 ORDER BY exp LIMIT ?2)`
+	sqlSweep    = `DELETE FROM record WHERE key IN (SELECT key FROM record WHERE exp <= ?1 ORDER BY exp LIMIT ?2)`
 )
 
 type opKind int
 
 const (
-	opCreate opKind = iota
+	opGet opKind = iota // reads stand before opCreate
+	opPing
+	opCreate
 	opSwap
 	opTake
 	opDelete
 	opSweep
 )
 
-// op is one write and, once run, its outcome.
+// op is one call and, once run, its outcome.
 type op struct {
 	kind     opKind
 	key      string
@@ -42,12 +44,12 @@ type op struct {
 // maxBatch bounds how long one transaction keeps the others waiting.
 const maxBatch = 256
 
-// writer runs writes on the one connection that writes. A caller who finds it
-// idle runs its own write at once, on its own goroutine. Those who come
-// meanwhile queue up; the first of them then runs the whole queue as one
-// transaction (group commit), so the cost of a commit is shared under load and
-// nobody pays for a hand-over without it.
-type writer struct {
+// line runs calls on the one connection. A caller who finds it idle runs its own
+// call at once, on its own goroutine. Those who come meanwhile queue up; the
+// first of them then runs the whole queue, its writes as one transaction (group
+// commit), so the cost of a commit is shared under load and nobody pays for a
+// hand-over without it.
+type line struct {
 	c   *conn
 	now func() int64 // Unix milliseconds
 
@@ -59,120 +61,134 @@ type writer struct {
 	spare  []*op
 }
 
-func newWriter(c *conn, now func() int64) *writer {
-	w := &writer{c: c, now: now}
-	w.idle = sync.NewCond(&w.mu)
-	return w
+func newLine(c *conn, now func() int64) *line {
+	l := &line{c: c, now: now}
+	l.idle = sync.NewCond(&l.mu)
+	return l
 }
 
 // run performs o and returns its error. It does not give up early: once queued,
 // a write's outcome is known to its caller.
-func (w *writer) run(o *op) error {
-	w.mu.Lock()
-	if w.closed {
-		w.mu.Unlock()
+func (l *line) run(o *op) error {
+	l.mu.Lock()
+	if l.closed {
+		l.mu.Unlock()
 		return errClosed
 	}
-	w.queue = append(w.queue, o)
-	if w.busy {
+	l.queue = append(l.queue, o)
+	if l.busy {
 		o.turn = make(chan bool, 1)
-		w.mu.Unlock()
+		l.mu.Unlock()
 		if lead := <-o.turn; !lead {
 			return o.err
 		}
-		w.mu.Lock()
+		l.mu.Lock()
 	}
-	w.busy = true
+	l.busy = true
 	// o heads the queue now, both as the first to come and as the next leader.
-	batch := w.queue
-	w.queue, w.spare = w.spare[:0], nil
+	batch := l.queue
+	l.queue, l.spare = l.spare[:0], nil
 	if len(batch) > maxBatch {
-		w.queue = append(w.queue, batch[maxBatch:]...)
+		l.queue = append(l.queue, batch[maxBatch:]...)
 		clear(batch[maxBatch:])
 		batch = batch[:maxBatch]
 	}
-	w.mu.Unlock()
+	l.mu.Unlock()
 
-	w.apply(batch)
+	l.apply(batch)
 
-	w.mu.Lock()
-	if len(w.queue) > 0 {
-		w.queue[0].turn <- true
+	l.mu.Lock()
+	if len(l.queue) > 0 {
+		l.queue[0].turn <- true
 	} else {
-		w.busy = false
-		w.idle.Broadcast()
+		l.busy = false
+		l.idle.Broadcast()
 	}
-	w.mu.Unlock()
+	l.mu.Unlock()
 	for _, other := range batch[1:] {
 		other.turn <- false
 	}
 	clear(batch)
-	w.mu.Lock()
-	if w.spare == nil {
-		w.spare = batch[:0]
+	l.mu.Lock()
+	if l.spare == nil {
+		l.spare = batch[:0]
 	}
-	w.mu.Unlock()
+	l.mu.Unlock()
 	return o.err
+}
+
+// writes counts the calls that change something.
+func writes(batch []*op) (n int) {
+	for _, o := range batch {
+		if o.kind >= opCreate {
+			n++
+		}
+	}
+	return n
 }
 
 // apply runs a batch. If a statement fails, the transaction is undone and each
 // write runs by itself, so that every caller is told of its own fate only.
-func (w *writer) apply(batch []*op) {
-	now := w.now()
-	if len(batch) > 1 {
-		if _, err := w.c.exec("BEGIN IMMEDIATE"); err == nil {
-			if w.all(batch, now) {
-				_, err := w.c.exec("COMMIT")
+func (l *line) apply(batch []*op) {
+	now := l.now()
+	if writes(batch) > 1 {
+		if _, err := l.c.exec("BEGIN IMMEDIATE"); err == nil {
+			if l.all(batch, now) {
+				_, err := l.c.exec("COMMIT")
 				if err == nil {
 					return
 				}
 			}
-			w.c.exec("ROLLBACK") // fails if SQLite has rolled back by itself
+			l.c.exec("ROLLBACK") // fails if SQLite has rolled back by itself
 		}
 	}
 	for _, o := range batch {
-		w.exec(o, now)
+		l.exec(o, now)
 	}
 }
 
-func (w *writer) all(batch []*op, now int64) bool {
+func (l *line) all(batch []*op, now int64) bool {
 	for _, o := range batch {
-		if w.exec(o, now); o.err != nil && o.err != ErrNotFound {
+		if l.exec(o, now); o.err != nil && o.err != ErrNotFound {
 			return false
 		}
 	}
 	return true
 }
 
-func (w *writer) exec(o *op, now int64) {
+func (l *line) exec(o *op, now int64) {
 	switch o.kind {
+	case opGet:
+		o.out, o.err = l.c.bytes(sqlGet, o.key, now)
+	case opPing:
+		_, o.err = l.c.one("SELECT count(*) FROM boot")
 	case opCreate:
-		o.rows, o.err = w.c.exec(sqlCreate, o.key, now, o.val, now+o.ttl)
+		o.rows, o.err = l.c.exec(sqlCreate, o.key, now, o.val, now+o.ttl)
 	case opSwap:
 		if o.ttl == 0 {
-			o.rows, o.err = w.c.exec(sqlSwapKeep, o.key, now, o.old, o.val)
+			o.rows, o.err = l.c.exec(sqlSwapKeep, o.key, now, o.old, o.val)
 		} else {
-			o.rows, o.err = w.c.exec(sqlSwap, o.key, now, o.old, o.val, now+o.ttl)
+			o.rows, o.err = l.c.exec(sqlSwap, o.key, now, o.old, o.val, now+o.ttl)
 		}
 	case opTake:
-		o.out, o.err = w.c.bytes(sqlTake, o.key, now)
+		o.out, o.err = l.c.bytes(sqlTake, o.key, now)
 	case opDelete:
-		o.rows, o.err = w.c.exec(sqlDelete, o.key)
+		o.rows, o.err = l.c.exec(sqlDelete, o.key)
 	case opSweep:
-		o.rows, o.err = w.c.exec(sqlSweep, now, o.limit)
+		o.rows, o.err = l.c.exec(sqlSweep, now, o.limit)
 	}
 }
 
 // close waits for the writes that were accepted and then closes the connection.
-func (w *writer) close() error {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if w.closed {
+func (l *line) close() error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.closed {
 		return nil
 	}
-	w.closed = true
-	for w.busy {
-		w.idle.Wait()
+	l.closed = true
+	for l.busy {
+		l.idle.Wait()
 	}
-	return w.c.close()
+	return l.c.close()
 }
