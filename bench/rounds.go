@@ -18,8 +18,9 @@ const (
 	stepDiscovery   = "discovery"
 )
 
-// steps in the order that they follow one another for one person.
-var steps = []string{stepCredentials, stepStart, stepList, stepAnswer, stepPoll, stepCode, stepDiscovery}
+// groups are the steps that follow one another for one person: one side takes
+// all of a group before the other has its turn.
+var groups = [][]string{{stepCredentials}, {stepStart, stepList, stepAnswer, stepPoll}, {stepCode}, {stepDiscovery}}
 
 // row is one line of the table: a flow, and what it must cost at most in CPU
 // milliseconds and as a multiple of the floor (0: not said).
@@ -127,7 +128,7 @@ func compare(ctx context.Context, a, b *side, rounds, count int) error {
 		if r%2 != 0 {
 			slices.Reverse(order)
 		}
-		for _, group := range [][]string{{stepCredentials}, {stepStart, stepList, stepAnswer, stepPoll}, {stepCode}, {stepDiscovery}} {
+		for _, group := range groups {
 			for _, s := range order {
 				for _, name := range group {
 					if err := s.run(ctx, name, count); err != nil {
