@@ -16,6 +16,7 @@ import (
 	"fmt"
 	"io/fs"
 	"net/url"
+	"os"
 	"strings"
 	"sync"
 	"time"
@@ -64,11 +65,14 @@ func Open(ctx context.Context, dsn string, clk clock.Clock) (*DB, error) {
 		return nil, fmt.Errorf("db: the URL must be sqlite:<path>, not %q", dsn)
 	}
 	q := url.Values{}
-	q.Add("_pragma", "busy_timeout(10000)")
+	q.Add("_pragma", "busy_timeout(5000)")
 	q.Add("_pragma", "journal_mode(WAL)")
 	q.Add("_pragma", "synchronous(FULL)")
 	q.Add("_pragma", "foreign_keys(ON)")
 	q.Add("_pragma", "cache_size(-16000)")
+	if err := private(path); err != nil {
+		return nil, err
+	}
 	file := "file:" + (&url.URL{Path: path}).EscapedPath() + "?" + q.Encode()
 	w, err := sql.Open("sqlite", file)
 	if err != nil {
@@ -93,6 +97,16 @@ func Open(ctx context.Context, dsn string, clk clock.Clock) (*DB, error) {
 	}
 	go d.writer()
 	return d, nil
+}
+
+// private makes the file before SQLite would: others may not read it. The
+// journal files take over its mode.
+func private(path string) error {
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		return fmt.Errorf("db: open %s: %w", path, err)
+	}
+	return f.Close()
 }
 
 // Migrate brings the schema up to the newest version. It runs before the first
@@ -135,8 +149,17 @@ func (d *DB) exclusively(ctx context.Context, fn func() error) error {
 	return d.submit(ctx, j)
 }
 
-// Ping reports whether the database answers.
-func (d *DB) Ping(ctx context.Context) error { return d.read.PingContext(ctx) }
+// Ping reports whether the database answers and can be written to.
+func (d *DB) Ping(ctx context.Context) error {
+	done := make(chan error, 1)
+	go func() { done <- d.Update(ctx, func(*Tx) error { return nil }) }()
+	select {
+	case err := <-done:
+		return err
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
 
 // Close ends the writer after the transactions that wait, then the pools.
 func (d *DB) Close() error {

@@ -3,6 +3,7 @@ package db
 import (
 	"context"
 	"database/sql"
+	"database/sql/driver"
 	"errors"
 	"fmt"
 	"runtime/debug"
@@ -53,9 +54,7 @@ func (d *DB) writer() {
 			}
 			d.group(j)
 		case <-d.stop:
-			for _, s := range d.writeStmts {
-				s.Close()
-			}
+			d.dropStmts()
 			d.conn.Close()
 			return
 		}
@@ -63,24 +62,31 @@ func (d *DB) writer() {
 }
 
 // group runs first and whatever is waiting behind it in one SQLite transaction.
-// A transaction that fails is undone to its savepoint; the others commit.
+// A transaction that fails is undone to its savepoint; the others commit. What
+// begins, ends and undoes runs without a deadline of its own: a transaction that
+// could not be ended would stand in the way of every one after it.
 func (d *DB) group(first *job) {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(first.ctx), writeTimeout)
-	defer cancel()
-	if _, err := d.conn.ExecContext(ctx, "BEGIN IMMEDIATE"); err != nil {
+	if err := d.exec("BEGIN IMMEDIATE"); err != nil {
 		first.result <- fmt.Errorf("db: begin: %w", err)
 		return
 	}
 	var kept []*job
 	var lent *job
-	for next := first; next != nil; {
-		if err := d.run(ctx, next, len(kept) > 0); err != nil {
-			next.result <- err
-		} else {
+	broken := error(nil)
+	for next, ran := first, 1; next != nil; ran++ {
+		err := d.run(next, len(kept) > 0)
+		if err == nil {
 			kept = append(kept, next)
+		} else {
+			next.result <- err
+		}
+		var lost *lostError
+		if errors.As(err, &lost) {
+			broken = lost
+			break
 		}
 		next = nil
-		if len(kept) < groupMost {
+		if ran < groupMost {
 			select {
 			case j := <-d.jobs:
 				if j.alone != nil {
@@ -92,7 +98,13 @@ func (d *DB) group(first *job) {
 			}
 		}
 	}
-	err := d.finish(ctx, len(kept) > 0)
+	err := broken
+	if err == nil {
+		err = d.finish(len(kept) > 0)
+	}
+	if err != nil {
+		d.reset()
+	}
 	for _, j := range kept {
 		j.result <- err
 	}
@@ -101,60 +113,97 @@ func (d *DB) group(first *job) {
 	}
 }
 
-func (d *DB) run(ctx context.Context, j *job, shared bool) (err error) {
+// lostError says that the transaction of the group is gone, and all that it held
+// with it: SQLite ended it by itself, or it could not be undone.
+type lostError struct{ cause error }
+
+func (e *lostError) Error() string { return "db: the transaction was lost: " + e.cause.Error() }
+func (e *lostError) Unwrap() error { return e.cause }
+
+// run runs one job of the group. shared says that others before it are kept, so
+// that it must be undone alone.
+func (d *DB) run(j *job, shared bool) error {
+	if err := j.ctx.Err(); err != nil {
+		return err
+	}
 	if shared {
-		if _, err := d.stmtExec(ctx, "SAVEPOINT job"); err != nil {
-			return fmt.Errorf("db: savepoint: %w", err)
+		if err := d.exec("SAVEPOINT job"); err != nil {
+			return &lostError{err}
 		}
 	}
+	err := d.call(j)
+	var uerr error
+	switch {
+	case err == nil && shared:
+		uerr = d.exec("RELEASE job")
+	case err != nil && shared:
+		uerr = errors.Join(d.exec("ROLLBACK TO job"), d.exec("RELEASE job"))
+	case err != nil:
+		// The first of a group failed: nothing else is in it yet.
+		uerr = errors.Join(d.exec("ROLLBACK"), d.exec("BEGIN IMMEDIATE"))
+	}
+	if uerr != nil {
+		return &lostError{errors.Join(err, uerr)}
+	}
+	return err
+}
+
+// call runs the job's function, bounded in time and with its panics caught.
+func (d *DB) call(j *job) (err error) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(j.ctx), writeTimeout)
+	defer cancel()
 	defer func() {
 		if p := recover(); p != nil {
 			err = fmt.Errorf("db: transaction panicked: %v\n%s", p, debug.Stack())
 		}
-		if err == nil && !shared {
-			return
-		}
-		undo := "RELEASE job"
-		if err != nil && shared {
-			undo = "ROLLBACK TO job"
-		} else if err != nil {
-			// The first of a group failed: nothing else is in it yet.
-			undo = "ROLLBACK"
-		}
-		if _, uerr := d.stmtExec(ctx, undo); uerr != nil {
-			err = errors.Join(err, uerr)
-		}
-		if err != nil && !shared {
-			if _, berr := d.conn.ExecContext(ctx, "BEGIN IMMEDIATE"); berr != nil {
-				err = errors.Join(err, berr)
-			}
-		}
 	}()
-	if cerr := j.ctx.Err(); cerr != nil {
-		return cerr
-	}
 	return j.fn(&Tx{ctx: ctx, d: d, now: d.clk.Now(), writes: true})
 }
 
-func (d *DB) finish(ctx context.Context, commit bool) error {
+func (d *DB) finish(commit bool) error {
 	end := "ROLLBACK"
 	if commit {
 		end = "COMMIT"
 	}
-	if _, err := d.conn.ExecContext(ctx, end); err != nil {
-		_, rerr := d.conn.ExecContext(ctx, "ROLLBACK")
-		return errors.Join(fmt.Errorf("db: %s: %w", end, err), rerr)
+	if err := d.exec(end); err != nil {
+		return fmt.Errorf("db: %s: %w", end, err)
 	}
 	return nil
 }
 
-// lend gives the write connection back to the pool while j runs.
-func (d *DB) lend(j *job) error {
+// exec runs one of the writer's own statements.
+func (d *DB) exec(q string) error {
+	s, err := d.writeStmt(context.Background(), q)
+	if err != nil {
+		return err
+	}
+	_, err = s.ExecContext(context.Background())
+	return err
+}
+
+// reset gives the writer a new connection, with no transaction open on it. If
+// none can be had the next transaction tries again.
+func (d *DB) reset() {
+	d.dropStmts()
+	// ErrBadConn makes the pool close the connection instead of keeping it.
+	_ = d.conn.Raw(func(any) error { return driver.ErrBadConn })
+	_ = d.conn.Close()
+	if conn, err := d.write.Conn(context.Background()); err == nil {
+		d.conn = conn
+	}
+}
+
+func (d *DB) dropStmts() {
 	for q, s := range d.writeStmts {
 		s.Close()
 		delete(d.writeStmts, q)
 	}
-	if err := d.conn.Close(); err != nil {
+}
+
+// lend gives the write connection back to the pool while j runs.
+func (d *DB) lend(j *job) error {
+	d.dropStmts()
+	if err := d.conn.Close(); err != nil && !errors.Is(err, sql.ErrConnDone) {
 		return err
 	}
 	err := j.alone()
@@ -165,19 +214,20 @@ func (d *DB) lend(j *job) error {
 	return errors.Join(err, cerr)
 }
 
-func (d *DB) stmtExec(ctx context.Context, q string, args ...any) (sql.Result, error) {
-	s, err := d.writeStmt(ctx, q)
-	if err != nil {
-		return nil, err
-	}
-	return s.ExecContext(ctx, args...)
-}
-
 func (d *DB) writeStmt(ctx context.Context, q string) (*sql.Stmt, error) {
 	if s := d.writeStmts[q]; s != nil {
 		return s, nil
 	}
 	s, err := d.conn.PrepareContext(ctx, q)
+	if errors.Is(err, sql.ErrConnDone) {
+		// An earlier reset found no connection.
+		conn, cerr := d.write.Conn(ctx)
+		if cerr != nil {
+			return nil, cerr
+		}
+		d.conn = conn
+		s, err = d.conn.PrepareContext(ctx, q)
+	}
 	if err == nil {
 		d.writeStmts[q] = s
 	}

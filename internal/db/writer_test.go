@@ -1,0 +1,183 @@
+package db
+
+import (
+	"context"
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"mobileid/internal/clock"
+)
+
+func open(t *testing.T) *DB {
+	t.Helper()
+	d, err := Open(t.Context(), "sqlite:"+filepath.Join(t.TempDir(), "t.db"), clock.System{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { d.Close() })
+	if err := d.Migrate(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	return d
+}
+
+func add(d *DB, id string) error {
+	return d.Update(context.Background(), func(tx *Tx) error { return tx.InsertMerchant(Merchant{ID: id}) })
+}
+
+func count(t *testing.T, d *DB) int {
+	t.Helper()
+	var n int
+	err := d.View(t.Context(), func(tx *Tx) error {
+		all, err := tx.Merchants()
+		n = len(all)
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return n
+}
+
+// hold keeps the writer busy until many jobs wait behind one another, so that
+// they share a commit.
+func hold(d *DB, release chan struct{}) {
+	go d.Update(context.Background(), func(*Tx) error { <-release; return nil })
+	time.Sleep(10 * time.Millisecond)
+}
+
+func TestATransactionThatFailsAmongOthersIsUndoneAlone(t *testing.T) {
+	d := open(t)
+	release := make(chan struct{})
+	hold(d, release)
+	boom := errors.New("boom")
+	var wg sync.WaitGroup
+	var errs [40]error
+	for i := range errs {
+		wg.Go(func() {
+			errs[i] = d.Update(context.Background(), func(tx *Tx) error {
+				if err := tx.InsertMerchant(Merchant{ID: NewID("mer_")}); err != nil {
+					return err
+				}
+				switch i % 4 {
+				case 1:
+					return boom
+				case 2:
+					panic("ouch")
+				}
+				return nil
+			})
+		})
+	}
+	close(release)
+	wg.Wait()
+	for i, err := range errs {
+		switch i % 4 {
+		case 1:
+			if !errors.Is(err, boom) {
+				t.Errorf("job %d: %v", i, err)
+			}
+		case 2:
+			if err == nil || !strings.Contains(err.Error(), "panicked") {
+				t.Errorf("job %d: %v", i, err)
+			}
+		default:
+			if err != nil {
+				t.Errorf("job %d: %v", i, err)
+			}
+		}
+	}
+	if n := count(t, d); n != 20 {
+		t.Errorf("%d rows, want 20", n)
+	}
+}
+
+// SQLite may end a transaction by itself (disk full, I/O error). Whoever was in
+// it is told, and the next transaction works.
+func TestATransactionThatSQLiteEndedIsToldToAllInItAndTheNextOneWorks(t *testing.T) {
+	d := open(t)
+	release := make(chan struct{})
+	hold(d, release)
+	kept, lost := make(chan error, 1), make(chan error, 1)
+	go func() { kept <- add(d, "mer_before") }()
+	time.Sleep(10 * time.Millisecond)
+	go func() {
+		lost <- d.Update(context.Background(), func(tx *Tx) error {
+			return d.exec("ROLLBACK")
+		})
+	}()
+	time.Sleep(10 * time.Millisecond)
+	close(release)
+	if err := <-lost; err == nil {
+		t.Error("the job whose transaction is gone was told it is durable")
+	}
+	if err := <-kept; err == nil {
+		t.Error("a job that shared the lost transaction was told it is durable")
+	}
+	if err := add(d, "mer_after"); err != nil {
+		t.Fatalf("the next transaction: %v", err)
+	}
+	if n := count(t, d); n != 1 {
+		t.Errorf("%d rows, want 1", n)
+	}
+}
+
+// Another process may hold the lock for longer than we wait: that fails what
+// waited, and nothing after it.
+func TestAfterALockHeldByAnotherProcessWritesGoOn(t *testing.T) {
+	d := open(t)
+	other, err := d.read.Conn(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, q := range []string{"PRAGMA query_only(OFF)", "BEGIN IMMEDIATE"} {
+		if _, err := other.ExecContext(t.Context(), q); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := add(d, "mer_locked"); err == nil {
+		t.Error("written beside another writer")
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	if err := d.Ping(ctx); err == nil {
+		t.Error("Ping is content with a database that cannot be written to")
+	}
+	if _, err := other.ExecContext(t.Context(), "ROLLBACK"); err != nil {
+		t.Fatal(err)
+	}
+	other.Close()
+	if err := add(d, "mer_after"); err != nil {
+		t.Errorf("after the lock: %v", err)
+	}
+}
+
+func TestTheDatabaseFileIsForItsOwnerOnly(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "t.db")
+	d, err := Open(t.Context(), "sqlite:"+path, clock.System{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer d.Close()
+	if err := d.Migrate(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	for _, suffix := range []string{"", "-wal", "-shm"} {
+		if info, err := os.Stat(path + suffix); err != nil || info.Mode().Perm() != 0o600 {
+			t.Errorf("%s: %v %v", suffix, info.Mode(), err)
+		}
+	}
+}
+
+func TestAClosedDatabaseSaysSo(t *testing.T) {
+	d := open(t)
+	d.Close()
+	if err := add(d, "mer_x"); !errors.Is(err, ErrClosed) {
+		t.Errorf("got %v", err)
+	}
+}
