@@ -70,7 +70,7 @@ type BackchannelState struct {
 // auth_req_id: a reader of the store cannot redeem it.
 type request struct {
 	ClientID    string   `json:"client"`
-	OperationID string   `json:"op,omitempty"` // "": a decoy
+	OperationID string   `json:"op"`
 	Scopes      []string `json:"scopes"`
 	Interval    int64    `json:"interval"` // ms
 	NextPoll    int64    `json:"next"`     // Unix ms
@@ -165,9 +165,6 @@ func (f *Flows) PollBackchannel(ctx context.Context, authReqID, clientID string,
 
 func (f *Flows) backchannelState(ctx context.Context, r *request, wait time.Duration) (BackchannelState, error) {
 	st := BackchannelState{Status: StatusPending, Scopes: r.Scopes, Expires: time.UnixMilli(r.ExpiresAt)}
-	if r.OperationID == "" {
-		return st, f.decoyState(ctx, &st, wait)
-	}
 	out, err := f.Operations.Status(ctx, r.OperationID)
 	if err == nil && wait > 0 && !out.State.Terminal() {
 		out, err = f.Operations.Wait(ctx, r.OperationID, wait)
@@ -191,21 +188,4 @@ func (f *Flows) backchannelState(ctx context.Context, r *request, wait time.Dura
 		st.Status = StatusDenied
 	}
 	return st, nil
-}
-
-// decoyState waits as a real request would, and expires.
-func (f *Flows) decoyState(ctx context.Context, st *BackchannelState, wait time.Duration) error {
-	if wait > 0 {
-		timer := time.NewTimer(wait)
-		defer timer.Stop()
-		select {
-		case <-timer.C:
-		case <-ctx.Done():
-			return ctx.Err()
-		}
-	}
-	if !st.Expires.After(f.Clock.Now()) {
-		st.Status = StatusExpired
-	}
-	return nil
 }

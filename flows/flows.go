@@ -57,18 +57,18 @@ type ask struct {
 	initiator operation.Initiator
 }
 
-// asked is what became of it. A decoy looks the same from outside, has no
-// operation behind it, and simply expires: it stands in for a user who does not
-// exist, cannot be asked, or has no phone.
+// asked is what became of it.
 type asked struct {
-	operationID string // "": a decoy
+	operationID string
 	match       string
 	expires     time.Time
 }
 
-// start asks the person whom the hint means. Where the client may not learn who
-// exists, every reason not to ask gives a decoy; otherwise not_found, user_locked,
-// no_device or device_blocked.
+// start asks the person whom the hint means. A reason not to ask is not_found,
+// user_locked, user_deactivated, no_device or device_blocked where the client may
+// learn who exists. Where it may not, the operation is started all the same, for
+// no device: it is counted, capped, superseded and expires as any other, and no
+// answer or lack of one tells the two apart.
 func (f *Flows) start(ctx context.Context, a ask) (asked, error) {
 	hint, err := identity.ParseHint(a.hint)
 	if err != nil {
@@ -86,14 +86,19 @@ func (f *Flows) start(ctx context.Context, a ask) (asked, error) {
 		}
 	}
 	user, err := f.Users.Resolve(ctx, a.client.MerchantID, hint)
+	if fault.Is(err, fault.NotFound) && !a.client.Settings.RevealUnknownUser {
+		user = db.User{ID: f.Operations.Nobody(a.client.MerchantID, hint.UserID+hint.ExternalRef), State: db.UserActive}
+		err = nil
+	}
 	if err == nil {
 		err = f.reachable(ctx, &user, hint.DeviceID)
 	}
+	device := hint.DeviceID
 	if err != nil {
 		if k := fault.KindOf(err); k == fault.Internal || k == fault.Unavailable || a.client.Settings.RevealUnknownUser {
 			return asked{}, err
 		}
-		return out, nil
+		device = operation.NoDevice
 	}
 	view, err := a.view(f.merchantName(ctx, a.client.MerchantID), now)
 	if err != nil {
@@ -108,7 +113,7 @@ func (f *Flows) start(ctx context.Context, a ask) (asked, error) {
 	}
 	op := &operation.Operation{
 		Kind: operation.KindAuthentication, Flow: a.flow, MerchantID: a.client.MerchantID, ClientID: a.client.ID, ClientName: a.client.Name,
-		UserID: user.ID, DeviceID: hint.DeviceID, View: view, Tpl: "login/1", Lang: "en", MinACR: minACR, Match: out.match,
+		UserID: user.ID, DeviceID: device, View: view, Tpl: "login/1", Lang: "en", MinACR: minACR, Match: out.match,
 		Initiator: a.initiator, StartedAt: now.UnixMilli(), ExpiresAt: out.expires.UnixMilli(),
 	}
 	if err := f.Operations.Start(ctx, op); err != nil {

@@ -36,7 +36,7 @@ type Interaction struct {
 
 	Initiator   operation.Initiator `json:"init"`
 	OperationID string              `json:"op,omitempty"`
-	Asked       bool                `json:"asked,omitempty"` // with no OperationID: a decoy waits
+	Asked       bool                `json:"asked,omitempty"`
 	AskedUntil  int64               `json:"until,omitempty"` // Unix ms
 	Match       string              `json:"match,omitempty"`
 	Trouble     string              `json:"trouble,omitempty"`   // why nobody could be asked: a fault.Kind
@@ -184,11 +184,6 @@ func (f *Flows) LoginState(ctx context.Context, in *Interaction) (LoginState, er
 	case in.Trouble != "":
 	case !in.Asked:
 		st.Identify = true
-	case in.OperationID == "":
-		st.Outcome.State = operation.Pending
-		if !st.Expires.After(f.Clock.Now()) {
-			st.Outcome.State = operation.Expired
-		}
 	default:
 		out, err := f.Operations.Status(ctx, in.OperationID)
 		if fault.Is(err, fault.NotFound) {

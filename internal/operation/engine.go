@@ -3,6 +3,7 @@ package operation
 import (
 	"context"
 	"crypto/rand"
+	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -16,6 +17,7 @@ import (
 	"mobileid/internal/keys"
 	"mobileid/internal/kv"
 	"mobileid/internal/outbox"
+	"mobileid/sdk/wire"
 )
 
 const (
@@ -45,11 +47,19 @@ type Engine struct {
 	Config
 	ops     kv.Bucket[Operation]
 	pending kv.Bucket[prompts]
+	nobody  []byte // key of Nobody
 }
 
 // New makes an engine.
 func New(c Config) *Engine {
-	return &Engine{Config: c, ops: kv.NewBucket[Operation](c.KV, "op"), pending: kv.NewBucket[prompts](c.KV, "user")}
+	return &Engine{Config: c, ops: kv.NewBucket[Operation](c.KV, "op"), pending: kv.NewBucket[prompts](c.KV, "user"), nobody: c.Box.Derive("nobody 1")}
+}
+
+// Nobody is the user id under which operations for somebody who does not exist
+// are counted: the same for the same hint, and telling nothing of it.
+func (e *Engine) Nobody(merchantID, hint string) string {
+	m := wire.MAC(e.nobody, []byte(merchantID), []byte(hint))
+	return "none_" + base64.RawURLEncoding.EncodeToString(m[:16])
 }
 
 // Start puts op before its user's devices. The caller fills who, what and how

@@ -13,6 +13,10 @@ const (
 	KindAuthentication = "authentication"
 )
 
+// NoDevice as an operation's device: no phone is offered it or may answer it. It
+// stands in where nobody can be asked and the client may not know.
+const NoDevice = "-"
+
 // Flows by which an operation is asked for; signed by the device.
 const (
 	FlowRedirect = "redirect" // OIDC redirect: a browser waits
@@ -37,7 +41,7 @@ type Operation struct {
 	ClientID   string    `json:"client"`
 	ClientName string    `json:"name"`
 	UserID     string    `json:"user"`
-	DeviceID   string    `json:"device,omitempty"` // "": any ACTIVE device of the user
+	DeviceID   string    `json:"device,omitempty"` // "": any ACTIVE device of the user; NoDevice: none
 	Challenge  []byte    `json:"chal"`             // 32 random bytes
 	View       []byte    `json:"view"`             // canonical bytes of the block list
 	Tpl        string    `json:"tpl"`              // template and version that rendered it
