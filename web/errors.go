@@ -42,6 +42,9 @@ func status(k fault.Kind) int {
 // the form its callers read.
 func (s *Server) adapt(rt route) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
+		if rt.kind == page || rt.kind == form {
+			w.Header().Set("Cache-Control", "no-store") // redirects too: they give cookies
+		}
 		err := rt.handle(w, r)
 		if err == nil {
 			return

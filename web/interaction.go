@@ -37,7 +37,7 @@ func (s *Server) interaction(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	if st.Outcome.Approved() {
-		return s.finish(w, r, &in)
+		return s.finish(w, r, &in, st.Outcome.UserID)
 	}
 	v, err := s.view(r, &in, st)
 	if err != nil {
@@ -52,10 +52,14 @@ func (s *Server) interaction(w http.ResponseWriter, r *http.Request) error {
 
 // finish spends the interaction, logs the browser in under a new session id and
 // answers the client.
-func (s *Server) finish(w http.ResponseWriter, r *http.Request, in *flows.Interaction) error {
+func (s *Server) finish(w http.ResponseWriter, r *http.Request, in *flows.Interaction, userID string) error {
 	req, err := s.resume(r, in)
 	if err != nil {
 		return s.authorizeError(w, r, err)
+	}
+	if in.Subject != "" && in.Subject != userID {
+		s.Provider.DenyAuthorize(w, r, req, "login_required", "another user answered than id_token_hint names")
+		return nil
 	}
 	sid := rand.Text()
 	out, err := s.Flows.FinishLogin(r.Context(), in, sid)
@@ -65,10 +69,6 @@ func (s *Server) finish(w http.ResponseWriter, r *http.Request, in *flows.Intera
 	}
 	if err != nil {
 		return err
-	}
-	if in.Subject != "" && in.Subject != out.UserID {
-		s.Provider.DenyAuthorize(w, r, req, "login_required", "another user answered than id_token_hint names")
-		return nil
 	}
 	l := &login{UserID: out.UserID, DeviceID: out.DeviceID, OperationID: out.OperationID, SID: sid,
 		AuthTime: out.At.UnixMilli(), AMR: out.AMR, ACR: out.ACR, SCA: out.SCA}
