@@ -69,12 +69,11 @@ func Open(ctx context.Context, dsn string, clk clock.Clock) (*DB, error) {
 	q.Add("_pragma", "journal_mode(WAL)")
 	q.Add("_pragma", "synchronous(FULL)")
 	q.Add("_pragma", "foreign_keys(ON)")
-	q.Add("_pragma", "cache_size(-16000)")
 	if err := private(path); err != nil {
 		return nil, err
 	}
 	file := "file:" + (&url.URL{Path: path}).EscapedPath() + "?" + q.Encode()
-	w, err := sql.Open("sqlite", file)
+	w, err := sql.Open("sqlite", file+"&_pragma=cache_size(-16000)")
 	if err != nil {
 		return nil, fmt.Errorf("db: open: %w", err)
 	}
@@ -83,7 +82,8 @@ func Open(ctx context.Context, dsn string, clk clock.Clock) (*DB, error) {
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("db: open %s: %w", path, err), w.Close())
 	}
-	r, err := sql.Open("sqlite", file+"&_pragma=query_only(ON)")
+	// A reader's cache is worth nothing after the next commit: keep it small.
+	r, err := sql.Open("sqlite", file+"&_pragma=query_only(ON)&_pragma=cache_size(-2000)")
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("db: open: %w", err), conn.Close(), w.Close())
 	}

@@ -21,7 +21,13 @@ type Tx struct {
 // Now is the only clock for expiry: read after the transaction holds its locks.
 func (tx *Tx) Now() time.Time { return tx.now }
 
+// stmt returns q prepared, unless the time of the transaction is over. The
+// statement then runs without its context: each is some microseconds on a file of
+// our own, and the driver would start a goroutine for it to watch the context.
 func (tx *Tx) stmt(q string) (*sql.Stmt, error) {
+	if err := tx.ctx.Err(); err != nil {
+		return nil, err
+	}
 	if tx.writes {
 		return tx.d.writeStmt(tx.ctx, q)
 	}
@@ -48,7 +54,7 @@ func (tx *Tx) exec(q string, args ...any) (int64, error) {
 	if err != nil {
 		return 0, fmt.Errorf("db: %w", err)
 	}
-	res, err := s.ExecContext(tx.ctx, args...)
+	res, err := s.ExecContext(context.Background(), args...)
 	if err != nil {
 		return 0, fmt.Errorf("db: %w", err)
 	}
@@ -79,7 +85,7 @@ func (tx *Tx) row(q string, args []any, into ...any) error {
 	if err != nil {
 		return fmt.Errorf("db: %w", err)
 	}
-	err = s.QueryRowContext(tx.ctx, args...).Scan(into...)
+	err = s.QueryRowContext(context.Background(), args...).Scan(into...)
 	if errors.Is(err, sql.ErrNoRows) {
 		return ErrNotFound
 	}
@@ -95,7 +101,7 @@ func (tx *Tx) rows(q string, args []any, scan func(into func(...any) error) erro
 	if err != nil {
 		return fmt.Errorf("db: %w", err)
 	}
-	rs, err := s.QueryContext(tx.ctx, args...)
+	rs, err := s.QueryContext(context.Background(), args...)
 	if err != nil {
 		return fmt.Errorf("db: %w", err)
 	}
