@@ -57,13 +57,12 @@ func (s *Server) authorize(w http.ResponseWriter, r *http.Request) error {
 		}
 		return s.Provider.FinishAuthorize(w, r, req, l.authenticated())
 	}
-	if sess.ID == "" {
-		if err := s.sessions.Save(r, w, sess); err != nil {
-			return err
-		}
+	// Saved each time, so that the session lives as long as the interaction.
+	if err := s.sessions.Save(r, w, sess); err != nil {
+		return err
 	}
 	id, err := s.Flows.OpenInteraction(r.Context(), req.Client, flows.Interaction{
-		ClientID: req.Client.ID, Form: req.Form.Encode(), Browser: flows.HashSession(sess.ID), MinACR: req.MinACR,
+		ClientID: req.Client.ID, Form: req.Form.Encode(), Browser: browser(sess), MinACR: req.MinACR,
 		Subject: req.HintedUserID, Identifier: hinted(req), Fixed: req.LoginHint != "",
 		Initiator: operation.Initiator{IP: s.clientIP(r), Browser: flows.BrowserName(r.UserAgent())},
 	})

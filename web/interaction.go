@@ -23,7 +23,7 @@ func (s *Server) mine(r *http.Request) (flows.Interaction, error) {
 	if err != nil {
 		return flows.Interaction{}, err
 	}
-	return s.Flows.Interaction(r.Context(), r.PathValue("id"), flows.HashSession(sess.ID))
+	return s.Flows.Interaction(r.Context(), r.PathValue("id"), browser(sess))
 }
 
 // interaction shows the login page, or finishes an approved login.

@@ -26,6 +26,7 @@ const (
 	touchAfter   = time.Minute // how stale the idle time may be
 	revokedKind  = "session"
 	loginKey     = "login"
+	browserKey   = "browser"
 	sessionBytes = 32
 )
 
@@ -40,6 +41,13 @@ type login struct {
 	ACR         string         `json:"acr"`
 	SCA         *operation.SCA `json:"sca"`
 	SeenAt      int64          `json:"seen"` // Unix ms
+}
+
+// content is a session as kv keeps it. Browser is a secret that stays when the
+// session id is rotated, so that a login begun in another tab goes on.
+type content struct {
+	Browser string `json:"browser"`
+	Login   *login `json:"login,omitempty"`
 }
 
 // sessionStore keeps gorilla sessions in kv under the SHA-256 of their id: a
@@ -89,46 +97,48 @@ func (s *sessionStore) New(r *http.Request, name string) (*sessions.Session, err
 	if err != nil {
 		return sess, fault.Wrap(fault.Unavailable, "your session cannot be read; please try again", err)
 	}
-	var l *login
-	if err := json.Unmarshal(val, &l); err != nil {
+	var have content
+	if err := json.Unmarshal(val, &have); err != nil {
 		return sess, err
 	}
-	if l != nil {
-		ok, err := s.stands(r.Context(), c.Value, l)
-		if err != nil {
+	if l := have.Login; l != nil {
+		gone, err := s.revoked(r.Context(), c.Value)
+		if err != nil || gone {
 			return sess, err
 		}
-		if !ok {
-			return sess, nil
+		now := s.clk.Now()
+		if now.Sub(time.UnixMilli(l.AuthTime)) < ssoAbsolute && now.Sub(time.UnixMilli(l.SeenAt)) < ssoIdle {
+			sess.Values[loginKey] = l
 		}
-		sess.Values[loginKey] = l
 	}
+	sess.Values[browserKey] = have.Browser
 	sess.ID, sess.IsNew = c.Value, false
 	return sess, nil
 }
 
-// stands reports whether the login has not passed its limits and was not withdrawn.
-func (s *sessionStore) stands(ctx context.Context, id string, l *login) (bool, error) {
-	now := s.clk.Now()
-	if now.Sub(time.UnixMilli(l.AuthTime)) >= ssoAbsolute || now.Sub(time.UnixMilli(l.SeenAt)) >= ssoIdle {
-		return false, nil
-	}
-	var gone bool
-	err := s.db.View(ctx, func(tx *db.Tx) (err error) {
+// revoked reports whether the session was withdrawn, even if an old kv still
+// has it.
+func (s *sessionStore) revoked(ctx context.Context, id string) (gone bool, err error) {
+	err = s.db.View(ctx, func(tx *db.Tx) (err error) {
 		gone, err = tx.IsRevoked(revokedKind, flows.HashSession(id))
 		return err
 	})
-	return !gone, err
+	return gone, err
 }
 
 // Save stores the session, giving it an id and its cookie if it has none.
 func (s *sessionStore) Save(r *http.Request, w http.ResponseWriter, sess *sessions.Session) error {
 	ttl := beforeLogin
-	l, _ := sess.Values[loginKey].(*login)
-	if l != nil {
+	var have content
+	have.Login, _ = sess.Values[loginKey].(*login)
+	if have.Login != nil {
 		ttl = ssoIdle
 	}
-	val, err := json.Marshal(l)
+	if have.Browser, _ = sess.Values[browserKey].(string); have.Browser == "" {
+		have.Browser = rand.Text()
+		sess.Values[browserKey] = have.Browser
+	}
+	val, err := json.Marshal(have)
 	if err != nil {
 		return err
 	}
@@ -167,6 +177,16 @@ func (s *sessionStore) current(r *http.Request) (*sessions.Session, *login, erro
 	}
 	l, _ := sess.Values[loginKey].(*login)
 	return sess, l, nil
+}
+
+// browser is how interactions know the browser of the session, across rotations
+// of its id; "" if it has none yet.
+func browser(sess *sessions.Session) string {
+	b, _ := sess.Values[browserKey].(string)
+	if b == "" {
+		return ""
+	}
+	return flows.HashSession(b)
 }
 
 // touch extends the idle time of a login that is used.

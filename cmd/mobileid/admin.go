@@ -49,13 +49,10 @@ func keysCommand() *cobra.Command {
 			if now {
 				lead = 0
 			}
-			kid, err := s.Keys.Rotate(ctx, keys.OIDC, lead)
-			if err != nil {
-				return err
-			}
-			if err := s.DB.Update(ctx, func(tx *db.Tx) error {
+			kid, err := s.Keys.Rotate(ctx, keys.OIDC, lead, func(tx *db.Tx, kid string) error {
 				return s.Audit.Append(tx, audit.Record{Act: "keys.rotated", Details: map[string]string{"kid": kid}})
-			}); err != nil {
+			})
+			if err != nil {
 				return err
 			}
 			fmt.Printf("%s signs from %s; older keys stay published for %s after that\n", kid, s.Clock.Now().Add(lead).UTC().Format(time.RFC3339), keys.Overlap)

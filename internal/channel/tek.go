@@ -88,7 +88,9 @@ func (r *Ring) Current(ctx context.Context) (*TEK, error) {
 	return nil, errors.New("channel: no key to seal requests to")
 }
 
-// Find returns the key with kid while it is accepted, or nil.
+// Find returns the key with kid while it is accepted, or nil. Unknown ones make
+// it ask the store once in tekReread, whether that answers or not, so that a
+// flood of them keeps nobody waiting.
 func (r *Ring) Find(ctx context.Context, kid string) (*TEK, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -97,6 +99,7 @@ func (r *Ring) Find(ctx context.Context, kid string) (*TEK, error) {
 	if k := r.byKid(kid); k != nil || r.shared == nil || now.Sub(r.read) < tekReread {
 		return k, nil
 	}
+	r.read = now
 	if err := r.reload(ctx, now); err != nil {
 		return nil, err
 	}

@@ -11,7 +11,6 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -26,13 +25,10 @@ type Box struct {
 // String keeps the master key out of logs.
 func (*Box) String() string { return "[REDACTED]" }
 
-// LoadBox reads the master key file (base64url, 32 bytes); if there is none it
-// makes one with mode 0600. A file that others can read is refused.
+// LoadBox reads the master key file (base64url, 32 bytes). A file that others
+// can read is refused; that there is none is fs.ErrNotExist.
 func LoadBox(path string) (*Box, error) {
 	raw, err := os.ReadFile(path)
-	if errors.Is(err, fs.ErrNotExist) {
-		return createBox(path)
-	}
 	if err != nil {
 		return nil, fmt.Errorf("keys: master key: %w", err)
 	}
@@ -50,7 +46,10 @@ func LoadBox(path string) (*Box, error) {
 	return NewBox(key)
 }
 
-func createBox(path string) (*Box, error) {
+// CreateBox makes a new master key in a file of mode 0600. Only for an
+// installation that has sealed nothing yet: what another master key sealed stays
+// closed for ever.
+func CreateBox(path string) (*Box, error) {
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 		return nil, fmt.Errorf("keys: master key: %w", err)
 	}

@@ -67,12 +67,17 @@ func NewRing(d *db.DB, box *Box, clk clock.Clock) *Ring {
 	return &Ring{db: d, box: box, clk: clk, sets: map[string]keySet{}}
 }
 
-// Ensure makes the first key of each purpose that has none, active at once.
+// Ensure makes the first key of each purpose that has none, active at once, and
+// fails if the keys that are there were sealed by another master key.
 func (r *Ring) Ensure(ctx context.Context, purposes ...string) error {
 	for _, p := range purposes {
 		err := r.db.Update(ctx, func(tx *db.Tx) error {
 			have, err := tx.SigningKeys(p)
-			if err != nil || len(have) > 0 {
+			if err == nil && len(have) > 0 {
+				_, err = r.open(have[len(have)-1]) // another master key shows now
+				return err
+			}
+			if err != nil {
 				return err
 			}
 			k, err := r.make(p, tx.Now(), tx.Now())
@@ -89,8 +94,9 @@ func (r *Ring) Ensure(ctx context.Context, purposes ...string) error {
 }
 
 // Rotate adds a key that is published now and signs after lead; the others
-// leave the set Overlap later. It returns the new key id.
-func (r *Ring) Rotate(ctx context.Context, purpose string, lead time.Duration) (kid string, err error) {
+// leave the set Overlap later. record puts the act on record in the same
+// transaction. It returns the new key id.
+func (r *Ring) Rotate(ctx context.Context, purpose string, lead time.Duration, record func(tx *db.Tx, kid string) error) (kid string, err error) {
 	err = r.db.Update(ctx, func(tx *db.Tx) error {
 		active := tx.Now().Add(lead)
 		k, err := r.make(purpose, tx.Now(), active)
@@ -101,7 +107,10 @@ func (r *Ring) Rotate(ctx context.Context, purpose string, lead time.Duration) (
 		if err := tx.RetireSigningKeys(purpose, k.KID, active.Add(Overlap)); err != nil {
 			return err
 		}
-		return tx.InsertSigningKey(k)
+		if err := tx.InsertSigningKey(k); err != nil {
+			return err
+		}
+		return record(tx, kid)
 	})
 	r.mu.Lock()
 	delete(r.sets, purpose)

@@ -40,6 +40,9 @@ type Config struct {
 	Outbox *outbox.Worker
 	Clock  clock.Clock
 	Log    *slog.Logger
+	// Draining is closed when the node is about to stop: held requests are told
+	// the state they are in. nil never is.
+	Draining <-chan struct{}
 }
 
 // Engine starts operations, takes devices' answers and tells outcomes.
@@ -142,6 +145,9 @@ func (e *Engine) Wait(ctx context.Context, id string, until time.Duration) (Outc
 		case <-hint:
 		case <-tick.C:
 		case <-deadline.C:
+			tick.Stop()
+			return e.Status(ctx, id)
+		case <-e.Draining:
 			tick.Stop()
 			return out, nil
 		case <-ctx.Done():

@@ -49,6 +49,9 @@ type Config struct {
 	Audit  *audit.Writer
 	Clock  clock.Clock
 	Log    *slog.Logger
+	// Draining is closed when the node is about to stop: held requests are told
+	// the state they are in. nil never is.
+	Draining <-chan struct{}
 }
 
 // Registrations starts, serves and ends registrations.

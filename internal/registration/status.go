@@ -94,6 +94,8 @@ func (r *Registrations) Wait(ctx context.Context, merchantID, id string, until t
 		case <-tick.C:
 		case <-deadline.C:
 			return st, nil
+		case <-r.Draining:
+			return st, nil
 		case <-ctx.Done():
 			return st, ctx.Err()
 		}

@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"log/slog"
 	"net/http"
 	"os"
@@ -74,12 +75,37 @@ func (s *Stores) prepare(ctx context.Context, migrate bool) (err error) {
 	} else if have != newest {
 		return fmt.Errorf("the database has schema version %d, this program needs %d: run mobileid migrate", have, newest)
 	}
-	if s.box, err = keys.LoadBox(s.Config.MasterKeyFile); err != nil {
+	if s.box, err = s.masterKey(ctx); err != nil {
 		return err
 	}
 	s.Keys = keys.NewRing(s.DB, s.box, s.Clock)
 	s.Users = &identity.Store{DB: s.DB, Audit: s.Audit, Clock: s.Clock}
 	return s.Keys.Ensure(ctx, keys.OIDC, keys.Server)
+}
+
+// masterKey loads the master key, or makes it while nothing is sealed yet.
+func (s *Stores) masterKey(ctx context.Context) (*keys.Box, error) {
+	path := s.Config.MasterKeyFile
+	box, err := keys.LoadBox(path)
+	if !errors.Is(err, fs.ErrNotExist) {
+		return box, err
+	}
+	err = s.DB.View(ctx, func(tx *db.Tx) error {
+		for _, purpose := range []string{keys.OIDC, keys.Server} {
+			have, err := tx.SigningKeys(purpose)
+			if err != nil {
+				return err
+			}
+			if len(have) > 0 {
+				return fmt.Errorf("the master key %s is missing, and the database holds what it sealed: put the file back", path)
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	return keys.CreateBox(path)
 }
 
 // Node is one running server.
@@ -88,6 +114,7 @@ type Node struct {
 	Log *slog.Logger
 
 	kv      kv.KV
+	drain   chan struct{}
 	outbox  *outbox.Worker
 	web     *web.Server
 	metrics *prometheus.Registry
@@ -111,7 +138,7 @@ func New(ctx context.Context, s *Stores, log *slog.Logger, shopURL string) (*Nod
 	if err != nil {
 		return nil, err
 	}
-	n := &Node{Stores: s, kv: store, Log: log, outbox: outbox.New(s.DB, log), metrics: prometheus.NewRegistry()}
+	n := &Node{Stores: s, kv: store, drain: make(chan struct{}), Log: log, outbox: outbox.New(s.DB, log), metrics: prometheus.NewRegistry()}
 	n.metrics.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	if err := n.wire(shopURL); err != nil {
 		return nil, errors.Join(err, store.Close())
@@ -121,9 +148,9 @@ func New(ctx context.Context, s *Stores, log *slog.Logger, shopURL string) (*Nod
 
 func (n *Node) wire(shopURL string) error {
 	issuer := n.Config.Issuer
-	ops := operation.New(operation.Config{DB: n.DB, KV: n.kv, Box: n.box, Audit: n.Audit, Outbox: n.outbox, Clock: n.Clock, Log: n.Log})
+	ops := operation.New(operation.Config{DB: n.DB, KV: n.kv, Box: n.box, Audit: n.Audit, Outbox: n.outbox, Clock: n.Clock, Log: n.Log, Draining: n.drain})
 	n.outbox.Register(operation.OutboxDecided, ops.DeliverDecided)
-	regs := registration.New(registration.Config{Origin: issuer, DB: n.DB, KV: n.kv, Keys: n.Keys, Box: n.box, Audit: n.Audit, Clock: n.Clock, Log: n.Log})
+	regs := registration.New(registration.Config{Origin: issuer, DB: n.DB, KV: n.kv, Keys: n.Keys, Box: n.box, Audit: n.Audit, Clock: n.Clock, Log: n.Log, Draining: n.drain})
 	fl := flows.New(flows.Config{DB: n.DB, KV: n.kv, Users: n.Users, Operations: ops, Clock: n.Clock, Log: n.Log})
 
 	tek := channel.NewRing(n.Clock)

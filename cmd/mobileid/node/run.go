@@ -15,8 +15,7 @@ import (
 )
 
 const (
-	drainFor   = 5 * time.Second // requests may finish by themselves
-	closeAfter = 5 * time.Second // after that they are cut off
+	drainFor   = 10 * time.Second // requests may finish; after that they are cut off
 	sweepEvery = time.Minute
 	sweepMost  = 1000
 )
@@ -62,12 +61,10 @@ func (n *Node) Run(ctx context.Context, sites ...Site) error {
 	background.Go(func() { n.outbox.Run(work) })
 	background.Go(func() { n.sweep(work) })
 
-	requests, cutOff := context.WithCancel(context.WithoutCancel(ctx))
-	defer cutOff()
 	failed := make(chan error, len(sites))
 	servers := make([]*http.Server, len(sites))
 	for i, s := range sites {
-		servers[i] = n.server(requests, s.Handler)
+		servers[i] = n.server(s.Handler)
 		go func() { failed <- servers[i].Serve(s.Listener) }()
 	}
 	var err error
@@ -76,10 +73,11 @@ func (n *Node) Run(ctx context.Context, sites ...Site) error {
 		n.Log.Info("draining")
 	case err = <-failed:
 	}
+	// Held polls and event streams end with the state they are in; everything
+	// else has a moment to finish.
+	close(n.drain)
 	n.web.Drain()
-	// Long polls end when their requests' context does.
-	time.AfterFunc(drainFor, cutOff)
-	shut, cancel := context.WithTimeout(context.WithoutCancel(ctx), drainFor+closeAfter)
+	shut, cancel := context.WithTimeout(context.WithoutCancel(ctx), drainFor)
 	defer cancel()
 	for _, s := range servers {
 		if serr := s.Shutdown(shut); serr != nil {
@@ -91,9 +89,9 @@ func (n *Node) Run(ctx context.Context, sites ...Site) error {
 	return err
 }
 
-func (n *Node) server(requests context.Context, h http.Handler) *http.Server {
+func (n *Node) server(h http.Handler) *http.Server {
 	return &http.Server{
-		Handler: h, BaseContext: func(net.Listener) context.Context { return requests },
+		Handler:           h,
 		ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 10 * time.Second, WriteTimeout: 40 * time.Second, IdleTimeout: 90 * time.Second,
 		MaxHeaderBytes: 16 << 10, ErrorLog: slog.NewLogLogger(n.Log.Handler(), slog.LevelDebug),
 	}
