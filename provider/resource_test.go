@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"mobileid/internal/fault"
+	"mobileid/internal/db"
 	"mobileid/internal/keys"
 )
 
@@ -144,7 +145,8 @@ func TestDiscoverySaysWhatIsSo(t *testing.T) {
 func TestAKeyIsPublishedBeforeItSigns(t *testing.T) {
 	h := newHouse(t)
 	old := h.tokens().str("id_token")
-	kid, err := h.ring.Rotate(t.Context(), keys.OIDC, keys.Lead)
+	verifyIDToken(t, h, old)
+	kid, err := h.ring.Rotate(t.Context(), keys.OIDC, keys.Lead, func(*db.Tx, string) error { return nil })
 	if err != nil {
 		t.Fatal(err)
 	}
