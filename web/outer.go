@@ -165,15 +165,18 @@ func FormPost(w http.ResponseWriter, action string, params url.Values) {
 	_ = templates.FormPost(v).Render(context.Background(), w)
 }
 
-// formsTo is the policy of a page whose form ends at uri: Chromium holds
-// form-action against every redirect that follows the POST.
+// formsTo is the policy of a page whose form ends at uri. Chromium holds
+// form-action against every redirect that follows the POST, and a client may
+// send the browser on to hosts that we do not know, so the directive names
+// schemes: http only for a client that is answered there itself.
 func formsTo(uri string) string {
 	u, err := url.Parse(uri)
-	if err != nil || u.Scheme != "https" && u.Scheme != "http" || strings.ContainsAny(u.Host, " ;,'") {
-		if err != nil || u.Scheme == "" {
-			return csp
-		}
-		return strings.Replace(csp, "form-action 'self'", "form-action 'self' "+u.Scheme+":", 1)
+	if err != nil || u.Scheme == "" {
+		return csp
 	}
-	return strings.Replace(csp, "form-action 'self'", "form-action 'self' "+u.Scheme+"://"+u.Host, 1)
+	to := u.Scheme + ":"
+	if u.Scheme != "https" {
+		to += " https:"
+	}
+	return strings.Replace(csp, "form-action 'self'", "form-action 'self' "+to, 1)
 }
