@@ -72,14 +72,9 @@ func checkCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			if _, err := os.Stat(cfg.MasterKeyFile); errors.Is(err, os.ErrNotExist) {
-				fmt.Println("configuration: ok\nfirst start: database and master key will be made")
-				return nil
-			}
-			return withStores(cmd, false, func(context.Context, *node.Stores) error {
-				fmt.Println("configuration: ok\ndatabase: ok\nmaster key: ok")
-				return nil
-			})
+			report, err := node.Check(cmd.Context(), cfg)
+			fmt.Print("configuration: ok\n", report)
+			return err
 		},
 	}
 	config.Flags(cmd.Flags())

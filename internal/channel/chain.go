@@ -18,6 +18,10 @@ import (
 // They matter while a late request would still pass its exp: a minute.
 const abandonedMost = 8
 
+// refusedBegin is the kind under which refused reg.begins are remembered while
+// their bytes could be sent again.
+const refusedBegin = "mid.reg.begin"
+
 // verdict is what the chain says about a request before its handler acts.
 type verdict int
 
@@ -163,9 +167,8 @@ func (x *exchange) begin(tx *db.Tx, plan Plan) (reply []byte, acted bool, err er
 	}
 	// A refused one has no row. So that a resend does not count a second wrong
 	// code, its hash is kept until it could not be accepted anyway.
-	const kind = "mid.reg.begin"
 	hash := wire.Encode(x.call.RH[:])
-	if _, err := tx.RedeemedGrant(kind, hash); err == nil {
+	if _, err := tx.RedeemedGrant(refusedBegin, hash); err == nil {
 		reply, err := x.seal(x.req, refused(&wire.Error{Code: wire.ActivationFailed}), "")
 		return reply, false, err
 	} else if !errors.Is(err, db.ErrNotFound) {
@@ -184,7 +187,7 @@ func (x *exchange) begin(tx *db.Tx, plan Plan) (reply []byte, acted bool, err er
 		if dev.ID != "" {
 			return nil, false, errors.New("channel: a refused reg.begin made a device")
 		}
-		if err := tx.Redeem(kind, hash, "", x.call.IssuedAt.Add(2*wire.RequestLife*time.Second)); err != nil {
+		if err := tx.Redeem(refusedBegin, hash, "", x.call.IssuedAt.Add(2*wire.RequestLife*time.Second)); err != nil {
 			return nil, false, err
 		}
 		reply, err = x.seal(x.req, res, "")

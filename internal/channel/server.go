@@ -170,15 +170,25 @@ func (x *exchange) findDevice(ctx context.Context) (stored []byte, werr *wire.Er
 	}
 	x.h = h
 	var dev db.Device
+	begin := x.call.Op == wire.OpRegBegin
+	refusedBefore := false
 	err = x.DB.View(ctx, func(tx *db.Tx) error {
-		if dev, err = tx.DeviceByKey(x.call.KeyID); err != nil {
+		dev, err = tx.DeviceByKey(x.call.KeyID)
+		if errors.Is(err, db.ErrNotFound) && begin {
+			if _, rerr := tx.RedeemedGrant(refusedBegin, wire.Encode(x.call.RH[:])); !errors.Is(rerr, db.ErrNotFound) {
+				refusedBefore = rerr == nil
+				err = errors.Join(err, rerr)
+			}
+		}
+		if err != nil {
 			return err
 		}
 		unblock(&dev, tx.Now())
 		return nil
 	})
-	begin := x.call.Op == wire.OpRegBegin
 	switch {
+	case refusedBefore: // a resend is not another attempt
+		return nil, &wire.Error{Code: wire.ActivationFailed}, nil
 	case errors.Is(err, db.ErrNotFound) && begin:
 		x.call.DSK = *x.req.JWK
 		return nil, nil, nil

@@ -98,6 +98,18 @@ func (tx *Tx) DeviceOfRegistration(operationID string) (Device, error) {
 	return tx.device(`WHERE operation_id = $1`, operationID)
 }
 
+// StaleRegistrations lists up to most registrations whose device is PENDING
+// since before the time given.
+func (tx *Tx) StaleRegistrations(before time.Time, most int) ([]Device, error) {
+	var out []Device
+	err := tx.rows(deviceColumns+`WHERE state = 'PENDING' AND created_at < $1 ORDER BY created_at LIMIT $2`, []any{millis(before), most}, func(scan func(...any) error) error {
+		d, err := scanDevice(scan)
+		out = append(out, d)
+		return err
+	})
+	return out, err
+}
+
 // DevicesOf lists the user's devices, oldest first.
 func (tx *Tx) DevicesOf(userID string) ([]Device, error) {
 	var out []Device

@@ -33,6 +33,7 @@ const (
 
 const (
 	linger      = 10 * time.Minute
+	staleAfter  = time.Hour // longer than any ticket lives
 	reread      = 5 * time.Second
 	mostCodes   = 5 // wrong activation codes that end a ticket
 	mostDigits  = 3 // wrong confirmations that refuse the device

@@ -161,6 +161,27 @@ func (r *Registrations) end(ctx context.Context, t *ticket, m operation.Move, re
 	return st, nil
 }
 
+// ExpireStale ends registrations that a phone began and nobody ended: their
+// ticket is long gone from kv. It returns how many there were, at most most.
+func (r *Registrations) ExpireStale(ctx context.Context, most int) (n int, err error) {
+	var stale []db.Device
+	err = r.DB.View(ctx, func(tx *db.Tx) (err error) {
+		stale, err = tx.StaleRegistrations(tx.Now().Add(-staleAfter), most)
+		return err
+	})
+	if err != nil {
+		return 0, err
+	}
+	for _, d := range stale {
+		t := ticket{ID: d.OperationID, MerchantID: d.MerchantID, UserID: d.UserID}
+		if _, err := r.end(ctx, &t, operation.Expire, ""); err != nil {
+			return n, err
+		}
+		n++
+	}
+	return n, nil
+}
+
 // decide writes the decision and activates or removes the device that claimed
 // the ticket. db.ErrConflict: decided before, and nothing has changed.
 func (r *Registrations) decide(tx *db.Tx, t *ticket, m operation.Move, reason string) (operation.Outcome, error) {

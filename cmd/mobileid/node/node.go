@@ -115,6 +115,7 @@ type Node struct {
 
 	kv      kv.KV
 	drain   chan struct{}
+	regs    *registration.Registrations
 	outbox  *outbox.Worker
 	web     *web.Server
 	metrics *prometheus.Registry
@@ -122,12 +123,24 @@ type Node struct {
 
 // NewLog makes the log of the configuration.
 func NewLog(cfg *config.Config, to io.Writer) *slog.Logger {
-	opts := &slog.HandlerOptions{Level: cfg.Log.Level}
+	opts := &slog.HandlerOptions{Level: cfg.Log.Level, ReplaceAttr: redact}
 	var h slog.Handler = slog.NewTextHandler(to, opts)
 	if cfg.Log.Format == "json" {
 		h = slog.NewJSONHandler(to, opts)
 	}
 	return slog.New(web.LogHandler{Handler: h})
+}
+
+// redact is the last line against a secret in the log: what is called like one
+// is not written, whatever it holds.
+func redact(_ []string, a slog.Attr) slog.Attr {
+	name := strings.ToLower(a.Key)
+	for _, word := range []string{"secret", "token", "password", "pin", "authorization", "cookie", "auth_req_id", "verifier", "kpf"} {
+		if name == word || strings.HasSuffix(name, "_"+word) {
+			return slog.String(a.Key, "[REDACTED]")
+		}
+	}
+	return a
 }
 
 // New builds the server over opened stores, which it closes from then on; after
@@ -151,6 +164,7 @@ func (n *Node) wire(shopURL string) error {
 	ops := operation.New(operation.Config{DB: n.DB, KV: n.kv, Box: n.box, Audit: n.Audit, Outbox: n.outbox, Clock: n.Clock, Log: n.Log, Draining: n.drain})
 	n.outbox.Register(operation.OutboxDecided, ops.DeliverDecided)
 	regs := registration.New(registration.Config{Origin: issuer, DB: n.DB, KV: n.kv, Keys: n.Keys, Box: n.box, Audit: n.Audit, Clock: n.Clock, Log: n.Log, Draining: n.drain})
+	n.regs = regs
 	fl := flows.New(flows.Config{DB: n.DB, KV: n.kv, Users: n.Users, Operations: ops, Clock: n.Clock, Log: n.Log})
 
 	tek := channel.NewRing(n.Clock)

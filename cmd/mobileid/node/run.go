@@ -117,5 +117,8 @@ func (n *Node) sweep(ctx context.Context) {
 				break
 			}
 		}
+		if _, err := n.regs.ExpireStale(ctx, sweepMost); err != nil {
+			n.Log.WarnContext(ctx, "stale registrations not ended", "error", err)
+		}
 	}
 }

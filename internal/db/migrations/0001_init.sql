@@ -64,6 +64,7 @@ CREATE TABLE devices (
 );
 CREATE INDEX devices_user ON devices (user_id);
 CREATE INDEX devices_operation ON devices (operation_id);
+CREATE INDEX devices_pending ON devices (created_at) WHERE state = 'PENDING';
 CREATE INDEX devices_last_jwe ON devices (last_jwe);
 
 CREATE TABLE clients (
