@@ -44,6 +44,7 @@ var english = sync.OnceValue(func() *texts {
 			locked:          sentence{"No phone can answer", "After too many failed tries none of your phones can answer; please ask for help where you log in."},
 			blocked:         sentence{"Your phone has to wait", "After too many failed tries your phone cannot answer for now."},
 			blockedUntil:    "It can answer again at",
+			declinedUntil:   "Your phone can be asked again at",
 			noDevice:        sentence{"No phone registered", "There is no phone to ask yet; please register one where you log in."},
 			unavailable:     sentence{"Please try again", "Something on our side went wrong before your answer arrived, so nothing was shared."},
 			cancelled:       sentence{"Cancelled", "This request was cancelled in the browser, so nothing was shared."},

@@ -124,6 +124,8 @@ func seconds(left int) string {
 // clock shows a time of day; scripts turn it into the reader's own zone.
 func clock(t time.Time) string { return t.UTC().Format("15:04") + " UTC" }
 
+func clockSeconds(t time.Time) string { return t.UTC().Format("15:04:05") + " UTC" }
+
 func stamp(t time.Time) string { return t.UTC().Format(time.RFC3339) }
 
 // grouped parts digits so that two people can compare them: 1234 5678.

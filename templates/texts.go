@@ -29,7 +29,7 @@ type interactionTexts struct {
 	identify, waiting, waitingMatch, declined, reported sentence
 	expired, locked, blocked, noDevice, unavailable     sentence
 	cancelled, superseded, done                         sentence
-	blockedUntil                                        string
+	blockedUntil, declinedUntil                         string
 }
 
 type demoTexts struct {

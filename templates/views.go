@@ -64,7 +64,7 @@ type InteractionView struct {
 	Fault string
 	// MatchCode is the number to type on the phone; empty when none is asked.
 	MatchCode    string
-	BlockedUntil time.Time // only for blocked; zero leaves the time out
+	BlockedUntil time.Time // only for blocked and declined; zero leaves the time out
 	ExpiresAt    time.Time
 	SecondsLeft  int // until ExpiresAt; 0 or less shows no countdown
 	// FinishURL is a path of this server at which the browser goes on when the

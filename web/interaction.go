@@ -78,6 +78,10 @@ func (s *Server) finish(w http.ResponseWriter, r *http.Request, in *flows.Intera
 	return s.Provider.FinishAuthorize(w, r, req, l.authenticated())
 }
 
+// reportedAfter tells by the time that is left whether an application that may
+// not ask now was declined or reported: a try again is offered after the first.
+const reportedAfter = time.Minute
+
 // pageState is what the login page calls a login's state.
 func pageState(st flows.LoginState) templates.InteractionState {
 	switch st.Trouble {
@@ -135,7 +139,12 @@ func (s *Server) view(r *http.Request, in *flows.Interaction, st flows.LoginStat
 	v := templates.InteractionView{
 		Page: s.page(r), ID: in.ID, CSRF: in.CSRF, Merchant: merchant.Name, ClientName: client.Name, Browser: in.Initiator.Browser,
 		Time: time.UnixMilli(in.ExpiresAt).Add(-flows.InteractionLife), State: pageState(st), Identifier: in.Identifier, CanChange: !in.Fixed,
-		BlockedUntil: st.Until,
+	}
+	if !st.Until.IsZero() { // pages show whole seconds: not one too early
+		v.BlockedUntil = st.Until.Add(time.Second - 1).Truncate(time.Second)
+	}
+	if v.State == templates.StateDeclined && st.Until.Sub(s.Clock.Now()) > reportedAfter {
+		v.State = templates.StateReported
 	}
 	switch v.State {
 	case templates.StateWaiting:

@@ -136,7 +136,8 @@ function localTimes(within) {
   for (const el of within.querySelectorAll("time[data-local]")) {
     const at = new Date(el.dateTime);
     if (Number.isNaN(at.getTime())) continue;
-    el.textContent = at.toLocaleTimeString([], { hour: "2-digit", minute: "2-digit" });
+    const second = el.dataset.local === "seconds" ? "2-digit" : undefined;
+    el.textContent = at.toLocaleTimeString([], { hour: "2-digit", minute: "2-digit", second });
   }
 }
 

@@ -26,7 +26,7 @@ var page = templates.Page{Lang: "en", RequestID: "req_3kq7vx2m5d"}
 
 // Interaction is the login page in one state, with names like those of real use.
 func Interaction(state templates.InteractionState) templates.InteractionView {
-	return templates.InteractionView{
+	v := templates.InteractionView{
 		Page:         page,
 		ID:           "i7Qm2xKd",
 		CSRF:         "csrf-token",
@@ -42,6 +42,10 @@ func Interaction(state templates.InteractionState) templates.InteractionView {
 		SecondsLeft:  174,
 		FinishURL:    "/i/i7Qm2xKd/finish",
 	}
+	if state == templates.StateDeclined {
+		v.BlockedUntil = time.Time{} // it was declined just now; see login-declined-again
+	}
+	return v
 }
 
 // Link is a registration link as the server makes it.
@@ -93,6 +97,9 @@ func All() ([]Sample, error) {
 	match.MatchCode, match.Purpose = "47", "Approve payment of 129.00 EUR to Acme"
 	add("login-waiting-match", templates.Interaction(match))
 	add("login-live", templates.InteractionLive(match))
+	again := Interaction(templates.StateDeclined)
+	again.BlockedUntil = at.Add(30 * time.Second)
+	add("login-declined-again", templates.Interaction(again))
 	wrong := Interaction(templates.StateIdentify)
 	wrong.Identifier, wrong.Fault = "userId:", "Please type a user name."
 	add("login-identify-fault", templates.Interaction(wrong))
