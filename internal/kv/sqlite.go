@@ -11,8 +11,8 @@ import (
 
 const (
 	sweepEvery = time.Second
-	sweepRows  = 256 // rows in one statement: some milliseconds of the writer
-	sweepMost  = 40  // statements in one go, then writers get a second to themselves
+	sweepRows  = 1000 // records looked at in one statement: a millisecond or two
+	sweepMost  = 40   // statements in one go, then callers get a second to themselves
 )
 
 // sqlStore is the embedded backend: one file, one node, one connection. Every
@@ -137,15 +137,21 @@ func (s *sqlStore) sweep() {
 	defer close(s.swept)
 	tick := time.NewTicker(sweepEvery)
 	defer tick.Stop()
+	at := "" // the key up to which the round has come
 	for {
 		select {
 		case <-s.closing:
 			return
 		case <-tick.C:
 		}
+		// One slice a second costs next to nothing; where most of a slice was over,
+		// the next one follows at once.
 		for range sweepMost {
-			o := op{kind: opSweep, limit: sweepRows}
-			if err := s.l.run(&o); err != nil || o.rows < sweepRows {
+			o := op{kind: opSweep, key: at, limit: sweepRows}
+			if err := s.l.run(&o); err != nil {
+				break
+			}
+			if at = o.key; at == "" || o.rows < sweepRows/4 {
 				break
 			}
 		}

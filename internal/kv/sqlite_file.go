@@ -21,15 +21,14 @@ import (
 // into the file itself rather than into the write-ahead log.
 const (
 	applicationID = 0x4d49446b // "MIDk"
-	schemaVersion = 2
+	schemaVersion = 3
 
 	schema = `
 PRAGMA application_id = 0x4d49446b;
 BEGIN IMMEDIATE;
 CREATE TABLE boot (id TEXT NOT NULL);
 CREATE TABLE record (key TEXT PRIMARY KEY, val BLOB NOT NULL, exp INTEGER NOT NULL) WITHOUT ROWID;
-CREATE INDEX record_exp ON record (exp);
-PRAGMA user_version = 2;
+PRAGMA user_version = 3;
 COMMIT;`
 )
 

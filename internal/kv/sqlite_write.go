@@ -12,7 +12,10 @@ ON CONFLICT (key) DO UPDATE SET val = excluded.val, exp = excluded.exp WHERE rec
 	sqlSwapKeep = `UPDATE record SET val = ?4 WHERE key = ?1 AND exp > ?2 AND val = ?3`
 	sqlTake     = `DELETE FROM record WHERE key = ?1 AND exp > ?2 RETURNING val`
 	sqlDelete   = `DELETE FROM record WHERE key = ?1`
-	sqlSweep    = `DELETE FROM record WHERE key IN (SELECT key FROM record WHERE exp <= ?1 ORDER BY exp LIMIT ?2)`
+	// The sweep walks the records in the order of their keys, a slice at a time:
+	// an index by expiry would be one more page to write for every record.
+	sqlSlice = `SELECT max(key) FROM (SELECT key FROM record WHERE key > ?1 ORDER BY key LIMIT ?2)`
+	sqlSweep = `DELETE FROM record WHERE key > ?1 AND key <= ?2 AND exp <= ?3`
 )
 
 type opKind int
@@ -33,7 +36,7 @@ type op struct {
 	key      string
 	old, val []byte
 	ttl      int64 // milliseconds; 0 in opSwap keeps the record's life
-	limit    int64 // opSweep
+	limit    int64 // opSweep: records to look at after key
 
 	out  []byte
 	rows int64
@@ -175,8 +178,25 @@ func (l *line) exec(o *op, now int64) {
 	case opDelete:
 		o.rows, o.err = l.c.exec(sqlDelete, o.key)
 	case opSweep:
-		o.rows, o.err = l.c.exec(sqlSweep, now, o.limit)
+		o.err = l.sweep(o, now)
 	}
+}
+
+// sweep deletes what is over among the limit records after o.key, and moves o.key
+// to the last of them, or to "" at the end.
+func (l *line) sweep(o *op, now int64) error {
+	last, err := l.c.one(sqlSlice, o.key, o.limit)
+	if err != nil {
+		return err
+	}
+	to, more := last.(string)
+	if more {
+		o.rows, err = l.c.exec(sqlSweep, o.key, to, now)
+	}
+	if err == nil {
+		o.key = to
+	}
+	return err
 }
 
 // close waits for the writes that were accepted and then closes the connection.
