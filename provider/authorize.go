@@ -85,7 +85,7 @@ func (p *Provider) ParseAuthorize(ctx context.Context, r *http.Request) (*Author
 	switch r.Method {
 	case http.MethodGet, http.MethodHead:
 	case http.MethodPost:
-		body, err := readBody(nil, r)
+		body, err := readBody(r)
 		if err != nil {
 			return nil, page(asProtocol(err).description)
 		}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/base64"
 	"errors"
+	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -39,6 +40,7 @@ func TestAClientProvesItselfByTheMethodItIsRegisteredFor(t *testing.T) {
 		{"basic, the scheme in other case", []string{"bAsIC " + strings.TrimPrefix(basic("cli_web", h.secret), "Basic ")}, nil, 200, ""},
 		{"basic with the same client_id in the body", []string{basic("cli_web", h.secret)}, []string{"client_id", "cli_web"}, 200, ""},
 		{"4.22 basic, form-encoded", []string{basic("cli%5Fweb", url.QueryEscape(h.secret))}, nil, 200, ""},
+		{"4.22 basic, each character encoded", []string{basic("cli_web", percent(h.secret))}, nil, 200, ""},
 		{"post", nil, []string{"client_id", "cli_post", "client_secret", h.secret}, 200, ""},
 		{"wrong secret", []string{basic("cli_web", h.secret+"x")}, nil, 401, codeInvalidClient},
 		{"no secret", []string{basic("cli_web", "")}, nil, 401, codeInvalidClient},
@@ -138,6 +140,7 @@ func TestRequestsOfTheWrongShapeAreRefused(t *testing.T) {
 		{"no type", kind(""), 400, codeInvalidRequest},
 		{"gzip", with(func(r *http.Request) { r.Header.Set("Content-Encoding", "gzip") }), 415, codeInvalidRequest},
 		{"64 KiB and one", post("/token", "a="+strings.Repeat("x", maxBody-1)), 413, codeInvalidRequest},
+		{"64 KiB and one in chunks", chunked(post("/token", "a="+strings.Repeat("x", maxBody-1))), 413, codeInvalidRequest},
 		{"a broken escape", post("/token", "grant_type=%zz"), 400, codeInvalidRequest},
 		{"a semicolon", post("/token", "grant_type=a;b=c"), 400, codeInvalidRequest},
 		{"empty", h.as("cli_web", "/token", nil), 400, codeInvalidRequest},
@@ -170,6 +173,21 @@ func TestRequestsOfTheWrongShapeAreRefused(t *testing.T) {
 			t.Errorf("%s", res.text)
 		}
 	})
+}
+
+// percent encodes every character, as RFC 6749 section 2.3.1 allows.
+func percent(s string) string {
+	var b strings.Builder
+	for _, c := range []byte(s) {
+		fmt.Fprintf(&b, "%%%02X", c)
+	}
+	return b.String()
+}
+
+// chunked sends the body without saying how long it is.
+func chunked(r *http.Request) *http.Request {
+	r.ContentLength = -1
+	return r
 }
 
 func TestAPublicClientLogsInWithPKCEAlone(t *testing.T) {

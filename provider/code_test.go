@@ -2,11 +2,13 @@ package provider
 
 import (
 	"errors"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
 	"mobileid/internal/db"
+	"mobileid/internal/keys"
 )
 
 func TestA8_ACodeIsDeadAfterTheFirstWrongPresentation(t *testing.T) {
@@ -223,4 +225,18 @@ func TestAFailingStoreIs503AndSpendsNothing(t *testing.T) {
 	if res := h.redeem(code); res.StatusCode != 200 {
 		t.Errorf("the code was lost: %s", res.text)
 	}
+	t.Run("nor does a signing key that cannot be read", func(t *testing.T) {
+		code := h.code()
+		closed, err := db.Open(t.Context(), "sqlite:"+filepath.Join(t.TempDir(), "x.db"), h.clk)
+		if err != nil {
+			t.Fatal(err)
+		}
+		closed.Close()
+		h.p.ring = keys.NewRing(closed, h.box, h.clk)
+		h.redeem(code).refuses(t, 503, codeUnavailable)
+		h.p.ring = h.ring
+		if res := h.redeem(code); res.StatusCode != 200 {
+			t.Errorf("the code was lost: %s", res.text)
+		}
+	})
 }

@@ -51,12 +51,15 @@ func (p *Provider) compose() {
 		return unitOf(ctx).client, nil // by authenticateClient, before fosite is asked
 	}
 	conf := &config{&fosite.Config{
-		AccessTokenLifespan:            accessLife,
-		RefreshTokenLifespan:           refreshLife,
-		AuthorizeCodeLifespan:          codeLife,
-		IDTokenLifespan:                idTokenLife,
-		IDTokenIssuer:                  p.issuer,
-		ScopeStrategy:                  fosite.ExactScopeStrategy,
+		AccessTokenLifespan:   accessLife,
+		RefreshTokenLifespan:  refreshLife,
+		AuthorizeCodeLifespan: codeLife,
+		IDTokenLifespan:       idTokenLife,
+		IDTokenIssuer:         p.issuer,
+		ScopeStrategy:         fosite.ExactScopeStrategy,
+		// Set although it is the default: fosite would set it on first use, without
+		// a lock. The hasher and the key fetcher, likewise lazy, are never asked for.
+		AudienceMatchingStrategy:       fosite.DefaultAudienceMatchingStrategy,
 		RefreshTokenScopes:             []string{}, // the client's grant types decide
 		EnforcePKCE:                    true,
 		OmitRedirectScopeParam:         true,

@@ -179,6 +179,9 @@ func TestErrorsThatTheClientHearsOf(t *testing.T) {
 		t.Run(tc.name, func(t *testing.T) {
 			h.authorize(get(request(tc.change...))).sentBack(t, tc.code, "s")
 			h.authorize(get(request(append(tc.change, "-state", "")...))).sentBack(t, tc.code, "")
+			if _, err := h.p.ParseAuthorize(t.Context(), get(request(tc.change...))); err == nil && tc.code != codeAccessDenied {
+				t.Error("found out only after the user has logged in")
+			}
 		})
 	}
 	t.Run("B17 client without the grant", func(t *testing.T) {

@@ -1,7 +1,6 @@
 package provider
 
 import (
-	"errors"
 	"io"
 	"mime"
 	"net/http"
@@ -24,7 +23,7 @@ func readForm(w http.ResponseWriter, r *http.Request) (url.Values, error) {
 		// RFC 6749 section 2.3.1: parameters, the secret above all, never go in the URI.
 		return nil, refuse(codeInvalidRequest, "parameters must be sent in the body, not in the URL")
 	}
-	form, err := readBody(w, r)
+	form, err := readBody(r)
 	if err != nil {
 		return nil, err
 	}
@@ -35,7 +34,7 @@ func readForm(w http.ResponseWriter, r *http.Request) (url.Values, error) {
 }
 
 // readBody reads the form in the body, whatever is in it.
-func readBody(w http.ResponseWriter, r *http.Request) (url.Values, error) {
+func readBody(r *http.Request) (url.Values, error) {
 	if kind := r.Header.Get("Content-Type"); kind != "application/x-www-form-urlencoded" {
 		if media, _, err := mime.ParseMediaType(kind); err != nil || media != "application/x-www-form-urlencoded" {
 			return nil, refuse(codeInvalidRequest, "Content-Type must be application/x-www-form-urlencoded")
@@ -44,21 +43,25 @@ func readBody(w http.ResponseWriter, r *http.Request) (url.Values, error) {
 	if coding := r.Header.Get("Content-Encoding"); coding != "" && coding != "identity" {
 		return nil, &protocolError{status: http.StatusUnsupportedMediaType, code: codeInvalidRequest, description: "an encoded body is not accepted"}
 	}
-	var text strings.Builder
-	if n := r.ContentLength; n > 0 && n <= maxBody {
-		text.Grow(int(n))
+	if r.ContentLength > maxBody {
+		return nil, errTooLarge()
 	}
-	if _, err := io.Copy(&text, http.MaxBytesReader(w, r.Body, maxBody)); err != nil {
-		if _, tooLarge := errors.AsType[*http.MaxBytesError](err); tooLarge {
-			return nil, &protocolError{status: http.StatusRequestEntityTooLarge, code: codeInvalidRequest, description: "the body may have 64 KiB at most"}
-		}
+	text, err := io.ReadAll(io.LimitReader(r.Body, maxBody+1))
+	if err != nil {
 		return nil, &protocolError{http.StatusBadRequest, codeInvalidRequest, "the body cannot be read", err}
 	}
-	form, err := url.ParseQuery(text.String())
+	if len(text) > maxBody {
+		return nil, errTooLarge()
+	}
+	form, err := url.ParseQuery(string(text))
 	if err != nil {
 		return nil, refuse(codeInvalidRequest, "the body is not a well-formed form")
 	}
 	return form, nil
+}
+
+func errTooLarge() error {
+	return &protocolError{status: http.StatusRequestEntityTooLarge, code: codeInvalidRequest, description: "the body may have 64 KiB at most"}
 }
 
 // repeated names a parameter that is there twice (RFC 6749 section 3.1: must

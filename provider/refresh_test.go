@@ -162,7 +162,7 @@ func TestARefreshTokenIsGoodByteForByte(t *testing.T) {
 		t.Errorf("the true one: %s", res.text)
 	}
 	t.Run("by another master key it is nothing", func(t *testing.T) {
-		other := *h.p
+		other := h.provider(h.clk)
 		other.refreshKey = make([]byte, 32)
 		if _, _, ok := other.readRefreshToken(token); ok {
 			t.Error("accepted")

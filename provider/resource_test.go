@@ -10,8 +10,8 @@ import (
 	"testing"
 	"time"
 
-	"mobileid/internal/fault"
 	"mobileid/internal/db"
+	"mobileid/internal/fault"
 	"mobileid/internal/keys"
 )
 

@@ -86,9 +86,6 @@ func (s storage) readCode(ctx context.Context, u *unit, hash string) error {
 	}
 	u.from, u.consumable = r, true
 	u.use.expires = r.expires()
-	if !s.p.clk.Now().Before(u.use.expires) {
-		return refuse(codeInvalidGrant, "the authorization code has expired")
-	}
 	return nil
 }
 
@@ -187,7 +184,8 @@ func (storage) RevokeRefreshToken(context.Context, string) error { return errNot
 func (storage) RevokeAccessToken(context.Context, string) error { return errNotUsed }
 
 // requester dresses the record that is redeemed or rotated as the request that
-// made it. Its client is compared with the one that authenticated.
+// made it, with one session for all who ask. Its client is compared with the one
+// that authenticated.
 func (u *unit) requester(form url.Values) *fosite.Request {
 	c := u.client
 	if u.from.ClientID != c.ID {
@@ -199,8 +197,11 @@ func (u *unit) requester(form url.Values) *fosite.Request {
 			form.Set("redirect_uri", u.from.RedirectURI)
 		}
 	}
+	if u.session == nil {
+		u.session = &session{record: *u.from}
+	}
 	return &fosite.Request{
 		ID: u.from.GrantID, Client: c, RequestedScope: u.from.Scopes, GrantedScope: u.from.Scopes,
-		Form: form, Session: &session{record: *u.from},
+		Form: form, Session: u.session,
 	}
 }

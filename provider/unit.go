@@ -20,9 +20,10 @@ type unit struct {
 	grant  *grantType
 	form   url.Values
 
-	use    *singleUse // what this request redeems: a code or an auth_req_id
-	rotate *rotation  // or the refresh token it uses
-	from   *record    // what was redeemed or rotated stands for
+	use     *singleUse // what this request redeems: a code or an auth_req_id
+	rotate  *rotation  // or the refresh token it uses
+	from    *record    // what was redeemed or rotated stands for
+	session *session   // from, as the handlers work on it
 
 	access     string  // digest of the new access token
 	accessRec  *record // and what it stands for

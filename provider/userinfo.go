@@ -124,7 +124,7 @@ func bearer(w http.ResponseWriter, r *http.Request) (string, error) {
 	switch r.Method {
 	case http.MethodGet, http.MethodHead:
 	case http.MethodPost:
-		form, err := bearerForm(w, r)
+		form, err := bearerForm(r)
 		if err != nil {
 			return "", err
 		}
@@ -145,9 +145,9 @@ func bearer(w http.ResponseWriter, r *http.Request) (string, error) {
 }
 
 // bearerForm reads the form of a POST; a body of another type holds no token.
-func bearerForm(w http.ResponseWriter, r *http.Request) (map[string][]string, error) {
+func bearerForm(r *http.Request) (map[string][]string, error) {
 	if !strings.HasPrefix(r.Header.Get("Content-Type"), "application/x-www-form-urlencoded") {
 		return nil, nil
 	}
-	return readBody(w, r)
+	return readBody(r)
 }
