@@ -73,7 +73,7 @@ func Open(ctx context.Context, dsn string, clk clock.Clock) (*DB, error) {
 		return nil, err
 	}
 	file := "file:" + (&url.URL{Path: path}).EscapedPath() + "?" + q.Encode()
-	w, err := sql.Open("sqlite", file+"&_pragma=cache_size(-16000)")
+	w, err := sql.Open("sqlite", file+"&_pragma=cache_size(-8000)")
 	if err != nil {
 		return nil, fmt.Errorf("db: open: %w", err)
 	}

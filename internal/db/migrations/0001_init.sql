@@ -132,7 +132,6 @@ CREATE TABLE grants (
     created_at   BIGINT NOT NULL,
     revoked_at   BIGINT NOT NULL DEFAULT 0
 );
-CREATE INDEX grants_user ON grants (user_id);
 
 CREATE TABLE refresh_families (
     id         TEXT PRIMARY KEY,
@@ -143,7 +142,6 @@ CREATE TABLE refresh_families (
     expires_at BIGINT NOT NULL,
     record     BYTEA NOT NULL
 );
-CREATE INDEX refresh_families_grant ON refresh_families (grant_id);
 
 CREATE TABLE outbox (
     id         TEXT PRIMARY KEY,
