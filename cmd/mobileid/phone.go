@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bufio"
 	"context"
 	"crypto/rand"
 	"errors"
@@ -97,6 +96,9 @@ func (f *phoneFlags) told(err error) error {
 	if _, ok := errors.AsType[*wire.Outer](err); ok {
 		return &exit{exitRefused, err}
 	}
+	if errors.Is(err, sdk.ErrRegistered) {
+		return &exit{exitUsage, fmt.Errorf("%s is a registered phone already: name another file with --state, or delete it if that phone is not needed any more", f.state)}
+	}
 	if _, ok := errors.AsType[*url.Error](err); ok || errors.Is(err, sdk.ErrNoReply) {
 		return &exit{exitNetwork, err}
 	}
@@ -160,10 +162,37 @@ func (f *phoneFlags) askPIN(prompt string) (string, error) {
 	return askLine(prompt)
 }
 
+// choosePIN asks for the new phone's PIN. The link is spent by now, so whoever
+// types one that will not do is asked again.
+func (f *phoneFlags) choosePIN(reg *sdk.Registration) (string, error) {
+	for {
+		pin, err := f.askPIN(fmt.Sprintf("Choose a PIN for %s (%d to %d digits)", reg.Hint, reg.Policy.PINMin, reg.Policy.PINMax))
+		if err != nil {
+			return "", err
+		}
+		err = sdk.CheckPIN(reg.Policy, pin)
+		if err == nil {
+			return pin, nil
+		}
+		if f.pin != "" || os.Getenv(pinVariable) != "" {
+			return "", &exit{exitUsage, err}
+		}
+		fmt.Fprintln(os.Stderr, err)
+	}
+}
+
+// askLine reads no further than the line: what follows is for the next question.
 func askLine(prompt string) (string, error) {
 	fmt.Fprint(os.Stderr, prompt+": ")
-	line, err := bufio.NewReader(os.Stdin).ReadString('\n')
-	if line = strings.TrimSpace(line); line == "" {
+	var text []byte
+	var err error
+	for one := make([]byte, 1); err == nil && one[0] != '\n'; {
+		var n int
+		n, err = os.Stdin.Read(one)
+		text = append(text, one[:n]...)
+	}
+	line := strings.TrimSpace(string(text))
+	if line == "" {
 		return "", &exit{exitUsage, fmt.Errorf("nothing was typed (%w); use --pin or %s", errors.Join(err), pinVariable)}
 	}
 	return line, nil
@@ -181,7 +210,7 @@ func (f *phoneFlags) register(ctx context.Context, args []string) error {
 	if err != nil {
 		return err
 	}
-	pin, err := f.askPIN(fmt.Sprintf("Choose a PIN for %s (%d to %d digits)", reg.Hint, reg.Policy.PINMin, reg.Policy.PINMax))
+	pin, err := f.choosePIN(reg)
 	if err != nil {
 		return err
 	}

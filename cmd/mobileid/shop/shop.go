@@ -294,7 +294,7 @@ func (s *Shop) ciba(w http.ResponseWriter, r *http.Request) {
 	v := s.of(w, r)
 	credentials := `-u "$(jq -r '.backend|.client_id+":"+.client_secret' ` + s.DataDir + `/demo.json)"`
 	show(w, r, templates.ShopBackchannel(templates.ShopBackchannelView{Shop: s.frame(v), Steps: []templates.Step{
-		{Title: "Ask", Note: "The answer holds the auth_req_id; the phone shows the message.",
+		{Title: "Ask", Note: "The answer holds the auth_req_id; the phone shows the message. The command reads the back end's secret with jq, which you may have to install.",
 			Command: "curl -s " + credentials + " " + s.Issuer + "/bc-authorize -d scope=openid -d login_hint=" + s.UserName + ` -d 'binding_message=Order 4711'`},
 		{Title: "Answer on the phone", Note: "It shows who asks and what for, and takes your PIN.",
 			Command: "bin/mobileid phone --state " + s.UserName + ".json answer"},
