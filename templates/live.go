@@ -7,8 +7,11 @@ import (
 	"github.com/a-h/templ"
 )
 
+// Component is a page or a part of one.
+type Component = templ.Component
+
 // LiveEvent writes a live region as the server-sent event that live.js swaps in.
-func LiveEvent(ctx context.Context, out *bytes.Buffer, region templ.Component) error {
+func LiveEvent(ctx context.Context, out *bytes.Buffer, region Component) error {
 	var html bytes.Buffer
 	if err := region.Render(ctx, &html); err != nil {
 		return err

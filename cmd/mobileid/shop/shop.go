@@ -19,7 +19,6 @@ import (
 	"mobileid/static"
 	"mobileid/templates"
 
-	"github.com/a-h/templ"
 	"github.com/coreos/go-oidc/v3/oidc"
 	"golang.org/x/oauth2"
 	"golang.org/x/oauth2/clientcredentials"
@@ -303,7 +302,7 @@ func (s *Shop) ciba(w http.ResponseWriter, r *http.Request) {
 	}}))
 }
 
-func show(w http.ResponseWriter, r *http.Request, c templ.Component) {
+func show(w http.ResponseWriter, r *http.Request, c templates.Component) {
 	w.Header().Set("Content-Type", "text/html; charset=utf-8")
 	w.Header().Set("Cache-Control", "no-store")
 	// The browser that hung up is the only one who would miss the page.
