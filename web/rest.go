@@ -6,7 +6,6 @@ import (
 	"io"
 	"mime"
 	"net/http"
-	"strconv"
 	"strings"
 	"time"
 
@@ -46,26 +45,15 @@ func read(r *http.Request, into any) error {
 	if mt, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); err != nil || mt != "application/json" {
 		return fault.New(fault.Invalid, "the body must be application/json")
 	}
-	dec := json.NewDecoder(r.Body)
-	dec.DisallowUnknownFields()
-	err := dec.Decode(into)
-	if err == nil {
-		if _, more := dec.Token(); !errors.Is(more, io.EOF) {
-			err = errors.New("bytes after the end")
-		}
+	raw, err := io.ReadAll(r.Body)
+	if err != nil {
+		return fault.Wrap(fault.Invalid, "the body cannot be read", err)
 	}
-	if err == nil {
-		return nil
+	err = decode(raw, into)
+	if _, named := errors.AsType[*fault.Error](err); err != nil && !named {
+		return fault.Wrap(fault.Invalid, "the body is not one JSON object", err)
 	}
-	if e, ok := errors.AsType[*json.UnmarshalTypeError](err); ok && e.Field != "" {
-		return fault.InField("/"+strings.ReplaceAll(e.Field, ".", "/"), "type", "must be of type "+e.Type.String())
-	}
-	if name, ok := strings.CutPrefix(err.Error(), "json: unknown field "); ok {
-		if field, uerr := strconv.Unquote(name); uerr == nil {
-			return fault.InField("/"+field, "unknown", "this member is not known")
-		}
-	}
-	return fault.Wrap(fault.Invalid, "the body is not one JSON object", err)
+	return err
 }
 
 func (s *Server) reply(w http.ResponseWriter, code int, body any) error {
