@@ -30,7 +30,10 @@ type Policy struct {
 	RegistrationTTL time.Duration `json:"registration_ttl,omitempty"` // life of a ticket
 }
 
-// WithDefaults fills what is not set.
+// mostFailures is the ceiling of every App's FailureLimit.
+const mostFailures = 5
+
+// WithDefaults fills what is not set and holds the limit under its ceiling.
 func (p Policy) WithDefaults() Policy {
 	set := func(v *int, d int) {
 		if *v == 0 {
@@ -46,10 +49,11 @@ func (p Policy) WithDefaults() Policy {
 	if p.CodeAlphabet == "" {
 		p.CodeAlphabet = "0123456789"
 	}
-	if p.FailureLimit == 0 {
+	if p.FailureLimit <= 0 {
 		p.FailureLimit = 3
 	}
-	if p.BlockFor == 0 {
+	p.FailureLimit = min(p.FailureLimit, mostFailures)
+	if p.BlockFor <= 0 {
 		p.BlockFor = 15 * time.Minute
 	}
 	if p.RegistrationTTL == 0 {
