@@ -21,6 +21,8 @@ const (
 	slowDownBy   = 5 * time.Second
 	// pollSlack forgives a client whose clock ticks a little early.
 	pollSlack = 500 * time.Millisecond
+	// slowest is where the interval stops growing.
+	slowest = time.Minute
 	// requestLinger is how long an expired request is still known, so that
 	// expired_token can be told from invalid_grant.
 	requestLinger = 10 * time.Minute
@@ -101,16 +103,15 @@ func (f *Flows) StartBackchannel(ctx context.Context, s BackchannelStart) (Backc
 	secret := make([]byte, 32)
 	rand.Read(secret)
 	id := base64.RawURLEncoding.EncodeToString(secret)
-	now := f.Clock.Now()
-	life := got.expires.Sub(now)
 	err = f.requests.Create(ctx, requestKey(id), request{
 		ClientID: s.Client.ID, OperationID: got.operationID, Scopes: s.Scopes, Interval: pollInterval.Milliseconds(),
 		ExpiresAt: got.expires.UnixMilli(),
-	}, life+requestLinger)
+	}, got.life+requestLinger)
 	if err != nil {
+		f.withdraw(ctx, got.operationID)
 		return BackchannelAck{}, fault.Wrap(fault.Unavailable, "the request could not be stored; try again", err)
 	}
-	return BackchannelAck{AuthReqID: id, ExpiresIn: life, Interval: pollInterval, MatchCode: got.match}, nil
+	return BackchannelAck{AuthReqID: id, ExpiresIn: got.life, Interval: pollInterval, MatchCode: got.match}, nil
 }
 
 // PollBackchannel tells where the request is, held for up to wait while it is
@@ -136,7 +137,7 @@ func (f *Flows) PollBackchannel(ctx context.Context, authReqID, clientID string,
 	r, err = f.requests.Update(ctx, key, func(r request) (request, error) {
 		ms := now.UnixMilli()
 		if fast = ms < r.NextPoll-pollSlack.Milliseconds() || ms < r.HeldUntil; fast {
-			r.Interval += slowDownBy.Milliseconds()
+			r.Interval = min(r.Interval+slowDownBy.Milliseconds(), slowest.Milliseconds())
 			r.NextPoll = ms + r.Interval
 			return r, nil
 		}
@@ -160,7 +161,29 @@ func (f *Flows) PollBackchannel(ctx context.Context, authReqID, clientID string,
 	if wait <= 0 {
 		return st, nil
 	}
-	return f.backchannelState(ctx, &r, wait)
+	st, err = f.backchannelState(ctx, &r, wait)
+	if ctx.Err() != nil {
+		f.letGo(ctx, key)
+	}
+	return st, err
+}
+
+// letGo forgets a held poll whose client hung up: its next one is not too fast.
+func (f *Flows) letGo(ctx context.Context, key string) {
+	_, err := f.requests.Update(context.WithoutCancel(ctx), key, func(r request) (request, error) {
+		r.HeldUntil = 0
+		return r, nil
+	})
+	if err != nil && !errors.Is(err, kv.ErrNotFound) {
+		f.Log.WarnContext(ctx, "a held poll was not let go", "error", err)
+	}
+}
+
+// withdraw ends an operation whose asker could not be told of it.
+func (f *Flows) withdraw(ctx context.Context, operationID string) {
+	if err := f.stop(context.WithoutCancel(ctx), operationID); err != nil {
+		f.Log.WarnContext(ctx, "a prompt could not be withdrawn", "operation", operationID, "error", err)
+	}
 }
 
 func (f *Flows) backchannelState(ctx context.Context, r *request, wait time.Duration) (BackchannelState, error) {
@@ -170,9 +193,9 @@ func (f *Flows) backchannelState(ctx context.Context, r *request, wait time.Dura
 		out, err = f.Operations.Wait(ctx, r.OperationID, wait)
 	}
 	if fault.Is(err, fault.NotFound) {
-		// kv lost the operation but not the request: nobody can answer it any more.
-		st.Status = StatusExpired
-		return st, nil
+		// kv lost the operation but not the request. Nobody is told that it expired
+		// before the row says so.
+		out, err = f.Operations.Lose(ctx, r.OperationID, r.ClientID)
 	}
 	if err != nil {
 		return st, err

@@ -61,6 +61,7 @@ type ask struct {
 type asked struct {
 	operationID string
 	match       string
+	life        time.Duration
 	expires     time.Time
 }
 
@@ -79,27 +80,15 @@ func (f *Flows) start(ctx context.Context, a ask) (asked, error) {
 		life = operation.DefaultLife
 	}
 	now := f.Clock.Now()
-	out := asked{expires: now.Add(min(life, operation.MaxLife))}
+	out := asked{life: min(life, operation.MaxLife)}
+	out.expires = now.Add(out.life)
 	if a.match {
 		if out.match, err = matchCode(); err != nil {
 			return asked{}, err
 		}
 	}
-	user, err := f.Users.Resolve(ctx, a.client.MerchantID, hint)
-	if fault.Is(err, fault.NotFound) && !a.client.Settings.RevealUnknownUser {
-		user = db.User{ID: f.Operations.Nobody(a.client.MerchantID, hint.UserID+hint.ExternalRef), State: db.UserActive}
-		err = nil
-	}
-	if err == nil {
-		err = f.reachable(ctx, &user, hint.DeviceID)
-	}
-	device := hint.DeviceID
-	if err != nil {
-		if k := fault.KindOf(err); k == fault.Internal || k == fault.Unavailable || a.client.Settings.RevealUnknownUser {
-			return asked{}, err
-		}
-		device = operation.NoDevice
-	}
+	// Rendered before anybody is looked up: what cannot be shown is told alike for
+	// those who exist and those who do not.
 	view, err := a.view(f.merchantName(ctx, a.client.MerchantID), now)
 	if err != nil {
 		return asked{}, err
@@ -110,6 +99,21 @@ func (f *Flows) start(ctx context.Context, a ask) (asked, error) {
 	}
 	if operation.Rank(minACR) < operation.Rank(operation.ACRWeb) {
 		minACR = operation.ACRWeb
+	}
+	user, err := f.Users.Resolve(ctx, a.client.MerchantID, hint)
+	if fault.Is(err, fault.NotFound) && !a.client.Settings.RevealUnknownUser {
+		user = db.User{ID: f.Operations.Nobody(a.client.MerchantID, hint.UserID+hint.ExternalRef), State: db.UserActive}
+		err = nil
+	}
+	if err == nil {
+		err = f.reachable(ctx, &user, hint.DeviceID, minACR)
+	}
+	device := hint.DeviceID
+	if err != nil {
+		if k := fault.KindOf(err); k == fault.Internal || k == fault.Unavailable || a.client.Settings.RevealUnknownUser {
+			return asked{}, err
+		}
+		device = operation.NoDevice
 	}
 	op := &operation.Operation{
 		Kind: operation.KindAuthentication, Flow: a.flow, MerchantID: a.client.MerchantID, ClientID: a.client.ID, ClientName: a.client.Name,
@@ -124,8 +128,8 @@ func (f *Flows) start(ctx context.Context, a ask) (asked, error) {
 }
 
 // reachable reports why the user cannot be asked now: locked, or no phone that
-// could answer.
-func (f *Flows) reachable(ctx context.Context, u *db.User, deviceID string) error {
+// could answer and prove what is asked for.
+func (f *Flows) reachable(ctx context.Context, u *db.User, deviceID, minACR string) error {
 	switch u.State {
 	case db.UserLocked:
 		return fault.New(fault.UserLocked, "the user is locked")
@@ -145,6 +149,11 @@ func (f *Flows) reachable(ctx context.Context, u *db.User, deviceID string) erro
 		if deviceID != "" && d.ID != deviceID {
 			continue
 		}
+		if able, err := f.able(ctx, &d, minACR); err != nil {
+			return err
+		} else if !able {
+			continue
+		}
 		switch {
 		case identity.MayAnswer(&d, f.Clock.Now()):
 			return nil
@@ -156,6 +165,23 @@ func (f *Flows) reachable(ctx context.Context, u *db.User, deviceID string) erro
 		return &fault.Error{Kind: fault.DeviceBlocked, Message: "the phone is blocked after too many wrong attempts", RetryAfter: blocked.Sub(f.Clock.Now())}
 	}
 	return fault.New(fault.NoDevice, "the user has no phone that can answer")
+}
+
+// able reports whether the device can prove minACR with its PIN.
+func (f *Flows) able(ctx context.Context, d *db.Device, minACR string) (bool, error) {
+	if operation.Rank(minACR) <= operation.Rank(operation.ACRWeb) {
+		return true, nil // every device can
+	}
+	var app db.App
+	err := f.DB.View(ctx, func(tx *db.Tx) (err error) {
+		app, err = tx.App(d.AppID)
+		return err
+	})
+	if err != nil {
+		return false, fmt.Errorf("flows: app: %w", err)
+	}
+	policy, err := identity.PolicyOf(app)
+	return operation.Rank(operation.Reach(d, policy)) >= operation.Rank(minACR), err
 }
 
 func (f *Flows) merchantName(ctx context.Context, id string) string {

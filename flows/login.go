@@ -69,6 +69,7 @@ func (f *Flows) OpenInteraction(ctx context.Context, client *db.Client, in Inter
 		f.askFor(ctx, client, &in)
 	}
 	if err := f.interactions.Create(ctx, in.ID, in, InteractionLife); err != nil {
+		f.withdraw(ctx, in.OperationID)
 		return "", fault.Wrap(fault.Unavailable, "the login could not be started; please try again", err)
 	}
 	return in.ID, nil
@@ -159,9 +160,7 @@ func (f *Flows) replace(ctx context.Context, in, next Interaction) error {
 		return next, nil
 	})
 	if err != nil && next.OperationID != in.OperationID {
-		if serr := f.stop(ctx, next.OperationID); serr != nil {
-			f.Log.WarnContext(ctx, "a prompt could not be withdrawn", "operation", next.OperationID, "error", serr)
-		}
+		f.withdraw(ctx, next.OperationID)
 	}
 	if errors.Is(err, kv.ErrNotFound) {
 		return fault.New(fault.NotFound, "this login is over; please start again")

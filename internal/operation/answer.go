@@ -104,9 +104,7 @@ func tomorrow(tx *db.Tx) time.Time { return time.Unix((today(tx)+1)*86400, 0) }
 // transaction: possession is proven, knowledge not yet.
 type proof struct {
 	device     *db.Device
-	trusted    bool // the App's build is vouched for
-	web        bool // the App is a page in a browser
-	blockFor   time.Duration
+	policy     identity.Policy
 	answer     string // ans, the compact JWS
 	answerHash string
 	ansHash    [32]byte
@@ -122,9 +120,9 @@ func (p *proof) describe(op *Operation, out *Outcome) {
 	if p.device.Pos != "swk" {
 		out.AMR[1] = "hwk"
 	}
-	out.ACR = p.acr()
+	out.ACR = Reach(p.device, p.policy)
 	dsp := "app"
-	if p.web {
+	if p.policy.Kind == "web" {
 		dsp = "browser"
 	}
 	out.SCA = &SCA{
@@ -133,15 +131,18 @@ func (p *proof) describe(op *Operation, out *Outcome) {
 	}
 }
 
-// acr is what this device can prove with its PIN.
-func (p *proof) acr() string {
+// Reach is the acr that the device can prove with its PIN, as its App's policy
+// stands.
+func Reach(dev *db.Device, policy identity.Policy) string {
 	switch {
-	case p.web || !p.trusted && p.device.Pos != "hwk-att":
+	case policy.Kind == "web":
 		return ACRWeb
-	case p.device.Pos == "hwk-att":
+	case dev.Pos == "hwk-att":
 		return ACRAppHW
+	case policy.Trusted:
+		return ACRApp
 	}
-	return ACRApp
+	return ACRWeb
 }
 
 func (e *Engine) prepareAnswer(ctx context.Context, c *channel.Call) (channel.Plan, *wire.Error, error) {
@@ -265,12 +266,10 @@ func (e *Engine) commitApproval(tx *db.Tx, op *Operation, p *proof, user *db.Use
 	if err != nil {
 		return nil, nil, err
 	}
-	policy, err := identity.PolicyOf(app)
-	if err != nil {
+	if p.policy, err = identity.PolicyOf(app); err != nil {
 		return nil, nil, err
 	}
-	p.trusted, p.web, p.blockFor = policy.Trusted, policy.Kind == "web", policy.BlockFor
-	if Rank(p.acr()) < Rank(op.MinACR) {
+	if Rank(Reach(p.device, p.policy)) < Rank(op.MinACR) {
 		return nil, &wire.Error{Code: wire.Need, Need: []string{op.MinACR}}, nil
 	}
 	if p.device.Failures >= p.device.MaxFailures {
@@ -335,7 +334,7 @@ func (e *Engine) authFailed(tx *db.Tx, op *Operation, p *proof) (*Outcome, *wire
 	if left > 0 {
 		return nil, wire.Failed(wire.AuthFailed, left, time.Time{}), nil
 	}
-	until := tx.Now().Add(p.blockFor)
+	until := tx.Now().Add(p.policy.BlockFor)
 	if day >= identity.DailyFailures {
 		until = tomorrow(tx)
 	}

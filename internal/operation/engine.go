@@ -175,6 +175,24 @@ func (e *Engine) End(ctx context.Context, id string, m Move, reason string) (Out
 	return e.end(ctx, &op, m, reason)
 }
 
+// Lose decides an operation that kv lost as expired, so that no device can
+// answer it even if an older kv comes back, and returns how it ended.
+func (e *Engine) Lose(ctx context.Context, id, clientID string) (out Outcome, err error) {
+	err = e.DB.Update(ctx, func(tx *db.Tx) error {
+		out = Outcome{OperationID: id, Kind: KindAuthentication, State: Expired, ClientID: clientID, Reason: "lost before it was answered",
+			At: tx.Now().UTC().Truncate(time.Millisecond)}
+		_, err := Record(tx, e.Audit, out, nil, "", nil)
+		if errors.Is(err, db.ErrConflict) {
+			out, err = OutcomeOf(tx, id)
+		}
+		return err
+	})
+	if err != nil {
+		return Outcome{}, fault.Wrap(fault.Unavailable, "the operation cannot be read; try again", err)
+	}
+	return out, nil
+}
+
 func (e *Engine) end(ctx context.Context, op *Operation, m Move, reason string) (out Outcome, err error) {
 	err = e.DB.Update(ctx, func(tx *db.Tx) (err error) {
 		move := m

@@ -102,6 +102,10 @@ const (
 // ACRs lists the values, weakest first.
 func ACRs() []string { return []string{ACRPossession, ACRWeb, ACRApp, ACRAppHW} }
 
+// Served lists the values that a login can end with today: every answer proves a
+// PIN, and no attestation is verified yet.
+func Served() []string { return []string{ACRWeb, ACRApp} }
+
 // Rank is the place of an acr in ACRs, or -1.
 func Rank(acr string) int {
 	for i, a := range ACRs() {

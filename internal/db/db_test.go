@@ -1,0 +1,200 @@
+package db
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"mobileid/internal/clock"
+)
+
+func merchants(t *testing.T, d *DB) map[string]bool {
+	t.Helper()
+	out := map[string]bool{}
+	err := d.View(t.Context(), func(tx *Tx) error {
+		all, err := tx.Merchants()
+		for _, m := range all {
+			out[m.ID] = true
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return out
+}
+
+// held keeps the writer busy until release, so that what comes meanwhile shares
+// one commit.
+func held(t *testing.T, d *DB) (release func()) {
+	t.Helper()
+	started, end, done := make(chan struct{}), make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(done)
+		if err := d.Update(context.Background(), func(*Tx) error { close(started); <-end; return nil }); err != nil {
+			t.Error(err)
+		}
+	}()
+	<-started
+	return func() { close(end); <-done }
+}
+
+func TestTheFirstOfAGroupThatFailsLeavesTheOthersTheirs(t *testing.T) {
+	d := open(t)
+	started, end := make(chan struct{}), make(chan struct{})
+	first := make(chan error, 1)
+	go func() {
+		first <- d.Update(t.Context(), func(tx *Tx) error {
+			close(started)
+			<-end
+			return errors.Join(tx.InsertMerchant(Merchant{ID: "mer_first"}), errors.New("no"))
+		})
+	}()
+	<-started
+	second := make(chan error, 1)
+	go func() {
+		second <- d.Update(t.Context(), func(tx *Tx) error { return tx.InsertMerchant(Merchant{ID: "mer_second"}) })
+	}()
+	time.Sleep(20 * time.Millisecond)
+	close(end)
+	if err := <-first; err == nil {
+		t.Error("the first did not fail")
+	}
+	if err := <-second; err != nil {
+		t.Error(err)
+	}
+	if have := merchants(t, d); have["mer_first"] || !have["mer_second"] {
+		t.Error(have)
+	}
+}
+
+func TestATransactionOutlivesItsCallerOnceItHasBegun(t *testing.T) {
+	d := open(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	err := d.Update(ctx, func(tx *Tx) error {
+		cancel()
+		return tx.InsertMerchant(Merchant{ID: "mer_1"})
+	})
+	if err != nil || !merchants(t, d)["mer_1"] {
+		t.Fatalf("the caller hung up: %v", err)
+	}
+	release := held(t, d)
+	waiting := make(chan error, 1)
+	ctx, cancel = context.WithCancel(t.Context())
+	go func() {
+		waiting <- d.Update(ctx, func(tx *Tx) error { return tx.InsertMerchant(Merchant{ID: "mer_2"}) })
+	}()
+	cancel()
+	if err := <-waiting; !errors.Is(err, context.Canceled) {
+		t.Fatalf("before it has begun: %v", err)
+	}
+	release()
+	if merchants(t, d)["mer_2"] {
+		t.Fatal("told cancelled, and yet kept")
+	}
+}
+
+func TestAViewCannotWrite(t *testing.T) {
+	d := open(t)
+	if err := d.View(t.Context(), func(tx *Tx) error { return tx.InsertMerchant(Merchant{ID: "mer_1"}) }); err == nil || len(merchants(t, d)) != 0 {
+		t.Fatalf("%v, %v", err, merchants(t, d))
+	}
+}
+
+func TestTheSchemaGoesUpAndDownAndUp(t *testing.T) {
+	d := open(t)
+	have, newest, err := d.Versions(t.Context())
+	if err != nil || have != newest || newest < 1 {
+		t.Fatalf("version %d of %d, %v", have, newest, err)
+	}
+	if err := d.Migrate(t.Context()); err != nil {
+		t.Fatalf("again: %v", err)
+	}
+	p, err := d.provider()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := d.exclusively(t.Context(), func() error { _, err := p.DownTo(t.Context(), 0); return err }); err != nil {
+		t.Fatalf("down: %v", err)
+	}
+	if have, _, err := d.Versions(t.Context()); err != nil || have != 0 {
+		t.Fatalf("after down: version %d, %v", have, err)
+	}
+	if err := d.Migrate(t.Context()); err != nil {
+		t.Fatalf("up again: %v", err)
+	}
+	if err := d.Update(t.Context(), func(tx *Tx) error { return tx.InsertMerchant(Merchant{ID: "mer_1"}) }); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestOtherURLsAreRefused(t *testing.T) {
+	for _, url := range []string{"", "sqlite:", "postgres://x", "/tmp/x.db"} {
+		if d, err := Open(t.Context(), url, clock.System{}); err == nil {
+			d.Close()
+			t.Errorf("%q was opened", url)
+		}
+	}
+}
+
+func TestSingleUsesAreSingle(t *testing.T) {
+	d := open(t)
+	exp := time.Unix(1_800_000_060, 0)
+	var won int
+	for range 3 {
+		err := d.Update(t.Context(), func(tx *Tx) error { return tx.Redeem("code", "h", "grt_1", exp) })
+		if err == nil {
+			won++
+		} else if !errors.Is(err, ErrConflict) {
+			t.Fatal(err)
+		}
+	}
+	if won != 1 {
+		t.Fatalf("redeemed %d times", won)
+	}
+	err := d.Update(t.Context(), func(tx *Tx) error { return tx.Redeem("auth_req_id", "h", "", exp) })
+	if err != nil {
+		t.Fatalf("another kind: %v", err)
+	}
+}
+
+func TestTheSweepLeavesWhatIsNotOverForAnHour(t *testing.T) {
+	clk := clock.NewManual(time.Unix(1_800_000_000, 0))
+	d, err := Open(t.Context(), "sqlite:"+filepath.Join(t.TempDir(), "t.db"), clk)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer d.Close()
+	if err := d.Migrate(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	sweep := func() (n int64) {
+		t.Helper()
+		if err := d.Update(t.Context(), func(tx *Tx) (err error) { n, err = tx.Sweep(2); return err }); err != nil {
+			t.Fatal(err)
+		}
+		return n
+	}
+	err = d.Update(t.Context(), func(tx *Tx) error {
+		for i := range 5 {
+			if err := tx.Redeem("code", fmt.Sprint(i), "", clk.Now()); err != nil {
+				return err
+			}
+		}
+		return tx.Revoke("session", "s", clk.Now())
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	clk.Advance(time.Hour)
+	if n := sweep(); n != 0 {
+		t.Fatalf("%d went early", n)
+	}
+	clk.Advance(time.Millisecond)
+	if a, b, c, last := sweep(), sweep(), sweep(), sweep(); a != 3 || b != 2 || c != 1 || last != 0 {
+		t.Fatalf("swept %d, %d, %d, %d", a, b, c, last)
+	}
+}

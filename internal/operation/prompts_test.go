@@ -1,0 +1,230 @@
+package operation
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"path/filepath"
+	"slices"
+	"testing"
+	"time"
+
+	"mobileid/internal/audit"
+	"mobileid/internal/clock"
+	"mobileid/internal/db"
+	"mobileid/internal/fault"
+	"mobileid/internal/keys"
+	"mobileid/internal/kv"
+	"mobileid/internal/kv/kvtest"
+	"mobileid/internal/outbox"
+)
+
+// house is an engine on real stores with a clock that the test moves.
+type house struct {
+	*Engine
+	t     *testing.T
+	clock *clock.Manual
+}
+
+func newHouse(t *testing.T) *house {
+	t.Helper()
+	clk := clock.NewManual(time.Unix(1_800_000_000, 0))
+	d, err := db.Open(t.Context(), "sqlite:"+filepath.Join(t.TempDir(), "t.db"), clk)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := d.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	box, err := keys.NewBox(make([]byte, 32))
+	if err := errors.Join(err, d.Migrate(t.Context())); err != nil {
+		t.Fatal(err)
+	}
+	log := slog.New(slog.NewTextHandler(t.Output(), nil))
+	return &house{t: t, clock: clk, Engine: New(Config{DB: d, KV: kvtest.SQLite(t, clk), Box: box, Audit: audit.NewWriter(),
+		Outbox: outbox.New(d, log), Clock: clk, Log: log})}
+}
+
+func (h *house) ask(client, user string) (*Operation, error) {
+	op := &Operation{Kind: KindAuthentication, Flow: FlowPush, MerchantID: "mer_1", ClientID: client, UserID: user, View: []byte("[]"),
+		StartedAt: h.clock.Now().UnixMilli(), ExpiresAt: h.clock.Now().Add(DefaultLife).UnixMilli()}
+	return op, h.Start(h.t.Context(), op)
+}
+
+func (h *house) must(client, user string) *Operation {
+	h.t.Helper()
+	op, err := h.ask(client, user)
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	return op
+}
+
+func (h *house) offers(user string) (ids []string) {
+	h.t.Helper()
+	ops, err := h.offered(h.t.Context(), &db.Device{ID: "dev_1", UserID: user})
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	for _, op := range ops {
+		ids = append(ids, op.ID)
+	}
+	return ids
+}
+
+func (h *house) state(id string) State {
+	h.t.Helper()
+	out, err := h.Status(h.t.Context(), id)
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	return out.State
+}
+
+func TestThreePromptsAUserAndOneAClient(t *testing.T) {
+	h := newHouse(t)
+	a, b, c := h.must("a", "usr_1"), h.must("b", "usr_1"), h.must("c", "usr_1")
+	if _, err := h.ask("d", "usr_1"); !fault.Is(err, fault.LimitReached) {
+		t.Fatalf("the fourth client: %v", err)
+	}
+	h.must("d", "usr_2") // caps are a user's own
+	again := h.must("b", "usr_1")
+	if got := h.state(b.ID); got != Superseded {
+		t.Fatalf("the older prompt of the same client is %s", got)
+	}
+	if got := h.offers("usr_1"); !slices.Equal(got, []string{a.ID, c.ID, again.ID}) {
+		t.Fatalf("offered: %v", got)
+	}
+	if _, err := h.End(t.Context(), a.ID, Cancel, ""); err != nil {
+		t.Fatal(err)
+	}
+	d := h.must("d", "usr_1")
+	h.clock.Advance(DefaultLife)
+	if got := h.offers("usr_1"); len(got) != 0 {
+		t.Fatalf("offered after their time: %v", got)
+	}
+	h.must("e", "usr_1") // what is over takes no place, though nobody has asked for it yet
+	if got := h.state(d.ID); got != Expired {
+		t.Fatalf("the older one is %s", got)
+	}
+}
+
+func TestAStartThatIsRefusedLeavesNothing(t *testing.T) {
+	h := newHouse(t)
+	for _, c := range []string{"a", "b", "c"} {
+		h.must(c, "usr_1")
+	}
+	op, err := h.ask("d", "usr_1")
+	if !fault.Is(err, fault.LimitReached) {
+		t.Fatal(err)
+	}
+	if _, err := h.ops.Get(t.Context(), op.ID); !errors.Is(err, kv.ErrNotFound) {
+		t.Fatalf("its record: %v", err)
+	}
+	if _, err := h.Status(t.Context(), op.ID); !fault.Is(err, fault.NotFound) {
+		t.Fatalf("its status: %v", err)
+	}
+}
+
+func TestDeclinesAndReportsCoolTheirClientDown(t *testing.T) {
+	for move, cool := range map[Move]time.Duration{Decline: coolDecline, Report: coolReport} {
+		h := newHouse(t)
+		op := h.must("a", "usr_1")
+		if _, err := h.End(t.Context(), op.ID, move, ""); err != nil {
+			t.Fatal(err)
+		}
+		h.clock.Advance(cool - time.Millisecond)
+		_, err := h.ask("a", "usr_1")
+		e, ok := errors.AsType[*fault.Error](err)
+		if !ok || e.Kind != fault.Forbidden || e.RetryAfter != time.Millisecond {
+			t.Fatalf("%s: %v", move, err)
+		}
+		h.must("b", "usr_1") // others may ask
+		h.must("a", "usr_2") // and the client others
+		h.clock.Advance(time.Millisecond)
+		h.must("a", "usr_1")
+	}
+}
+
+func TestNeitherCancelNorExpiryCoolsDown(t *testing.T) {
+	h := newHouse(t)
+	for _, move := range []Move{Cancel, Expire, Supersede, Lock, Approve} {
+		op := h.must("a", "usr_1")
+		if _, err := h.End(t.Context(), op.ID, move, ""); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := h.ask("a", "usr_1"); err != nil {
+			t.Fatalf("after %s: %v", move, err)
+		}
+	}
+}
+
+func TestEndingWhatIsDecidedTellsWhatStands(t *testing.T) {
+	h := newHouse(t)
+	op := h.must("a", "usr_1")
+	for i, move := range []Move{Decline, Cancel, Approve, Expire} {
+		out, err := h.End(t.Context(), op.ID, move, "")
+		if err != nil || out.State != Declined {
+			t.Fatalf("end %d: %s, %v", i, out.State, err)
+		}
+	}
+	late := h.must("b", "usr_1")
+	h.clock.Advance(DefaultLife)
+	if out, err := h.End(t.Context(), late.ID, Approve, ""); err != nil || out.State != Expired {
+		t.Fatalf("approved at its end: %s, %v", out.State, err)
+	}
+}
+
+func TestADecisionIsDeliveredToKVAgainWithoutHarm(t *testing.T) {
+	h := newHouse(t)
+	op := h.must("a", "usr_1")
+	if _, err := h.End(t.Context(), op.ID, Decline, ""); err != nil {
+		t.Fatal(err)
+	}
+	var item db.OutboxItem
+	h.clock.Advance(settleAfter)
+	err := h.DB.Update(t.Context(), func(tx *db.Tx) error {
+		items, err := tx.Lease(10, time.Minute)
+		if err == nil && len(items) != 1 {
+			err = fmt.Errorf("%d items", len(items))
+		}
+		if err == nil {
+			item = items[0]
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	h.clock.Advance(coolDecline)
+	next := h.must("a", "usr_1")
+	for range 2 {
+		if err := h.DeliverDecided(t.Context(), item); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got := h.offers("usr_1"); !slices.Equal(got, []string{next.ID}) {
+		t.Fatalf("offered: %v", got)
+	}
+	if _, err := h.ask("a", "usr_1"); err != nil {
+		t.Fatalf("an old decline cools down again: %v", err)
+	}
+}
+
+func TestNobodyIsTheSameForTheSameHintOnly(t *testing.T) {
+	h := newHouse(t)
+	one := h.Nobody("mer_1", "bob")
+	if one != h.Nobody("mer_1", "bob") || one == h.Nobody("mer_1", "Bob") || one == h.Nobody("mer_2", "bob") || one == h.Nobody("mer_1b", "ob") {
+		t.Fatal("told apart by the wrong things")
+	}
+	op := &Operation{Kind: KindAuthentication, ClientID: "a", UserID: "usr_1", DeviceID: NoDevice, View: []byte("[]"),
+		ExpiresAt: h.clock.Now().Add(time.Minute).UnixMilli()}
+	if err := h.Start(t.Context(), op); err != nil {
+		t.Fatal(err)
+	}
+	if got := h.offers("usr_1"); len(got) != 0 {
+		t.Fatalf("an operation for no phone is offered: %v", got)
+	}
+}
