@@ -154,10 +154,6 @@ CREATE TABLE outbox (
 );
 CREATE INDEX outbox_due ON outbox (due_at);
 
-CREATE TABLE audit_writers (
-    id   TEXT PRIMARY KEY,
-    next BIGINT NOT NULL
-);
 CREATE TABLE audit_records (
     writer TEXT NOT NULL,
     seq    BIGINT NOT NULL,
@@ -180,7 +176,6 @@ CREATE TABLE signing_keys (
 -- +goose Down
 DROP TABLE signing_keys;
 DROP TABLE audit_records;
-DROP TABLE audit_writers;
 DROP TABLE outbox;
 DROP TABLE refresh_families;
 DROP TABLE grants;
