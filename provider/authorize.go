@@ -31,7 +31,7 @@ type AuthorizeRequest struct {
 	HintedUserID string // whom id_token_hint names: nobody else may answer
 	MinACR       string // the least that acr_values accepts; "": the client's default
 	UILocales    []string
-	RedirectHost string // for the page: where the browser goes next
+	RedirectURI  string // verified: where the browser goes next
 
 	answer answer
 	ar     fosite.AuthorizeRequester
@@ -225,9 +225,7 @@ func (p *Provider) readParameters(ctx context.Context, req *AuthorizeRequest) er
 	req.LoginHint = form.Get("login_hint")
 	req.UILocales = words(form.Get("ui_locales"))
 	req.MinACR = leastACR(form.Get("acr_values"))
-	if u, err := url.Parse(req.answer.uri); err == nil {
-		req.RedirectHost = u.Host
-	}
+	req.RedirectURI = req.answer.uri
 	if hint := form.Get("id_token_hint"); hint != "" {
 		user, err := p.hintedUser(ctx, hint, req.Client.ID)
 		if err != nil {

@@ -100,7 +100,7 @@ func (p *Provider) describe(further []string) (document, error) {
 		AuthorizationEndpoint: p.issuer + "/authorize", TokenEndpoint: p.issuer + "/token", UserinfoEndpoint: p.issuer + "/userinfo",
 		JWKSURI: p.issuer + "/jwks", BackchannelEndpoint: p.issuer + "/bc-authorize",
 		Scopes: scopes, ResponseTypes: c.GetResponseTypes(), ResponseModes: modes, GrantTypes: slices.DeleteFunc(grantTypes(), func(g string) bool { return p.grants[g] == nil }),
-		ACRValues: operation.ACRs(), SubjectTypes: []string{"public"}, IDTokenAlgs: []string{string(jose.ES256)},
+		ACRValues: operation.Served(), SubjectTypes: []string{"public"}, IDTokenAlgs: []string{string(jose.ES256)},
 		AuthMethods: []string{methodBasic, methodPost, methodNone}, ChallengeMethods: []string{"S256"},
 		Claims: claims, ClaimTypes: []string{"normal"}, DeliveryModes: []string{"poll"},
 		AuthorizationResponseISS: true,

@@ -52,8 +52,8 @@ func CheckClient(s *db.ClientSettings) error {
 	if s.Binding != "match" && s.Binding != "trusted" {
 		return fault.InField("/binding", "invalid", "binding is match or trusted")
 	}
-	if s.MinACR != "" && operation.Rank(s.MinACR) < 0 {
-		return fault.InField("/default_acr", "invalid", "default_acr is one of "+strings.Join(operation.ACRs(), ", "))
+	if s.MinACR != "" && !slices.Contains(operation.Served(), s.MinACR) {
+		return fault.InField("/default_acr", "invalid", "default_acr is one of "+strings.Join(operation.Served(), ", "))
 	}
 	return nil
 }

@@ -5,7 +5,6 @@ import (
 	"crypto/subtle"
 	"errors"
 	"net/http"
-	"net/url"
 	"strings"
 	"time"
 
@@ -43,8 +42,8 @@ func (s *Server) interaction(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	if form, err := url.ParseQuery(in.Form); err == nil {
-		w.Header().Set("Content-Security-Policy", formsTo(form.Get("redirect_uri")))
+	if req, err := s.resume(r, &in); err == nil {
+		w.Header().Set("Content-Security-Policy", formsTo(req.RedirectURI))
 	}
 	s.render(w, r, http.StatusOK, templates.Interaction(v))
 	return nil
