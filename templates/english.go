@@ -130,6 +130,7 @@ var english = sync.OnceValue(func() *texts {
 			notice:       "You are not logged in",
 			foot:         "A demo: nothing is sold, nothing is charged.",
 			whatIsThis:   "You will be asked for a user name, and then to answer on the phone.",
+			noPhone:      "Register a phone first.",
 			accountTitle: "You are logged in",
 			accountLead:  "This is what the ID token told the shop about your login.",
 			claim:        "Claim",

@@ -59,7 +59,7 @@ type formPostTexts struct{ title, body, button string }
 
 type shopTexts struct {
 	logIn, logOut, account, backchannel, home, loggedIn string
-	headline, lead, notice, whatIsThis, foot            string
+	headline, lead, notice, whatIsThis, noPhone, foot   string
 	accountTitle, accountLead, claim, value, meaning    string
 	who, acr, amr, authTime, txn, issuer                string
 	whoNote, acrNote, amrNote, authTimeNote, txnNote    string

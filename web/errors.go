@@ -7,6 +7,9 @@ import (
 	"math"
 	"net/http"
 	"strconv"
+	"strings"
+	"unicode"
+	"unicode/utf8"
 
 	"mobileid/internal/fault"
 	"mobileid/sdk/wire"
@@ -114,7 +117,17 @@ func (s *Server) problem(w http.ResponseWriter, r *http.Request, code int, body 
 
 // errorPage is for everything that must not be told by a redirect.
 func (s *Server) errorPage(w http.ResponseWriter, r *http.Request, code int, message, detail string) {
-	s.render(w, r, code, templates.Error(templates.ErrorView{Page: s.page(r), Status: code, Message: message, Detail: detail}))
+	s.render(w, r, code, templates.Error(templates.ErrorView{Page: s.page(r), Status: code, Message: asSentence(message), Detail: detail}))
+}
+
+// asSentence makes an error's message fit to be read by people: it begins with a
+// capital and ends with a full stop.
+func asSentence(message string) string {
+	if message == "" {
+		return ""
+	}
+	first, n := utf8.DecodeRuneInString(message)
+	return strings.TrimSuffix(string(unicode.ToUpper(first))+message[n:], ".") + "."
 }
 
 func noSuchPath(http.ResponseWriter, *http.Request) error {

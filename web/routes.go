@@ -53,6 +53,7 @@ func (s *Server) routes() []route {
 		{"GET /api/v1/registrations/{id}", rest, s.registrationStatus},
 		{"POST /api/v1/registrations/{id}/cancel", rest, s.cancelRegistration},
 		{"POST /api/v1/registrations/{id}/confirm", rest, s.confirmRegistration},
+		{"/mid/", device, noSuchPath},
 		{"/api/", rest, noSuchPath},
 
 		{"/static/", public, plain(static.Handler().ServeHTTP)},
