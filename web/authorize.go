@@ -25,9 +25,7 @@ const longestGet = 6 << 10
 // request and shows the login page.
 func (s *Server) authorize(w http.ResponseWriter, r *http.Request) error {
 	if r.Method != http.MethodGet && r.Method != http.MethodPost {
-		w.Header().Set("Allow", "GET, POST")
-		s.errorPage(w, r, http.StatusMethodNotAllowed, "this address takes GET and POST", "")
-		return nil
+		return wrongMethod([]string{http.MethodGet, http.MethodPost})(w, r)
 	}
 	req, err := s.Provider.ParseAuthorize(r.Context(), r)
 	if err != nil {

@@ -27,6 +27,8 @@ func status(k fault.Kind) int {
 		return http.StatusForbidden
 	case fault.NotFound:
 		return http.StatusNotFound
+	case fault.WrongMethod:
+		return http.StatusMethodNotAllowed
 	case fault.StateConflict, fault.UserLocked, fault.UserDeactivated, fault.DeviceBlocked, fault.DeviceLocked, fault.NoDevice:
 		return http.StatusConflict
 	case fault.VersionConflict:
@@ -82,6 +84,10 @@ func (s *Server) adapt(rt route) http.HandlerFunc {
 			})
 			return
 		}
+		if rt.kind == protocol {
+			s.oauthError(w, r, code, e.Message)
+			return
+		}
 		s.errorPage(w, r, code, e.Message, string(e.Kind))
 	}
 }
@@ -112,6 +118,20 @@ func (s *Server) problem(w http.ResponseWriter, r *http.Request, code int, body 
 	w.WriteHeader(code)
 	if err := json.NewEncoder(w).Encode(body); err != nil {
 		s.Log.DebugContext(r.Context(), "problem not written", "error", err)
+	}
+}
+
+// oauthError is RFC 6749's, for what never reached the provider.
+func (s *Server) oauthError(w http.ResponseWriter, r *http.Request, code int, message string) {
+	name := "invalid_request"
+	if code >= 500 {
+		name = "server_error"
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Cache-Control", "no-store")
+	w.WriteHeader(code)
+	if err := json.NewEncoder(w).Encode(map[string]string{"error": name, "error_description": message}); err != nil {
+		s.Log.DebugContext(r.Context(), "error not written", "error", err)
 	}
 }
 

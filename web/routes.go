@@ -2,7 +2,10 @@ package web
 
 import (
 	"net/http"
+	"slices"
+	"strings"
 
+	"mobileid/internal/fault"
 	"mobileid/static"
 )
 
@@ -66,6 +69,8 @@ func (s *Server) routes() []route {
 func (s *Server) Handler() http.Handler {
 	mux := http.NewServeMux()
 	sameOrigin := http.NewCrossOriginProtection()
+	methods := map[string][]string{} // of each path that does not take them all
+	kinds := map[string]kind{}
 	for _, rt := range s.routes() {
 		var h http.Handler = s.adapt(rt)
 		if rt.kind == form {
@@ -73,8 +78,26 @@ func (s *Server) Handler() http.Handler {
 			h = sameOrigin.Handler(h)
 		}
 		mux.Handle(rt.pattern, s.metrics.count(rt.pattern, h))
+		if method, path, ok := strings.Cut(rt.pattern, " "); ok {
+			methods[path], kinds[path] = append(methods[path], method), rt.kind
+		}
+	}
+	for path, of := range methods {
+		mux.Handle(path, s.adapt(route{path, kinds[path], wrongMethod(of)}))
 	}
 	return s.outermost(mux)
+}
+
+// wrongMethod answers for a path that takes other methods (RFC 9110 section 15.5.6).
+func wrongMethod(allowed []string) func(http.ResponseWriter, *http.Request) error {
+	if slices.Contains(allowed, http.MethodGet) {
+		allowed = append(allowed, http.MethodHead)
+	}
+	list := strings.Join(allowed, ", ")
+	return func(w http.ResponseWriter, _ *http.Request) error {
+		w.Header().Set("Allow", list)
+		return fault.New(fault.WrongMethod, "this address takes "+list)
+	}
 }
 
 func plain(h func(http.ResponseWriter, *http.Request)) func(http.ResponseWriter, *http.Request) error {

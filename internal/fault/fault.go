@@ -17,6 +17,7 @@ const (
 	Unauthorized        Kind = "unauthorized"
 	Forbidden           Kind = "forbidden"
 	NotFound            Kind = "not_found"
+	WrongMethod         Kind = "method_not_allowed"
 	StateConflict       Kind = "state_conflict"
 	VersionConflict     Kind = "version_conflict"
 	IdempotencyMismatch Kind = "idempotency_mismatch"
