@@ -109,7 +109,7 @@ type proof struct {
 	answerHash string
 	ansHash    [32]byte
 	claims     wire.AnswerClaims
-	kpf, kk    []byte
+	kpf        []byte
 	match      string
 	remoteIP   string
 }
