@@ -135,6 +135,7 @@ func TestC11_PollsThatAreTooFastOrOverlapAreToldToSlowDown(t *testing.T) {
 		go func() { held <- rig.Word(r.PollUntil(ctx, r.Backend, id)) }()
 		// Until the first poll is held, the second may be the first.
 		time.Sleep(300 * time.Millisecond)
+		r.Clock.Advance(6 * time.Second) // the interval is over, the poll is not
 		got := rig.Crowd(4, func(int) string { return rig.Word(r.TryPoll(r.Backend, id)) })
 		if words := rig.Count(got); !words.Is(rig.Tally{"400 slow_down": 4}) {
 			t.Fatal(words)

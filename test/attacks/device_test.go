@@ -192,10 +192,12 @@ func TestD3_AnotherUsersOperationIsNotHere(t *testing.T) {
 	if ops, err := b.List(t.Context()); err != nil || len(ops) != 0 {
 		t.Fatalf("bob is shown %d operations, %v", len(ops), err)
 	}
-	none := *op
-	none.Txn = "op_none"
+	// Whatever bob may find out of alice's operation: all but his own name is hers.
+	r.Ask(r.Backend, bob)
+	forged, none := *op, *op
+	forged.Handle, none.Txn = r.Waiting(b).Handle, "op_none"
 	var words []string
-	for _, of := range []*wire.Operation{op, &none} {
+	for _, of := range []*wire.Operation{op, &forged, &none} {
 		_, err := b.Approve(t.Context(), of, rig.PIN, "")
 		words = append(words, r.Refused(err, wire.OpNotHere).Error())
 		_, err = b.Decline(t.Context(), of, true)
@@ -227,6 +229,13 @@ func TestD3_AnOperationForOnePhoneIsNotTheOthers(t *testing.T) {
 	_, err := one.Approve(t.Context(), op, rig.PIN, "")
 	r.Refused(err, wire.OpNotHere)
 	r.Approve(two, "")
+	r.Ask(r.Backend, u)
+	handle := r.Waiting(one).Handle
+	r.Ask(r.Backend, u, "login_hint", "userId:"+u.ID+" deviceId:"+r.State(two).Device)
+	op = r.Waiting(two)
+	op.Handle = handle
+	_, err = one.Approve(t.Context(), op, rig.PIN, "")
+	r.Refused(err, wire.OpNotHere)
 }
 
 func TestD4_APhoneInAnotherStateIsRefused(t *testing.T) {
