@@ -146,5 +146,7 @@ func startError(err error) error {
 	case fault.Unavailable, fault.Internal:
 		return err
 	}
-	return refuse(codeAccessDenied, e.Message)
+	// Before anybody was asked this is 403 (CIBA Core section 13); at the token
+	// endpoint the same code is 400.
+	return &protocolError{status: http.StatusForbidden, code: codeAccessDenied, description: e.Message}
 }

@@ -98,8 +98,8 @@ func TestWhatABackchannelRequestMayHold(t *testing.T) {
 			status int
 			code   string
 		}{
-			fault.NotFound: {400, codeUnknownUser}, fault.Invalid: {400, codeInvalidRequest}, fault.LimitReached: {400, codeAccessDenied}, fault.RateLimited: {400, codeAccessDenied}, fault.Forbidden: {400, codeAccessDenied},
-			fault.UserLocked: {400, codeAccessDenied}, fault.NoDevice: {400, codeAccessDenied}, fault.Unavailable: {503, codeUnavailable}, fault.Internal: {500, codeServerError},
+			fault.NotFound: {400, codeUnknownUser}, fault.Invalid: {400, codeInvalidRequest}, fault.LimitReached: {403, codeAccessDenied}, fault.RateLimited: {403, codeAccessDenied}, fault.Forbidden: {403, codeAccessDenied},
+			fault.UserLocked: {403, codeAccessDenied}, fault.NoDevice: {403, codeAccessDenied}, fault.Unavailable: {503, codeUnavailable}, fault.Internal: {500, codeServerError},
 		} {
 			h.flows.fail = fault.New(kind, "because")
 			h.start().refuses(t, want.status, want.code)

@@ -48,8 +48,9 @@ func (e *protocolError) Error() string {
 
 func (e *protocolError) Unwrap() error { return e.cause }
 
-// refuse is an error of the token and backchannel endpoints: status 400, also
-// for access_denied (CIBA Core section 11), which fosite would send as 403.
+// refuse is an error of the token and backchannel endpoints: status 400, at the
+// token endpoint also for access_denied (CIBA Core section 11), which fosite
+// would send as 403.
 func refuse(code, description string) *protocolError {
 	return &protocolError{status: http.StatusBadRequest, code: code, description: description}
 }

@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -68,7 +69,21 @@ func PolicyOf(a db.App) (Policy, error) {
 	if err := json.Unmarshal(a.Policy, &p); err != nil {
 		return p, fmt.Errorf("identity: policy of %s: %w", a.ID, err)
 	}
-	return p.WithDefaults(), nil
+	p = p.WithDefaults()
+	return p, p.Check()
+}
+
+// Check reports what is wrong with a policy that has its defaults.
+func (p Policy) Check() error {
+	switch {
+	case p.PINMin < 4 || p.PINMin > p.PINMax || p.PINMax > 16:
+		return fault.InField("/policy/pin_min", "invalid", "a PIN has 4 to 16 digits, and pin_min is not above pin_max")
+	case p.FailureLimit < 1 || p.FailureLimit > mostFailures:
+		return fault.InField("/policy/failure_limit", "invalid", "failure_limit is 1 to 5 (PSD2 RTS article 4(3)(b))")
+	case p.CodeLength > 32 || math.Pow(float64(len([]rune(p.CodeAlphabet))), float64(p.CodeLength)) < 1e6:
+		return fault.InField("/policy/code_length", "invalid", "an activation code is one of a million at least, and has 32 characters at most")
+	}
+	return nil
 }
 
 // DailyFailures is how many failed knowledge proofs a user may have in a day,

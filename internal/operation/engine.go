@@ -88,6 +88,10 @@ func (e *Engine) Start(ctx context.Context, op *Operation) error {
 	}
 	for _, id := range older {
 		if _, err := e.End(ctx, id, Supersede, "a newer request of the same client"); err != nil && !fault.Is(err, fault.NotFound) {
+			// Whoever asked is told that it failed, so nobody may answer it.
+			if _, cerr := e.End(context.WithoutCancel(ctx), op.ID, Cancel, "not started"); cerr != nil {
+				e.Log.WarnContext(ctx, "a prompt could not be withdrawn", "operation", op.ID, "error", cerr)
+			}
 			return err
 		}
 	}

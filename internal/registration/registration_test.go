@@ -203,12 +203,12 @@ func TestAnotherMerchantsRegistrationIsNotFound(t *testing.T) {
 }
 
 func TestCodesFollowTheAppsAlphabetAndLength(t *testing.T) {
-	r := rig.Start(t, rig.Options{Policy: identity.Policy{CodeLength: 8, CodeAlphabet: "XYZ"}})
+	r := rig.Start(t, rig.Options{Policy: identity.Policy{CodeLength: 13, CodeAlphabet: "XYZ"}})
 	seen := map[string]bool{}
 	for range 20 {
 		a := r.REST("POST", "/registrations", map[string]any{"userId": r.User().ID, "activationCode": true})
 		code := a.Text("activationCode")
-		if len(code) != 8 || strings.Trim(code, "XYZ") != "" || seen[a.Text("locator")] {
+		if len(code) != 13 || strings.Trim(code, "XYZ") != "" || seen[a.Text("locator")] {
 			t.Fatalf("%s", a)
 		}
 		seen[a.Text("locator")] = true

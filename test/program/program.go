@@ -116,6 +116,9 @@ func (s *Server) Start() {
 			s.t.Fatalf("the server did not come up:\n%s", s.log.String())
 		}
 	}
+	if s.Issuer != "" {
+		return // started again: the same addresses, clients and user
+	}
 	raw, err := os.ReadFile(filepath.Join(s.Dir, "demo.json"))
 	if err == nil {
 		err = json.Unmarshal(raw, &s.Demo)

@@ -17,6 +17,9 @@ import (
 // CreateMerchant adds a merchant and its first App.
 func (s *Stores) CreateMerchant(ctx context.Context, name string, policy identity.Policy) (db.Merchant, db.App, error) {
 	m := db.Merchant{ID: db.NewID("mer_"), Name: name, CreatedAt: s.Clock.Now()}
+	if err := policy.WithDefaults().Check(); err != nil {
+		return m, db.App{}, err
+	}
 	text, err := json.Marshal(policy)
 	if err != nil {
 		return m, db.App{}, err
