@@ -163,7 +163,7 @@ func TestC14_ASecondRedemptionEndsTheGrant(t *testing.T) {
 		id := h.ciba()
 		h.approve(id)
 		h.clk.Advance(4 * time.Minute)
-		h.token("grant_type", grantCIBA, "auth_req_id", id).refuses(t, 400, codeInvalidGrant)
+		h.token("grant_type", grantCIBA, "auth_req_id", id).refuses(t, 400, "expired_token")
 	})
 }
 

@@ -102,7 +102,11 @@ func (u *unit) redeem(tx *db.Tx) (*protocolError, error) {
 		return nil, err
 	}
 	if !tx.Now().Before(u.use.expires) {
-		return refuse(codeInvalidGrant, "the "+name(u.use.kind)+" has expired"), nil
+		code := codeInvalidGrant
+		if u.use.kind == kindAuthReqID {
+			code = "expired_token" // CIBA Core section 11, approved or not
+		}
+		return refuse(code, "the "+name(u.use.kind)+" has expired"), nil
 	}
 	ok, err := tx.MayIssue(r.ClientID, r.UserID, r.DeviceID, r.authTime())
 	if err != nil {
