@@ -6,7 +6,6 @@ package flows
 import (
 	"context"
 	"crypto/rand"
-	"errors"
 	"fmt"
 	"log/slog"
 	"math/big"
@@ -34,13 +33,14 @@ type Config struct {
 // Flows is the one core behind every way in.
 type Flows struct {
 	Config
+	names        *names
 	requests     kv.Bucket[request]
 	interactions kv.Bucket[Interaction]
 }
 
 // New makes the core.
 func New(c Config) *Flows {
-	return &Flows{Config: c, requests: kv.NewBucket[request](c.KV, "ciba"), interactions: kv.NewBucket[Interaction](c.KV, "i")}
+	return &Flows{Config: c, names: &names{of: map[string]name{}}, requests: kv.NewBucket[request](c.KV, "ciba"), interactions: kv.NewBucket[Interaction](c.KV, "i")}
 }
 
 // ask is one request to one person, before it is known whether there is such a
@@ -138,7 +138,7 @@ func (f *Flows) reachable(ctx context.Context, u *db.User, deviceID, minACR stri
 	}
 	var devices []db.Device
 	err := f.DB.View(ctx, func(tx *db.Tx) (err error) {
-		devices, err = tx.DevicesOf(u.ID)
+		devices, err = tx.PhonesOf(u.ID)
 		return err
 	})
 	if err != nil {
@@ -182,18 +182,6 @@ func (f *Flows) able(ctx context.Context, d *db.Device, minACR string) (bool, er
 	}
 	policy, err := identity.PolicyOf(app)
 	return operation.Rank(operation.Reach(d, policy)) >= operation.Rank(minACR), err
-}
-
-func (f *Flows) merchantName(ctx context.Context, id string) string {
-	var m db.Merchant
-	err := f.DB.View(ctx, func(tx *db.Tx) (err error) {
-		m, err = tx.Merchant(id)
-		return err
-	})
-	if err != nil && !errors.Is(err, db.ErrNotFound) {
-		f.Log.WarnContext(ctx, "merchant not read", "merchant", id, "error", err)
-	}
-	return m.Name
 }
 
 // view renders the bytes that the device shows and signs.

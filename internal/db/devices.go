@@ -121,6 +121,21 @@ func (tx *Tx) DevicesOf(userID string) ([]Device, error) {
 	return out, err
 }
 
+// PhonesOf is DevicesOf with no more of each device than says whether it could be
+// asked: id, App, Pos, state and BlockedUntil.
+func (tx *Tx) PhonesOf(userID string) ([]Device, error) {
+	var out []Device
+	err := tx.rows(`SELECT id, app_id, pos, state, blocked_until FROM devices WHERE user_id = $1 ORDER BY created_at, id`, []any{userID}, func(scan func(...any) error) error {
+		d := Device{UserID: userID}
+		var until int64
+		err := scan(&d.ID, &d.AppID, &d.Pos, &d.State, &until)
+		d.BlockedUntil = fromMillis(until)
+		out = append(out, d)
+		return err
+	})
+	return out, err
+}
+
 // SetChain stores the device's message chain.
 func (tx *Tx) SetChain(id string, c Chain) error {
 	return tx.must(`UPDATE devices SET head = $2, spent_head = $3, abandoned_jti = $4, last_jti = $5, last_jwe = $6, last_jws = $7, last_result = $8, last_reply = $9, head_seq = $10, head_at = $11 WHERE id = $1`,
