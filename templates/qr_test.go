@@ -51,7 +51,7 @@ func draw(t *testing.T, svg string) image.Image {
 func TestAReaderReadsTheQRCodeBack(t *testing.T) {
 	zbarimg, err := exec.LookPath("zbarimg")
 	if err != nil {
-		t.Skip("zbarimg (Debian: zbar-tools) is not installed")
+		t.Fatal("zbarimg (Debian: zbar-tools) is not installed: run make deps")
 	}
 	for _, text := range []string{gallery.Link, "x", strings.Repeat("0123456789", 60)} {
 		code, err := templates.QR(text)

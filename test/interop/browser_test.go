@@ -38,7 +38,7 @@ func open(t *testing.T, scripts bool) *tab {
 	t.Helper()
 	path, err := exec.LookPath("chromium")
 	if err != nil {
-		t.Skip("chromium is not installed; scripts/deps installs it")
+		t.Fatal("chromium is not installed: run make deps")
 	}
 	dir, err := os.MkdirTemp("", "mobileid-chromium-") // t.TempDir would fail if a child still writes
 	if err != nil {

@@ -23,10 +23,10 @@ func newParty(t *testing.T) *party {
 	t.Helper()
 	node, err := exec.LookPath("node")
 	if err != nil {
-		t.Skip("Node.js is not installed; scripts/deps installs it")
+		t.Fatal("Node.js is not installed: run make deps")
 	}
 	if _, err := os.Stat("node_modules/openid-client"); err != nil {
-		t.Skip("openid-client is not installed; scripts/deps installs it")
+		t.Fatal("openid-client is not installed: run make deps")
 	}
 	cmd := exec.Command(node, "relying.mjs")
 	stderr := &logged{}
