@@ -18,7 +18,7 @@ import (
 
 func TestMain(m *testing.M) {
 	// Each check is a whole login on a real server.
-	if err := flag.Set("rapid.checks", "25"); err != nil {
+	if err := flag.Set("rapid.checks", "12"); err != nil {
 		panic(err)
 	}
 	flag.Parse()
