@@ -25,6 +25,8 @@ type Config struct {
 	KV             KV
 	MasterKeyFile  string // made on first start with mode 0600
 	Log            Log
+	Audit          Audit
+	Limits         Limits
 	Demo           Demo
 }
 
@@ -42,6 +44,12 @@ type KV struct {
 type Log struct {
 	Level  slog.Level
 	Format string // text or json
+}
+
+// Audit says where the heads of the audit chain are anchored.
+type Audit struct {
+	AnchorFile   string // appended to, made with mode 0600; empty: none
+	AnchorSyslog string // local, udp://HOST:PORT or tcp://HOST:PORT; empty: none
 }
 
 // Demo holds what only `mobileid demo` uses.

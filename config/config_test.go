@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/spf13/pflag"
@@ -220,6 +221,22 @@ func TestOnlyTheNetworksNamedAreTrusted(t *testing.T) {
 	}
 }
 
+func TestNoneExemptsNobodyAndOffLimitsNothing(t *testing.T) {
+	c, err := config.Load(config.Sources{Flags: parse(t, "--limits-exempt", "none", "--limits-client=off", "--limits-junk", "10/1h")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(c.Limits.Exempt) != 0 || c.Limits.Client != (config.Rate{}) || c.Limits.Junk != (config.Rate{Events: 10, Per: time.Hour}) {
+		t.Errorf("got %+v", c.Limits)
+	}
+	if got := c.Limits.Junk.String(); got != "10/1h" {
+		t.Errorf("prints as %s", got)
+	}
+	if c, err = config.Load(config.Sources{}); err != nil || len(c.Limits.Exempt) != 2 || c.Limits.Authorize.String() != "600/1m" {
+		t.Errorf("the defaults: %+v, %v", c.Limits, err)
+	}
+}
+
 func TestPasswordsNeverPrint(t *testing.T) {
 	for _, u := range []config.StoreURL{
 		"redis://:s3cr3t@redis.internal:6379/0",
@@ -280,7 +297,7 @@ func TestTheDocumentationNamesEveryKey(t *testing.T) {
 		if !strings.Contains(string(doc), "`--"+f.Name+"`") {
 			t.Errorf("docs/configuration.md does not name --%s", f.Name)
 		}
-		if def := f.DefValue; def != "" && def != "[]" && !strings.Contains(string(doc), "`"+def+"`") {
+		if def := strings.Trim(f.DefValue, "[]"); def != "" && !strings.Contains(string(doc), "`"+def+"`") {
 			t.Errorf("docs/configuration.md does not tell the default of --%s, %s", f.Name, def)
 		}
 	})

@@ -20,7 +20,7 @@ var foreignEnv = map[string]bool{envPrefix + "PHONE_PIN": true}
 type key struct {
 	path  string
 	list  bool
-	def   string // empty: derived, or nothing
+	def   string // empty: derived, or nothing; of a list, separated by commas
 	demo  bool   // only `mobileid demo` uses it
 	usage string
 }
@@ -36,6 +36,14 @@ var keys = []key{
 	{path: "master_key_file", usage: "file of the key that seals all others, made on first start (default: master.key in the data folder)"},
 	{path: "log.level", def: "info", usage: "debug, info, warn or error"},
 	{path: "log.format", def: "text", usage: "text or json"},
+	{path: "audit.anchor_file", usage: "file that the heads of the audit chain are appended to (default: audit-anchors.log in the data folder)"},
+	{path: "audit.anchor_syslog", usage: "syslog that gets them too: local, udp://HOST:PORT or tcp://HOST:PORT (default: none)"},
+	{path: "limits.exempt", list: true, def: "127.0.0.0/8,::1/128", usage: "networks whose requests are not counted, or none"},
+	{path: "limits.authorize", def: "600/1m", usage: "login requests from one address block; COUNT/TIME or off, as all limits"},
+	{path: "limits.identify", def: "60/1m", usage: "forms of the login page from one address block that ask a phone"},
+	{path: "limits.failures", def: "30/1m", usage: "failed authentications of one client from one address block"},
+	{path: "limits.junk", def: "300/1m", usage: "messages from one address block that no known phone signed"},
+	{path: "limits.client", def: "3000/10s", usage: "backchannel requests and REST calls of one client"},
 	{path: "demo.shop_listen", def: "127.0.0.1:8081", demo: true, usage: "address of the demo shop; port 0 picks one"},
 }
 
@@ -66,7 +74,7 @@ func register(fs *pflag.FlagSet, demo bool) {
 		switch {
 		case k.demo != demo:
 		case k.list:
-			fs.StringSlice(k.flag(), nil, k.usage)
+			fs.StringSlice(k.flag(), splitList(k.def), k.usage)
 		default:
 			fs.String(k.flag(), k.def, k.usage)
 		}

@@ -37,7 +37,11 @@ func newLoader() *loader {
 	}
 	for _, k := range keys {
 		l.byPath[k.path] = k
-		if k.def != "" {
+		switch {
+		case k.def == "":
+		case k.list:
+			l.set(k.path, splitList(k.def), byDefault)
+		default:
 			l.set(k.path, k.def, byDefault)
 		}
 	}
@@ -241,9 +245,10 @@ func (l *loader) derive() {
 	dir := l.k.String("data_dir")
 	l.verify("data_dir", plainPath(dir))
 	for path, value := range map[string]string{
-		"db.url":          "sqlite:" + filepath.Join(dir, "mobileid.db"),
-		"kv.url":          "sqlite:" + filepath.Join(dir, "kv.db"),
-		"master_key_file": filepath.Join(dir, "master.key"),
+		"db.url":            "sqlite:" + filepath.Join(dir, "mobileid.db"),
+		"kv.url":            "sqlite:" + filepath.Join(dir, "kv.db"),
+		"master_key_file":   filepath.Join(dir, "master.key"),
+		"audit.anchor_file": filepath.Join(dir, "audit-anchors.log"),
 	} {
 		if !l.k.Exists(path) {
 			l.set(path, value, "derived from data_dir")

@@ -22,11 +22,14 @@ func (l *loader) check() *Config {
 		KV:            KV{URL: StoreURL(l.k.String("kv.url"))},
 		MasterKeyFile: l.k.String("master_key_file"),
 		Log:           Log{Format: l.k.String("log.format")},
+		Audit:         Audit{AnchorFile: l.k.String("audit.anchor_file"), AnchorSyslog: l.k.String("audit.anchor_syslog")},
 		Demo:          Demo{ShopListen: l.k.String("demo.shop_listen")},
 	}
 	l.checkListeners()
 	c.Issuer = l.checkIssuer()
-	c.TrustedProxies = l.checkProxies()
+	c.TrustedProxies = l.networks("trusted_proxies")
+	c.Limits = l.checkLimits()
+	l.verify("audit.anchor_syslog", anchorSyslog(c.Audit.AnchorSyslog))
 	l.verify("db.url", dbURL(c.DB.URL.Reveal()))
 	l.verify("kv.url", kvURL(c.KV.URL.Reveal()))
 	l.checkFiles(c)
@@ -144,10 +147,9 @@ func isLoopback(host string) bool {
 	return err == nil && addr.Unmap().IsLoopback()
 }
 
-// checkProxies wants exact networks: one written with host bits set was
-// probably meant to be another.
-func (l *loader) checkProxies() []netip.Prefix {
-	const path = "trusted_proxies"
+// networks wants exact networks: one written with host bits set was probably
+// meant to be another.
+func (l *loader) networks(path string) []netip.Prefix {
 	var out []netip.Prefix
 	for i, s := range l.k.Strings(path) {
 		at := path + "[" + strconv.Itoa(i) + "]"
@@ -173,6 +175,7 @@ func (l *loader) checkFiles(c *Config) {
 		{"db.url", sqlitePath(c.DB.URL.Reveal())},
 		{"kv.url", sqlitePath(c.KV.URL.Reveal())},
 		{"master_key_file", c.MasterKeyFile},
+		{"audit.anchor_file", c.Audit.AnchorFile},
 	} {
 		if f.file == "" {
 			continue

@@ -120,15 +120,16 @@ func (tx *Tx) InsertAudit(writer string, seq int64, body string, hash []byte) er
 type AuditRecord struct {
 	Writer string
 	Seq    int64
+	At     int64 // Unix milliseconds, as in the body
 	Body   string
 	Hash   []byte
 }
 
 // AuditRecords calls fn for each record, in order by writer and number.
 func (tx *Tx) AuditRecords(fn func(AuditRecord) error) error {
-	return tx.rows(`SELECT writer, seq, body, hash FROM audit_records ORDER BY writer, seq`, nil, func(scan func(...any) error) error {
+	return tx.rows(`SELECT writer, seq, at, body, hash FROM audit_records ORDER BY writer, seq`, nil, func(scan func(...any) error) error {
 		var r AuditRecord
-		if err := scan(&r.Writer, &r.Seq, &r.Body, &r.Hash); err != nil {
+		if err := scan(&r.Writer, &r.Seq, &r.At, &r.Body, &r.Hash); err != nil {
 			return err
 		}
 		return fn(r)

@@ -1,0 +1,127 @@
+package db
+
+import (
+	"errors"
+	"time"
+)
+
+// AuditLag says how far a writer's records are in the chain.
+type AuditLag struct {
+	Writer  string
+	Through int64 // the last record in the chain
+	Last    int64 // the last record that was counted
+}
+
+// AuditLags lists the writers with records that are not in the chain yet.
+func (tx *Tx) AuditLags() ([]AuditLag, error) {
+	var out []AuditLag
+	err := tx.rows(`SELECT w.id, COALESCE(s.through, 0), w.next - 1 FROM audit_writers w LEFT JOIN audit_sealed s ON s.writer = w.id
+		WHERE w.next - 1 > COALESCE(s.through, 0) ORDER BY w.id`, nil, func(scan func(...any) error) error {
+		var l AuditLag
+		err := scan(&l.Writer, &l.Through, &l.Last)
+		out = append(out, l)
+		return err
+	})
+	return out, err
+}
+
+// AuditRecordsAfter returns up to most records of the writer behind number after.
+func (tx *Tx) AuditRecordsAfter(writer string, after int64, most int) ([]AuditRecord, error) {
+	var out []AuditRecord
+	err := tx.rows(`SELECT seq, at, body, hash FROM audit_records WHERE writer = $1 AND seq > $2 ORDER BY seq LIMIT $3`, []any{writer, after, most},
+		func(scan func(...any) error) error {
+			r := AuditRecord{Writer: writer}
+			err := scan(&r.Seq, &r.At, &r.Body, &r.Hash)
+			out = append(out, r)
+			return err
+		})
+	return out, err
+}
+
+// AuditCounters returns each writer's last number.
+func (tx *Tx) AuditCounters() (map[string]int64, error) {
+	out := map[string]int64{}
+	err := tx.rows(`SELECT id, next - 1 FROM audit_writers`, nil, func(scan func(...any) error) error {
+		var id string
+		var last int64
+		err := scan(&id, &last)
+		out[id] = last
+		return err
+	})
+	return out, err
+}
+
+// AuditLink is one entry of the chain.
+type AuditLink struct {
+	Seq        int64
+	Writer     string
+	RecordSeq  int64
+	Prev, Hash []byte
+}
+
+// AuditHead returns the last entry of the chain; ErrNotFound while it is empty.
+func (tx *Tx) AuditHead() (AuditLink, error) { return tx.auditLink(`ORDER BY seq DESC LIMIT 1`) }
+
+// AuditLinkAt returns the entry with the number.
+func (tx *Tx) AuditLinkAt(seq int64) (AuditLink, error) {
+	return tx.auditLink(`WHERE seq = $1`, seq)
+}
+
+func (tx *Tx) auditLink(which string, args ...any) (l AuditLink, err error) {
+	err = tx.row(`SELECT seq, writer, record_seq, prev, hash FROM audit_chain `+which, args, &l.Seq, &l.Writer, &l.RecordSeq, &l.Prev, &l.Hash)
+	return l, err
+}
+
+// AppendAuditLink adds the next entry; ErrConflict if another node was first.
+func (tx *Tx) AppendAuditLink(l AuditLink) error {
+	return tx.insert(`INSERT INTO audit_chain (seq, writer, record_seq, prev, hash) VALUES ($1, $2, $3, $4, $5) ON CONFLICT DO NOTHING`,
+		l.Seq, l.Writer, l.RecordSeq, l.Prev, l.Hash)
+}
+
+// SealedThrough moves the mark of a writer from one number to the next;
+// ErrConflict if it is elsewhere.
+func (tx *Tx) SealedThrough(writer string, from, to int64) error {
+	return tx.insert(`INSERT INTO audit_sealed (writer, through) VALUES ($1, $3)
+		ON CONFLICT (writer) DO UPDATE SET through = $3 WHERE audit_sealed.through = $2`, writer, from, to)
+}
+
+// AuditChained calls fn for each entry of the chain in order, with its record; a
+// record that is gone has no hash.
+func (tx *Tx) AuditChained(fn func(AuditLink, AuditRecord) error) error {
+	return tx.rows(`SELECT c.seq, c.writer, c.record_seq, c.prev, c.hash, COALESCE(r.at, 0), COALESCE(r.body, ''), r.hash
+		FROM audit_chain c LEFT JOIN audit_records r ON r.writer = c.writer AND r.seq = c.record_seq ORDER BY c.seq`, nil,
+		func(scan func(...any) error) error {
+			var l AuditLink
+			var r AuditRecord
+			if err := scan(&l.Seq, &l.Writer, &l.RecordSeq, &l.Prev, &l.Hash, &r.At, &r.Body, &r.Hash); err != nil {
+				return err
+			}
+			r.Writer, r.Seq = l.Writer, l.RecordSeq
+			return fn(l, r)
+		})
+}
+
+// TakeLease makes holder the one who does the work called name for the time
+// given, again if it is it already; ErrConflict while somebody else is.
+func (tx *Tx) TakeLease(name, holder string, life time.Duration) error {
+	return tx.insert(`INSERT INTO leases (name, holder, until) VALUES ($1, $2, $3)
+		ON CONFLICT (name) DO UPDATE SET holder = $2, until = $3 WHERE leases.holder = $2 OR leases.until <= $4`,
+		name, holder, millis(tx.now.Add(life)), millis(tx.now))
+}
+
+// LeaseFree reports whether TakeLease would succeed now.
+func (tx *Tx) LeaseFree(name, holder string) (bool, error) {
+	var other string
+	var until int64
+	err := tx.row(`SELECT holder, until FROM leases WHERE name = $1`, []any{name}, &other, &until)
+	if errors.Is(err, ErrNotFound) {
+		return true, nil
+	}
+	return other == holder || until <= millis(tx.now), err
+}
+
+// DropLease gives the work up, if holder has it.
+func (tx *Tx) DropLease(name, holder string) error {
+	_, err := tx.exec(`DELETE FROM leases WHERE name = $1 AND holder = $2`, name, holder)
+	return err
+}
