@@ -62,7 +62,7 @@ func NewSealer(d *db.DB, log *slog.Logger, reg prometheus.Registerer, file strin
 // Run seals and anchors until ctx ends, and then once more: what committed
 // before the stop is in the chain and anchored after it.
 func (s *Sealer) Run(ctx context.Context) {
-	s.compare(ctx)
+	s.compare(context.WithoutCancel(ctx))
 	seal, anchor := time.NewTicker(sealEvery), time.NewTicker(anchorEvery)
 	defer seal.Stop()
 	defer anchor.Stop()

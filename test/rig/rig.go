@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/netip"
 	"path/filepath"
 	"testing"
 	"time"
@@ -39,6 +40,10 @@ type Options struct {
 	Dir    string          // data folder, to start again on old data; "": a new one
 	Policy identity.Policy // of the App
 	Log    slog.Level      // what is logged to the test; default errors only
+	LogTo  io.Writer       // where to instead
+	// Limits are off by default; Proxies are none.
+	Limits  config.Limits
+	Proxies []netip.Prefix
 }
 
 // Rig is a running server with a merchant and clients.
@@ -77,6 +82,8 @@ func Start(t testing.TB, o Options) *Rig {
 	cfg := &config.Config{Issuer: r.Issuer, DataDir: r.Dir, MasterKeyFile: filepath.Join(r.Dir, "master.key")}
 	cfg.DB.URL = config.StoreURL("sqlite:" + filepath.Join(r.Dir, "mobileid.db"))
 	cfg.KV.URL = config.StoreURL("sqlite:" + filepath.Join(r.Dir, "kv.db"))
+	cfg.Audit.AnchorFile = filepath.Join(r.Dir, "audit-anchors.log")
+	cfg.Limits, cfg.TrustedProxies = o.Limits, o.Proxies
 	if o.KV != "" {
 		cfg.KV.URL = config.StoreURL(o.KV)
 	}
@@ -84,7 +91,11 @@ func Start(t testing.TB, o Options) *Rig {
 	if o.Log != 0 {
 		level = o.Log
 	}
-	log := slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: level}))
+	to := o.LogTo
+	if to == nil {
+		to = t.Output()
+	}
+	log := slog.New(slog.NewTextHandler(to, &slog.HandlerOptions{Level: level}))
 	stores, err := node.Open(t.Context(), cfg, r.Clock, true)
 	r.must(err)
 	r.Node, err = node.New(t.Context(), stores, log, "")

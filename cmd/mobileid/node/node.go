@@ -117,6 +117,7 @@ type Node struct {
 	drain   chan struct{}
 	regs    *registration.Registrations
 	outbox  *outbox.Worker
+	sealer  *audit.Sealer
 	web     *web.Server
 	metrics *prometheus.Registry
 }
@@ -153,10 +154,24 @@ func New(ctx context.Context, s *Stores, log *slog.Logger, shopURL string) (*Nod
 	}
 	n := &Node{Stores: s, kv: store, drain: make(chan struct{}), Log: log, outbox: outbox.New(s.DB, log), metrics: prometheus.NewRegistry()}
 	n.metrics.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
-	if err := n.wire(shopURL); err != nil {
+	if err := errors.Join(n.seal(), n.wire(shopURL)); err != nil {
 		return nil, errors.Join(err, store.Close())
 	}
 	return n, nil
+}
+
+// seal makes the sealer and what it anchors to.
+func (n *Node) seal() error {
+	var sinks []audit.Sink
+	if where := n.Config.Audit.AnchorSyslog; where != "" {
+		sink, err := audit.Syslog(where)
+		if err != nil {
+			return err
+		}
+		sinks = append(sinks, sink)
+	}
+	n.sealer = audit.NewSealer(n.DB, n.Log, n.metrics, n.Config.Audit.AnchorFile, sinks...)
+	return nil
 }
 
 func (n *Node) wire(shopURL string) error {

@@ -60,6 +60,7 @@ func (n *Node) Run(ctx context.Context, sites ...Site) error {
 	var background sync.WaitGroup
 	background.Go(func() { n.outbox.Run(work) })
 	background.Go(func() { n.sweep(work) })
+	background.Go(func() { n.sealer.Run(work) })
 
 	failed := make(chan error, len(sites))
 	servers := make([]*http.Server, len(sites))
