@@ -3,10 +3,10 @@ package registration
 import (
 	"context"
 	"errors"
-	"net/netip"
 
 	"mobileid/internal/channel"
 	"mobileid/internal/kv"
+	"mobileid/internal/limit"
 	"mobileid/internal/operation"
 	"mobileid/sdk/wire"
 )
@@ -31,7 +31,7 @@ func (r *Registrations) over(n wrongCount) bool {
 // back if it was right: however many come at once, no more than the limit are
 // compared.
 func (r *Registrations) typed(ctx context.Context, c *channel.Call, body *wire.RegBegin) (*ticket, *wire.Error, error) {
-	from := block(c.RemoteIP)
+	from := limit.Block(c.RemoteIP)
 	if ok, err := r.spendTry(ctx, from, mostWrongAddress); !ok || err != nil {
 		return nil, refused, err
 	}
@@ -117,21 +117,4 @@ func (r *Registrations) giveBack(ctx context.Context, key string) error {
 		return nil
 	}
 	return err
-}
-
-// block is the network an address belongs to: /24 or /48.
-func block(ip string) string {
-	a, err := netip.ParseAddr(ip)
-	if err != nil {
-		return "ip:unknown"
-	}
-	bits := 48
-	if a = a.Unmap(); a.Is4() {
-		bits = 24
-	}
-	p, err := a.Prefix(bits)
-	if err != nil {
-		return "ip:unknown"
-	}
-	return "ip:" + p.String()
 }

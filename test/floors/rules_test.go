@@ -20,6 +20,7 @@ var floor = map[string]int{
 	"sdk/wire":        0,
 
 	"internal/audit":    1,
+	"internal/limit":    1,
 	"internal/outbox":   1,
 	"internal/notify":   1,
 	"internal/channel":  1,
