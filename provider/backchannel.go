@@ -45,6 +45,9 @@ func (p *Provider) backchannel(w http.ResponseWriter, r *http.Request) (*backcha
 	if err != nil {
 		return nil, err
 	}
+	if err := p.requests.Take(ctx, p.clientIP(r), c.ID); err != nil {
+		return nil, tooMany(err)
+	}
 	if c.IsPublic() || !c.mayUse(grantCIBA) {
 		return nil, refuse(codeUnauthorizedClient, "the client is not registered for grant_type "+grantCIBA)
 	}

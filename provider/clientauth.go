@@ -20,16 +20,47 @@ type presented struct {
 
 // authenticateClient finds out which client sent the request and makes it prove
 // so by the one method it is registered with (RFC 6749 section 2.3). Whatever
-// does not match is the same invalid_client.
+// does not match is the same invalid_client, and counts: by client and address
+// block, so that nobody locks a client out from afar, and ids that do not exist
+// as one.
 func (p *Provider) authenticateClient(ctx context.Context, r *http.Request, form url.Values) (*client, error) {
 	said, err := credentials(r, form)
 	if err != nil {
-		return nil, err
+		return nil, p.countFailure(ctx, r, "", err)
 	}
 	c, err := p.client(ctx, said.id)
 	if err != nil {
 		return nil, err
 	}
+	id := ""
+	if c != nil {
+		id = c.ID
+	}
+	if said.method != methodNone {
+		// A right secret does not help either while guesses are being made.
+		if err := p.failures.Full(p.clientIP(r), id); err != nil {
+			return nil, tooMany(err)
+		}
+	}
+	if err := p.prove(c, said); err != nil {
+		return nil, p.countFailure(ctx, r, id, err)
+	}
+	return c, nil
+}
+
+// countFailure counts an invalid_client and returns it, or too many of them.
+func (p *Provider) countFailure(ctx context.Context, r *http.Request, id string, err error) error {
+	if asProtocol(err).code != codeInvalidClient {
+		return err
+	}
+	if over := p.failures.Take(ctx, p.clientIP(r), id); over != nil {
+		return tooMany(over)
+	}
+	return err
+}
+
+// prove holds what the request says against the client, which is nil if unknown.
+func (p *Provider) prove(c *client, said presented) error {
 	var secrets []db.ClientSecret
 	if c != nil {
 		secrets = c.Secrets
@@ -37,11 +68,11 @@ func (p *Provider) authenticateClient(ctx context.Context, r *http.Request, form
 	right := secretMatches(secrets, said.secret, p.clk.Now())
 	switch {
 	case c == nil, !c.DisabledAt.IsZero(), said.method != methodNone && !right:
-		return nil, notAuthenticated("the client is unknown, disabled, or its secret is wrong")
+		return notAuthenticated("the client is unknown, disabled, or its secret is wrong")
 	case said.method != c.Settings.AuthMethod:
-		return nil, notAuthenticated("the client is registered for " + c.Settings.AuthMethod + " and used " + said.method)
+		return notAuthenticated("the client is registered for " + c.Settings.AuthMethod + " and used " + said.method)
 	}
-	return c, nil
+	return nil
 }
 
 // credentials reads the client's id and secret. Two methods at once, or two

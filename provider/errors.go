@@ -4,10 +4,13 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"math"
 	"net/http"
+	"strconv"
 	"strings"
 
 	"mobileid/internal/fault"
+	"mobileid/internal/limit"
 
 	"github.com/ory/fosite"
 )
@@ -65,6 +68,13 @@ func unavailable(cause error) *protocolError {
 	return &protocolError{status: http.StatusServiceUnavailable, code: codeUnavailable, description: "the server cannot answer right now; try again", cause: cause}
 }
 
+// tooMany refuses for a limit that err tells. RFC 6749 has no code for it;
+// temporarily_unavailable is the one that says to come back, and slow_down would
+// make a polling client believe that its interval was too short.
+func tooMany(err error) *protocolError {
+	return &protocolError{status: http.StatusTooManyRequests, code: codeUnavailable, description: "too many requests; wait as long as Retry-After says", cause: err}
+}
+
 // asProtocol turns any error of a handler into an answer. Ours stay as they
 // are, wherever fosite wrapped them; fosite's own keep their code where it is
 // one of the standard, and everything else is a server_error that says nothing.
@@ -105,6 +115,9 @@ func (p *Provider) writeError(ctx context.Context, w http.ResponseWriter, err er
 		h.Set("WWW-Authenticate", `Basic realm="`+p.issuer+`", charset="UTF-8"`)
 	case http.StatusServiceUnavailable:
 		h.Set("Retry-After", "1")
+	}
+	if over, ok := errors.AsType[*limit.Exceeded](e.cause); ok {
+		h.Set("Retry-After", strconv.Itoa(int(math.Ceil(over.Wait.Seconds()))))
 	}
 	writeJSON(w, e.status, errorBody{e.code, describe(e.description)})
 }

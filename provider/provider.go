@@ -22,6 +22,7 @@ import (
 	"mobileid/internal/db"
 	"mobileid/internal/keys"
 	"mobileid/internal/kv"
+	"mobileid/internal/limit"
 
 	"github.com/ory/fosite"
 )
@@ -49,7 +50,7 @@ type Backchannel interface {
 	PollBackchannel(ctx context.Context, authReqID, clientID string, wait time.Duration) (flows.BackchannelState, error)
 }
 
-// Options is what a Provider works with. All fields but Scopes are needed.
+// Options is what a Provider works with. All fields but the last three are needed.
 type Options struct {
 	Issuer   string // URL without a slash at the end
 	DB       *db.DB
@@ -66,6 +67,9 @@ type Options struct {
 	FormPost func(w http.ResponseWriter, action string, params url.Values)
 	// Scopes are further scopes that some endpoint understands, to be advertised.
 	Scopes []string
+	// Failures limits failed authentications of a client from an address block,
+	// Requests the backchannel requests of a client.
+	Failures, Requests *limit.Limit
 }
 
 // Provider is the authorization server. Safe for concurrent use.
@@ -80,6 +84,8 @@ type Provider struct {
 	log      *slog.Logger
 	clientIP func(*http.Request) string
 	formPost func(http.ResponseWriter, string, url.Values)
+	failures *limit.Limit
+	requests *limit.Limit
 
 	fosite     *fosite.Fosite
 	grants     map[string]*grantType
@@ -103,7 +109,7 @@ func New(o Options) (*Provider, error) {
 	}
 	p := &Provider{
 		issuer: o.Issuer, db: o.DB, kv: o.KV, ring: o.Keys, flows: o.Flows, audit: o.Audit, clk: o.Clock, log: o.Log,
-		clientIP: o.ClientIP, formPost: o.FormPost,
+		clientIP: o.ClientIP, formPost: o.FormPost, failures: o.Failures, requests: o.Requests,
 		refreshKey: o.Box.Derive("refresh tokens 1"),
 	}
 	p.clients.byID = map[string]*client{}

@@ -4,14 +4,13 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"math"
 	"net/http"
-	"strconv"
 	"strings"
 	"unicode"
 	"unicode/utf8"
 
 	"mobileid/internal/fault"
+	"mobileid/internal/limit"
 	"mobileid/sdk/wire"
 	"mobileid/templates"
 )
@@ -50,27 +49,37 @@ func (s *Server) adapt(rt route) http.HandlerFunc {
 		if rt.kind == page || rt.kind == form {
 			w.Header().Set("Cache-Control", "no-store") // redirects too: they give cookies
 		}
-		err := rt.handle(w, r)
+		var err error
+		if coding := r.Header.Get("Content-Encoding"); coding != "" && coding != "identity" && rt.kind != protocol {
+			err = fault.Wrap(fault.Invalid, "an encoded body is not accepted", errEncoded)
+		} else {
+			err = rt.handle(w, r)
+		}
 		if err == nil {
 			return
 		}
 		if errors.Is(err, context.Canceled) && r.Context().Err() != nil {
 			return // the caller hung up
 		}
+		if over, ok := errors.AsType[*limit.Exceeded](err); ok {
+			err = tooMany(w, rt.kind, over)
+		}
 		if rt.kind == device {
 			if outer, ok := errors.AsType[*wire.Outer](err); ok {
 				s.Log.DebugContext(r.Context(), "device message refused", "code", outer.Code, "error", err)
-				s.problem(w, r, outer.Problem().Status, outer.Problem())
+				p := outer.Problem()
+				p.Status = bodyStatus(err, p.Status)
+				s.problem(w, r, p.Status, p)
 				return
 			}
 		}
 		e := public500(err)
-		code := status(e.Kind)
+		code := bodyStatus(err, status(e.Kind))
 		if code >= 500 {
 			s.Log.ErrorContext(r.Context(), "request failed", "path", r.URL.Path, "error", err)
 		}
 		if e.RetryAfter > 0 {
-			w.Header().Set("Retry-After", strconv.Itoa(int(math.Ceil(e.RetryAfter.Seconds()))))
+			w.Header().Set("Retry-After", seconds(e.RetryAfter.Seconds()))
 		} else if code == http.StatusServiceUnavailable {
 			w.Header().Set("Retry-After", "1")
 		}

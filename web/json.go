@@ -8,20 +8,22 @@ import (
 	"reflect"
 	"strconv"
 	"strings"
+	"unicode/utf8"
 
 	"mobileid/internal/fault"
 )
 
 // deepest is how far objects and lists of a body may be nested.
-const deepest = 16
+const deepest = 32
 
 var errNotOneObject = errors.New("not one JSON object")
 
 // decode reads one JSON object into the struct that into points to. It refuses
 // what encoding/json lets pass: a member that is not known or written in another
-// case, one given twice, null, and bytes behind the end. The member is named.
+// case, one given twice, null, text that is not UTF-8, and bytes behind the end. The
+// member is named.
 func decode(raw []byte, into any) error {
-	if len(bytes.TrimLeft(raw, " \t\r\n")) == 0 || bytes.TrimLeft(raw, " \t\r\n")[0] != '{' {
+	if !utf8.Valid(raw) || len(bytes.TrimLeft(raw, " \t\r\n")) == 0 || bytes.TrimLeft(raw, " \t\r\n")[0] != '{' {
 		return errNotOneObject
 	}
 	known := map[string]bool{}

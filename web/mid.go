@@ -21,8 +21,23 @@ func (s *Server) midKeys(w http.ResponseWriter, r *http.Request) error {
 	return hungUp(err)
 }
 
-// midRPC is POST /mid/v1/rpc: one sealed message in, one sealed message out.
+// midRPC is POST /mid/v1/rpc: one sealed message in, one sealed message out. What
+// no known phone sealed counts against its address block; the channel counts
+// what opens and is a stranger's all the same.
 func (s *Server) midRPC(w http.ResponseWriter, r *http.Request) error {
+	if err := s.Limits.Junk.Full(s.clientIP(r), ""); err != nil {
+		return err
+	}
+	err := s.rpc(w, r)
+	if _, junk := errors.AsType[*wire.Outer](err); junk {
+		if over := s.Limits.Junk.Take(r.Context(), s.clientIP(r), ""); over != nil {
+			return over
+		}
+	}
+	return err
+}
+
+func (s *Server) rpc(w http.ResponseWriter, r *http.Request) error {
 	if mt, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); err != nil || mt != "application/jose" {
 		return &wire.Outer{Code: wire.OuterMalformed, Cause: errors.New("content type is not application/jose")}
 	}

@@ -66,6 +66,12 @@ func (s *Server) outermost(next http.Handler) http.Handler {
 		if s.secure {
 			h.Set("Strict-Transport-Security", "max-age=63072000; includeSubDomains")
 		}
+		if len(r.TransferEncoding) > 0 || r.ProtoMajor == 1 && r.ProtoMinor == 0 {
+			// RFC 9112 section 6.3: where a proxy in front may have seen another end of
+			// the body than we do, nothing more is read from the connection. net/http
+			// hides whether a Content-Length stood beside the Transfer-Encoding.
+			h.Set("Connection", "close")
+		}
 		r.Body = http.MaxBytesReader(w, r.Body, maxBody)
 		defer func() {
 			if p := recover(); p != nil {

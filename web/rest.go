@@ -28,8 +28,20 @@ func (s *Server) merchant(r *http.Request, scope string) (*provider.AccessToken,
 	if !ok || token == "" {
 		return nil, fault.New(fault.Unauthorized, "an access token is required: Authorization: Bearer …")
 	}
+	ip := s.clientIP(r)
+	if err := s.Limits.Failures.Full(ip, badToken); err != nil {
+		return nil, err
+	}
 	at, err := s.Provider.VerifyAccessToken(r.Context(), token)
+	if fault.Is(err, fault.Unauthorized) {
+		if over := s.Limits.Failures.Take(r.Context(), ip, badToken); over != nil {
+			return nil, over
+		}
+	}
 	if err != nil {
+		return nil, err
+	}
+	if err := s.Limits.Client.Take(r.Context(), ip, at.ClientID); err != nil {
 		return nil, err
 	}
 	for _, have := range at.Scopes {
@@ -47,7 +59,7 @@ func read(r *http.Request, into any) error {
 	}
 	raw, err := io.ReadAll(r.Body)
 	if err != nil {
-		return fault.Wrap(fault.Invalid, "the body cannot be read", err)
+		return fault.Wrap(fault.Invalid, "the body cannot be read, or is larger than 64 KiB", err)
 	}
 	err = decode(raw, into)
 	if _, named := errors.AsType[*fault.Error](err); err != nil && !named {

@@ -33,7 +33,7 @@ func (s *Server) routes() []route {
 	p := s.Provider
 	return []route{
 		{"GET /{$}", page, s.index},
-		{"/authorize", page, s.authorize},
+		{"/authorize", page, s.limited(s.Limits.Authorize, s.authorize)},
 		{"/token", protocol, plain(p.Token)},
 		{"/bc-authorize", protocol, plain(p.BackchannelAuthorize)},
 		{"/userinfo", protocol, plain(p.Userinfo)},
@@ -43,8 +43,8 @@ func (s *Server) routes() []route {
 
 		{"GET /i/{id}", page, s.interaction},
 		{"GET /i/{id}/events", page, s.interactionEvents},
-		{"POST /i/{id}/identify", form, s.identify},
-		{"POST /i/{id}/retry", form, s.retry},
+		{"POST /i/{id}/identify", form, s.limited(s.Limits.Identify, s.identify)},
+		{"POST /i/{id}/retry", form, s.limited(s.Limits.Identify, s.retry)},
 		{"POST /i/{id}/cancel", form, s.cancelInteraction},
 		{"GET /r", page, s.registerPage},
 

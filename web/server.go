@@ -37,6 +37,7 @@ type Config struct {
 	Trusts        func(netip.Addr) bool // whether a peer's X-Forwarded-For is believed
 	Metrics       prometheus.Registerer
 	ShopURL       string // of the demo shop; "": none
+	Limits        Limits
 }
 
 // Server answers HTTP.

@@ -32,6 +32,9 @@ type Server struct {
 	// OnFork runs in the transaction that suspends a device because a copy of it
 	// is about: audit record and alert belong there.
 	OnFork func(tx *db.Tx, dev *db.Device) error
+	// OnStranger is told of a message that opened but proved no phone's key; nil
+	// if nobody counts them.
+	OnStranger func(ctx context.Context, remoteIP string)
 
 	handlers map[string]Handler
 }
@@ -91,6 +94,7 @@ func (s *Server) RPC(ctx context.Context, body []byte, remoteIP string) ([]byte,
 	}
 	req, err := env.Open(tek.Private)
 	if werr, ok := err.(*wire.Error); ok {
+		s.stranger(ctx, remoteIP)
 		return s.seal(req, refused(werr), "")
 	}
 	if err != nil {
@@ -101,6 +105,12 @@ func (s *Server) RPC(ctx context.Context, body []byte, remoteIP string) ([]byte,
 		RH: req.RH, JWE: env.Hash, IssuedAt: time.Unix(req.Iat, 0), RemoteIP: remoteIP,
 	}}
 	return x.answer(ctx)
+}
+
+func (s *Server) stranger(ctx context.Context, remoteIP string) {
+	if s.OnStranger != nil {
+		s.OnStranger(ctx, remoteIP)
+	}
 }
 
 // forgotten answers a request sealed to a key that is gone: if these very bytes
@@ -138,6 +148,9 @@ func (x *exchange) answer(ctx context.Context) ([]byte, error) {
 		werr = x.check()
 	}
 	if werr != nil {
+		if werr.Code == wire.UnknownKey || werr.Code == wire.Malformed {
+			x.stranger(ctx, x.call.RemoteIP)
+		}
 		return x.seal(x.req, refused(werr), "")
 	}
 	plan, werr, err := x.h.Prepare(ctx, &x.call)

@@ -25,6 +25,7 @@ import (
 	"mobileid/internal/identity"
 	"mobileid/internal/keys"
 	"mobileid/internal/kv"
+	"mobileid/internal/limit"
 	"mobileid/internal/operation"
 	"mobileid/internal/outbox"
 	"mobileid/internal/registration"
@@ -207,7 +208,12 @@ func (n *Node) wire(shopURL string) error {
 		ch.Handle(op, h)
 	}
 	clientIP := func(r *http.Request) string { return web.ClientIP(r, n.Config.Trusts) }
+	limits := n.limits()
+	ch.OnStranger = func(ctx context.Context, ip string) {
+		_ = limits.Junk.Take(ctx, ip, "") // the next message is refused
+	}
 	p, err := provider.New(provider.Options{
+		Failures: limits.Failures, Requests: limits.Client,
 		Issuer: issuer, DB: n.DB, KV: n.kv, Keys: n.Keys, Box: n.box, Flows: fl, Audit: n.Audit, Clock: n.Clock, Log: n.Log,
 		ClientIP: clientIP, FormPost: web.FormPost, Scopes: []string{web.ScopeUsers, web.ScopeDevices},
 	})
@@ -216,9 +222,19 @@ func (n *Node) wire(shopURL string) error {
 	}
 	n.web, err = web.New(web.Config{
 		Issuer: issuer, DB: n.DB, KV: n.kv, Provider: p, Flows: fl, Registrations: regs, Channel: ch, Users: n.Users,
-		Clock: n.Clock, Log: n.Log, Trusts: n.Config.Trusts, Metrics: n.metrics, ShopURL: shopURL,
+		Clock: n.Clock, Log: n.Log, Trusts: n.Config.Trusts, Metrics: n.metrics, ShopURL: shopURL, Limits: limits,
 	})
 	return err
+}
+
+func (n *Node) limits() web.Limits {
+	c := n.Config.Limits
+	l := limit.New(n.kv, n.Clock, n.Log, n.metrics, c.Exempt)
+	return web.Limits{
+		Authorize: l.PerAddress("authorize", limit.Rate(c.Authorize)), Identify: l.PerAddress("identify", limit.Rate(c.Identify)),
+		Failures: l.PerAddress("failures", limit.Rate(c.Failures)), Junk: l.PerAddress("junk", limit.Rate(c.Junk)),
+		Client: l.PerID("client", limit.Rate(c.Client)),
+	}
 }
 
 // Handler serves the public listener, Admin the one for operators.

@@ -18,6 +18,8 @@ const (
 	drainFor   = 10 * time.Second // requests may finish; after that they are cut off
 	sweepEvery = time.Minute
 	sweepMost  = 1000
+	maxHeader  = 16 << 10 // request line and header of a request
+	headerSlop = 4 << 10  // what net/http reads over MaxHeaderBytes before it refuses
 )
 
 // Listen opens every address or none. A busy port is said plainly.
@@ -92,9 +94,10 @@ func (n *Node) Run(ctx context.Context, sites ...Site) error {
 
 func (n *Node) server(h http.Handler) *http.Server {
 	return &http.Server{
-		Handler:           h,
-		ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 10 * time.Second, WriteTimeout: 40 * time.Second, IdleTimeout: 90 * time.Second,
-		MaxHeaderBytes: 16 << 10, ErrorLog: slog.NewLogLogger(n.Log.Handler(), slog.LevelDebug),
+		Handler: h,
+		// A held poll answers after 25 s, which the write has to leave room for.
+		ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 10 * time.Second, WriteTimeout: 30 * time.Second, IdleTimeout: 90 * time.Second,
+		MaxHeaderBytes: maxHeader - headerSlop, ErrorLog: slog.NewLogLogger(n.Log.Handler(), slog.LevelDebug),
 	}
 }
 
