@@ -120,15 +120,10 @@ func full(t *testing.T) (b *book, one, two string) {
 		one = first.Writer
 		return err
 	}))
-	b.must(b.d.View(t.Context(), func(tx *db.Tx) error {
-		all, err := tx.AuditCounters()
-		for w := range all {
-			if w != one {
-				two = w
-			}
-		}
-		return err
-	}))
+	two = w1.ID()
+	if one == two {
+		two = w2.ID()
+	}
 	return b, one, two
 }
 
@@ -218,7 +213,6 @@ func TestL3_X23_EveryKindOfTamperingIsFoundAndNamed(t *testing.T) {
 			}
 			b.sql(`DELETE FROM audit_records WHERE writer = $1 AND seq = 40`, one)
 			b.sql(`DELETE FROM audit_chain WHERE seq = 50`)
-			b.sql(`UPDATE audit_writers SET next = 40 WHERE id = $1`, one)
 			b.sql(`UPDATE audit_sealed SET through = 39 WHERE writer = $1`, one)
 			b.relink(35)
 		}, "entry 50 of the chain: is missing: the chain ends before it"},
@@ -248,11 +242,10 @@ func TestL3_X23_EveryKindOfTamperingIsFoundAndNamed(t *testing.T) {
 		{"the tail is cut off: entries, records, counters and marks", func(b *book, one, _ string) {
 			b.sql(`DELETE FROM audit_chain WHERE seq > 40`)
 			b.sql(`DELETE FROM audit_records WHERE writer = $1 AND seq > 30`, one)
-			b.sql(`UPDATE audit_writers SET next = 31 WHERE id = $1`, one)
 			b.sql(`UPDATE audit_sealed SET through = 30 WHERE writer = $1`, one)
 		}, "entry 41 of the chain: is missing: the chain ends before it, and entry 50 was anchored"},
 		{"everything is gone", func(b *book, _, _ string) {
-			for _, table := range []string{"audit_chain", "audit_records", "audit_writers", "audit_sealed"} {
+			for _, table := range []string{"audit_chain", "audit_records", "audit_sealed"} {
 				b.sql(`DELETE FROM ` + table)
 			}
 		}, "entry 1 of the chain: is missing"},
@@ -268,18 +261,9 @@ func TestL3_X23_EveryKindOfTamperingIsFoundAndNamed(t *testing.T) {
 		{"a record that waits is deleted", func(b *book, _, two string) {
 			b.sql(`DELETE FROM audit_records WHERE writer = $1 AND seq = 15`, two)
 		}, "record 15 of writer TWO, not in the chain yet: is missing"},
-		{"the last record that waits is deleted", func(b *book, _, two string) {
-			b.sql(`DELETE FROM audit_records WHERE writer = $1 AND seq = 20`, two)
-		}, "record 20 of writer TWO, not in the chain yet: is missing"},
-		{"a record is put in by hand", func(b *book, _, two string) {
-			b.sql(`INSERT INTO audit_records (writer, seq, at, body, hash) VALUES ($1, 21, 7, '{"at":7}', $2)`, two, audit.Hash(two, 21, []byte(`{"at":7}`)))
-		}, "record 21 of writer TWO, not in the chain yet: was never counted"},
 		{"a record is put in before the first", func(b *book, _, two string) {
 			b.sql(`INSERT INTO audit_records (writer, seq, at, body, hash) VALUES ($1, 0, 7, '{"at":7}', $2)`, two, audit.Hash(two, 0, []byte(`{"at":7}`)))
 		}, "record 0 of writer TWO"},
-		{"a writer is made up", func(b *book, _, _ string) {
-			b.sql(`INSERT INTO audit_records (writer, seq, at, body, hash) VALUES ('aw_x', 1, 7, '{"at":7}', $1)`, audit.Hash("aw_x", 1, []byte(`{"at":7}`)))
-		}, "record 1 of writer aw_x"},
 		{"the sealer's mark is moved on, so that records are left out", func(b *book, _, two string) {
 			b.sql(`UPDATE audit_sealed SET through = 12 WHERE writer = $1`, two)
 			b.seal()

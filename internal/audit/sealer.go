@@ -14,7 +14,7 @@ import (
 )
 
 const (
-	sealEvery   = 200 * time.Millisecond
+	sealEvery   = 400 * time.Millisecond
 	anchorEvery = time.Minute
 	leaseName   = "audit sealer"
 	leaseLife   = 3 * time.Second // how long a node that died holds the others up
@@ -104,7 +104,7 @@ func (s *Sealer) round(ctx context.Context) {
 // Seal links up to sealMost records, and returns how many. None if another node
 // does the work.
 func (s *Sealer) Seal(ctx context.Context) (int, error) {
-	links, lags, err := s.next(ctx)
+	links, marks, err := s.next(ctx)
 	if err != nil || len(links) == 0 {
 		return 0, err
 	}
@@ -117,8 +117,8 @@ func (s *Sealer) Seal(ctx context.Context) (int, error) {
 				return err
 			}
 		}
-		for _, l := range lags {
-			if err := tx.SealedThrough(l.Writer, l.Through, l.Last); err != nil {
+		for _, m := range marks {
+			if err := tx.SealedThrough(m.writer, m.from, m.to); err != nil {
 				return err
 			}
 		}
@@ -133,9 +133,14 @@ func (s *Sealer) Seal(ctx context.Context) (int, error) {
 	return len(links), nil
 }
 
-// next computes the next entries, and how far each writer is with them, outside
-// any transaction.
-func (s *Sealer) next(ctx context.Context) (links []db.AuditLink, done []db.AuditLag, err error) {
+// mark is how far a writer was in the chain, and how far it is with new entries.
+type mark struct {
+	writer   string
+	from, to int64
+}
+
+// next computes the next entries outside any transaction.
+func (s *Sealer) next(ctx context.Context) (links []db.AuditLink, marks []mark, err error) {
 	err = s.db.View(ctx, func(tx *db.Tx) error {
 		lags, err := tx.AuditLags()
 		if err != nil || len(lags) == 0 {
@@ -157,20 +162,20 @@ func (s *Sealer) next(ctx context.Context) (links []db.AuditLink, done []db.Audi
 				return err
 			}
 			if len(records) == 0 {
-				continue // counted, but not there: Verify names it
+				continue
 			}
 			for _, r := range records {
 				head = link(head, r)
 				links = append(links, head)
 			}
-			done = append(done, db.AuditLag{Writer: lag.Writer, Through: lag.Through, Last: records[len(records)-1].Seq})
+			marks = append(marks, mark{lag.Writer, lag.Through, records[len(records)-1].Seq})
 			if len(links) == sealMost {
 				break
 			}
 		}
 		return nil
 	})
-	return links, done, err
+	return links, marks, err
 }
 
 // anchor hands the head to every sink. Each node does, whoever links.

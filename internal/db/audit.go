@@ -9,19 +9,24 @@ import (
 type AuditLag struct {
 	Writer  string
 	Through int64 // the last record in the chain
-	Last    int64 // the last record that was counted
 }
 
-// AuditLags lists the writers with records that are not in the chain yet.
+// AuditLags lists the writers with records that are not in the chain yet. It
+// skips from writer to writer in the index, so it costs a few look-ups a writer
+// however many records there are.
 func (tx *Tx) AuditLags() ([]AuditLag, error) {
 	var out []AuditLag
-	err := tx.rows(`SELECT w.id, COALESCE(s.through, 0), w.next - 1 FROM audit_writers w LEFT JOIN audit_sealed s ON s.writer = w.id
-		WHERE w.next - 1 > COALESCE(s.through, 0) ORDER BY w.id`, nil, func(scan func(...any) error) error {
-		var l AuditLag
-		err := scan(&l.Writer, &l.Through, &l.Last)
-		out = append(out, l)
-		return err
-	})
+	err := tx.rows(`WITH RECURSIVE w(id) AS (
+			SELECT min(writer) FROM audit_records
+			UNION ALL SELECT (SELECT min(writer) FROM audit_records WHERE writer > w.id) FROM w WHERE w.id IS NOT NULL)
+		SELECT w.id, COALESCE(s.through, 0) FROM w LEFT JOIN audit_sealed s ON s.writer = w.id
+		WHERE w.id IS NOT NULL AND EXISTS (SELECT 1 FROM audit_records r WHERE r.writer = w.id AND r.seq > COALESCE(s.through, 0)) ORDER BY w.id`, nil,
+		func(scan func(...any) error) error {
+			var l AuditLag
+			err := scan(&l.Writer, &l.Through)
+			out = append(out, l)
+			return err
+		})
 	return out, err
 }
 
@@ -35,19 +40,6 @@ func (tx *Tx) AuditRecordsAfter(writer string, after int64, most int) ([]AuditRe
 			out = append(out, r)
 			return err
 		})
-	return out, err
-}
-
-// AuditCounters returns each writer's last number.
-func (tx *Tx) AuditCounters() (map[string]int64, error) {
-	out := map[string]int64{}
-	err := tx.rows(`SELECT id, next - 1 FROM audit_writers`, nil, func(scan func(...any) error) error {
-		var id string
-		var last int64
-		err := scan(&id, &last)
-		out[id] = last
-		return err
-	})
 	return out, err
 }
 
@@ -106,7 +98,7 @@ func (tx *Tx) AuditChained(fn func(AuditLink, AuditRecord) error) error {
 func (tx *Tx) TakeLease(name, holder string, life time.Duration) error {
 	return tx.insert(`INSERT INTO leases (name, holder, until) VALUES ($1, $2, $3)
 		ON CONFLICT (name) DO UPDATE SET holder = $2, until = $3 WHERE leases.holder = $2 OR leases.until <= $4`,
-		name, holder, millis(tx.now.Add(life)), millis(tx.now))
+		name, holder, millis(tx.Now().Add(life)), millis(tx.Now()))
 }
 
 // LeaseFree reports whether TakeLease would succeed now.
@@ -117,7 +109,7 @@ func (tx *Tx) LeaseFree(name, holder string) (bool, error) {
 	if errors.Is(err, ErrNotFound) {
 		return true, nil
 	}
-	return other == holder || until <= millis(tx.now), err
+	return other == holder || until <= millis(tx.Now()), err
 }
 
 // DropLease gives the work up, if holder has it.

@@ -9,8 +9,7 @@ CREATE TABLE audit_chain (
     hash       BYTEA NOT NULL
 );
 
--- Up to which of its records each writer is in the chain. Its own table, so that
--- the sealer never holds the row that acts count in.
+-- Up to which of its records each writer is in the chain.
 CREATE TABLE audit_sealed (
     writer  TEXT PRIMARY KEY,
     through BIGINT NOT NULL

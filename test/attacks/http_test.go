@@ -1,0 +1,305 @@
+package attacks
+
+import (
+	"bufio"
+	"bytes"
+	"compress/gzip"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"mobileid/test/rig"
+)
+
+// dial opens a socket to the server and writes text.
+func dial(t *testing.T, r *rig.Rig, text string) net.Conn {
+	t.Helper()
+	c, err := net.Dial("tcp", strings.TrimPrefix(strings.Replace(r.Issuer, "localhost", "127.0.0.1", 1), "http://"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { c.Close() })
+	if _, err := io.WriteString(c, text); err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+// statuses reads all that the server sends until it closes, and returns the
+// statuses of its answers.
+func statuses(t *testing.T, c net.Conn, within time.Duration) (out []int, closed bool) {
+	t.Helper()
+	if err := c.SetReadDeadline(time.Now().Add(within)); err != nil {
+		t.Fatal(err)
+	}
+	in := bufio.NewReader(c)
+	for {
+		res, err := http.ReadResponse(in, nil)
+		if err != nil {
+			e, timeout := err.(net.Error)
+			return out, !timeout || !e.Timeout()
+		}
+		if _, err := io.Copy(io.Discard, res.Body); err != nil {
+			t.Fatal(err)
+		}
+		out = append(out, res.StatusCode)
+	}
+}
+
+func TestH1_SlowSendersAreCutOff(t *testing.T) {
+	r := rig.Start(t, rig.Options{})
+	const each = 40
+	var all sync.WaitGroup
+	for name, c := range map[string]struct {
+		text  string
+		drip  string
+		least time.Duration // an honest slow sender has this long
+		most  time.Duration
+	}{
+		"nothing at all":         {"", "", 4 * time.Second, 7 * time.Second},
+		"a header, drop by drop": {"GET / HTTP/1.1\r\nHost: localhost\r\n", "X: y\r\n", 4 * time.Second, 7 * time.Second},
+		"a body, drop by drop":   {"POST /token HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/x-www-form-urlencoded\r\nContent-Length: 60000\r\n\r\n", "a", 9 * time.Second, 13 * time.Second},
+	} {
+		for range each {
+			conn := dial(t, r, c.text)
+			all.Go(func() {
+				start := time.Now()
+				gone := make(chan struct{})
+				go func() {
+					for tick := time.NewTicker(500 * time.Millisecond); ; {
+						select {
+						case <-gone:
+							tick.Stop()
+							return
+						case <-tick.C:
+							_, _ = io.WriteString(conn, c.drip)
+						}
+					}
+				}()
+				_ = conn.SetReadDeadline(start.Add(20 * time.Second))
+				_, err := io.Copy(io.Discard, conn)
+				close(gone)
+				if took := time.Since(start); took < c.least || took > c.most {
+					t.Errorf("%s: the connection ended after %s (%v), want %s to %s", name, took.Round(time.Millisecond), err, c.least, c.most)
+				}
+			})
+		}
+	}
+	time.Sleep(time.Second)
+	if a := r.Get("/"); a.Status != http.StatusOK { // beside normal load
+		t.Errorf("somebody else is told %s", a)
+	}
+	all.Wait()
+}
+
+func TestH2_BodiesAreAtMost64KiBAndNotPacked(t *testing.T) {
+	r := rig.Start(t, rig.Options{})
+	var packed bytes.Buffer
+	z := gzip.NewWriter(&packed)
+	fmt.Fprint(z, strings.Repeat("a", 10<<20))
+	z.Close()
+	token := r.Post("/token", r.Backend, map[string][]string{"grant_type": {"client_credentials"}}).Text("access_token")
+	type route struct{ path, kind string }
+	routes := []route{{"/token", urlencoded}, {"/bc-authorize", urlencoded}, {"/authorize", urlencoded},
+		{"/mid/v1/rpc", "application/jose"}, {"/api/v1/users", "application/json"}, {"/api/v1/registrations", "application/json"}}
+	for _, rt := range routes {
+		for name, c := range map[string]struct {
+			body    io.Reader
+			coding  string
+			allowed []int
+		}{
+			"one byte too many": {strings.NewReader(strings.Repeat("a", 64<<10+1)), "", []int{413}},
+			// A reader of unknown length is sent in chunks.
+			"chunks":          {io.LimitReader(endless{}, 1<<20), "", []int{413}},
+			"a packed bomb":   {bytes.NewReader(packed.Bytes()), "gzip", []int{415}},
+			"packed by proxy": {strings.NewReader("x"), "br", []int{415}},
+		} {
+			req, err := http.NewRequest(http.MethodPost, r.Issuer+rt.path, c.body)
+			if err != nil {
+				t.Fatal(err)
+			}
+			req.Header.Set("Content-Type", rt.kind)
+			req.Header.Set("Authorization", "Bearer "+token)
+			if strings.HasPrefix(rt.path, "/token") || strings.HasPrefix(rt.path, "/bc") {
+				req.Header.Del("Authorization")
+			}
+			if c.coding != "" {
+				req.Header.Set("Content-Encoding", c.coding)
+			}
+			a, err := r.Send(req)
+			if err != nil {
+				// The server may close before it has read what it refuses.
+				t.Logf("%s %s: %v", rt.path, name, err)
+				continue
+			}
+			ok := false
+			for _, s := range c.allowed {
+				ok = ok || s == a.Status
+			}
+			if !ok {
+				t.Errorf("%s, %s: %s", rt.path, name, a)
+			}
+		}
+	}
+	c := dial(t, r, "POST /token HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/x-www-form-urlencoded\r\nTransfer-Encoding: chunked\r\n\r\n")
+	go func() {
+		for {
+			if _, err := io.WriteString(c, "1000\r\n"+strings.Repeat("a", 0x1000)+"\r\n"); err != nil {
+				return
+			}
+		}
+	}()
+	if got, closed := statuses(t, c, 8*time.Second); len(got) != 1 || got[0] != 413 || !closed {
+		t.Errorf("chunks without end: %v, closed %v", got, closed)
+	}
+}
+
+// endless is a body of a's.
+type endless struct{}
+
+func (endless) Read(p []byte) (int, error) {
+	for i := range p {
+		p[i] = 'a'
+	}
+	return len(p), nil
+}
+
+func TestH3_HostileJSONIsRefusedAtOnce(t *testing.T) {
+	r := rig.Start(t, rig.Options{})
+	token := r.Post("/token", r.Backend, map[string][]string{"grant_type": {"client_credentials"}, "scope": {"mobileid.users mobileid.devices"}}).Text("access_token")
+	many := func(n int, format string) string {
+		var b strings.Builder
+		for i := range n {
+			fmt.Fprintf(&b, format, i)
+		}
+		return strings.TrimSuffix(b.String(), ",")
+	}
+	nested := func(n int) string {
+		return `{"attributes":` + strings.Repeat(`{"a":`, n) + "1" + strings.Repeat("}", n) + "}"
+	}
+	for name, body := range map[string]string{
+		"nested 33 deep":            nested(32),
+		"nested 10 000 deep":        nested(10_000),
+		"10 000 lists":              `{"externalRef":` + strings.Repeat("[", 10_000),
+		"lists up to the limit":     strings.Repeat("[", 64<<10),
+		"very many members":         `{` + many(7000, `"a%d":1,`) + `}`,
+		"very many attributes":      `{"externalRef":5,"attributes":{` + many(5000, `"%d":"",`) + `}}`,
+		"a member twice":            `{"externalRef":"a","externalRef":"b"}`,
+		"a member twice, escaped":   `{"externalRef":"a","\u0065xternalRef":"b"}`,
+		"a member in another case":  `{"externalRef":"a","EXTERNALREF":"b"}`,
+		"an attribute twice":        `{"externalRef":"a","attributes":{"x":"1","x":"2"}}`,
+		"a huge number":             `{"externalRef":` + strings.Repeat("9", 60_000) + `}`,
+		"a huge exponent":           `{"externalRef":1e999999999}`,
+		"not UTF-8":                 "{\"externalRef\":\"\xff\xfe\"}",
+		"half a surrogate is no id": `{"externalRef":"\ud800","externalRef":"x"}`,
+		"two values":                `{"externalRef":"a"}{"externalRef":"b"}`,
+		"a list":                    `[{"externalRef":"a"}]`,
+		"nothing":                   ``,
+	} {
+		fastest := time.Hour
+		var a rig.Answer
+		for range 3 {
+			start := time.Now()
+			a = send(t, r, "POST", "/api/v1/users", body, "Authorization", "Bearer "+token, "Content-Type", "application/json")
+			fastest = min(fastest, time.Since(start))
+		}
+		if a.Status != http.StatusBadRequest || a.Text("code") != "invalid_request" {
+			t.Errorf("%s: %s", name, a)
+		}
+		if most := 5 * time.Millisecond; fastest > most*slower {
+			t.Errorf("%s: took %s, want %s", name, fastest, most)
+		}
+	}
+	if a := send(t, r, "POST", "/api/v1/users", nested(30), "Authorization", "Bearer "+token, "Content-Type", "application/json"); a.Status != http.StatusBadRequest || strings.Contains(a.Body, "deep") {
+		t.Errorf("31 levels are not too deep: %s", a)
+	}
+}
+
+func TestH4_LongQueriesAndHeadersAreRefused(t *testing.T) {
+	r := rig.Start(t, rig.Options{})
+	var query strings.Builder
+	for i := range 1_000_000 {
+		fmt.Fprintf(&query, "a%d=&", i)
+	}
+	for name, c := range map[string]struct {
+		text string
+		want []int
+	}{
+		"a million query parameters":  {"GET /authorize?" + query.String() + " HTTP/1.1\r\nHost: localhost\r\n\r\n", []int{431, 414, 400}},
+		"a header of a megabyte":      {"GET / HTTP/1.1\r\nHost: localhost\r\nX: " + strings.Repeat("a", 1<<20) + "\r\n\r\n", []int{431}},
+		"headers of 17 KiB":           {"GET / HTTP/1.1\r\nHost: localhost\r\n" + strings.Repeat("X: "+strings.Repeat("a", 1019)+"\r\n", 17) + "\r\n", []int{431}},
+		"headers of 15 KiB are fine":  {"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n" + strings.Repeat("X: "+strings.Repeat("a", 1019)+"\r\n", 15) + "\r\n", []int{200}},
+		"a query of 8 KiB is read":    {"GET /authorize?" + strings.Repeat("a", 8<<10) + " HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n", []int{400}},
+		"12 000 parameters in a form": {form("/token", strings.Repeat("a=&", 12_000)), []int{400}},
+		"30 000 parameters, page":     {form("/authorize", strings.Repeat("a&", 30_000)), []int{400}},
+	} {
+		c2 := dial(t, r, "")
+		go func() { _, _ = io.WriteString(c2, c.text) }()
+		got, closed := statuses(t, c2, 8*time.Second)
+		ok := len(got) == 1 && closed
+		if ok {
+			ok = false
+			for _, w := range c.want {
+				ok = ok || w == got[0]
+			}
+		}
+		// A server that closes on unread bytes resets the line, and its answer may be lost.
+		if len(got) == 0 && closed && len(c.text) > 100_000 {
+			ok = true
+		}
+		if !ok {
+			t.Errorf("%s: %v, closed %v; want %v", name, got, closed, c.want)
+		}
+	}
+}
+
+func form(path, body string) string {
+	return fmt.Sprintf("POST %s HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Type: %s\r\nContent-Length: %d\r\n\r\n%s", path, urlencoded, len(body), body)
+}
+
+func TestH6_NothingIsSmuggledBehindARequest(t *testing.T) {
+	r := rig.Start(t, rig.Options{})
+	const inner = "GET /robots.txt HTTP/1.1\r\nHost: localhost\r\n\r\n" // would be a 200
+	post := "POST /token HTTP/1.1\r\nHost: localhost\r\nContent-Type: " + urlencoded + "\r\n"
+	cl := func(n int) string { return fmt.Sprintf("Content-Length: %d\r\n", n) }
+	for name, text := range map[string]string{
+		"CL and TE":                    post + cl(5+len(inner)) + "Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n" + inner,
+		"TE and CL":                    post + "Transfer-Encoding: chunked\r\n" + cl(5) + "\r\n0\r\n\r\n" + inner,
+		"two CL":                       post + cl(1) + cl(1+len(inner)) + "\r\na" + inner,
+		"a list of CL":                 post + fmt.Sprintf("Content-Length: 1, %d\r\n\r\na", 1+len(inner)) + inner,
+		"a signed CL":                  post + "Content-Length: +1\r\n\r\na" + inner,
+		"a hexadecimal CL":             post + "Content-Length: 0x1\r\n\r\na" + inner,
+		"a space before the colon":     post + "Content-Length : 1\r\n\r\na" + inner,
+		"two TE":                       post + "Transfer-Encoding: chunked\r\nTransfer-Encoding: identity\r\n\r\n0\r\n\r\n" + inner,
+		"TE that is not last":          post + "Transfer-Encoding: chunked, identity\r\n\r\n0\r\n\r\n" + inner,
+		"TE with a tab":                post + "Transfer-Encoding:\tchunked\x0b\r\n\r\n0\r\n\r\n" + inner,
+		"TE of HTTP/1.0":               strings.Replace(post, "HTTP/1.1", "HTTP/1.0", 1) + "Connection: keep-alive\r\nTransfer-Encoding: chunked\r\n" + cl(5) + "\r\n0\r\n\r\n" + inner,
+		"bare LF behind a chunk size":  post + "Transfer-Encoding: chunked\r\n\r\n1\na\r\n0\r\n\r\n" + inner,
+		"bare LF in a chunk extension": post + "Transfer-Encoding: chunked\r\n\r\n1;x\nxx\r\na\r\n0\r\n\r\n" + inner,
+		"a chunk size with a prefix":   post + "Transfer-Encoding: chunked\r\n\r\n0x0\r\n\r\n" + inner,
+		"a chunk size that overflows":  post + "Transfer-Encoding: chunked\r\n\r\n10000000000000000\r\n\r\n" + inner,
+		"a chunk longer than its size": post + "Transfer-Encoding: chunked\r\n\r\n1\r\naa\r\n0\r\n\r\n" + inner,
+		"a folded header":              post + "X: y\r\n Transfer-Encoding: chunked\r\n" + cl(1) + "Connection: close\r\n\r\na" + inner,
+		"a NUL in a header":            post + "X: a\x00b\r\n" + cl(1) + "\r\na" + inner,
+		"two hosts":                    "GET / HTTP/1.1\r\nHost: localhost\r\nHost: evil\r\n\r\n" + inner,
+		"no host":                      "GET / HTTP/1.1\r\n\r\n" + inner,
+		"a body where none belongs":    "GET /none HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n" + inner,
+	} {
+		got, closed := statuses(t, dial(t, r, text), 3*time.Second)
+		if len(got) > 1 || !closed || len(got) == 1 && got[0] < 400 {
+			t.Errorf("%s: answered %v, closed %v", name, got, closed)
+		}
+	}
+	// The line itself can carry two requests: the cases above mean something.
+	if got, _ := statuses(t, dial(t, r, inner+inner), time.Second); len(got) != 2 {
+		t.Errorf("two honest requests: %v", got)
+	}
+}
+
+// slower is how much more time things may take where they are watched.
+var slower = map[bool]time.Duration{false: 1, true: 10}[raceEnabled]
