@@ -43,6 +43,7 @@ type AuthorizeError struct {
 	// page of ours and never redirected (RFC 6749 section 4.1.2.1).
 	Page              bool
 	Code, Description string
+	Status            int // of the page; 0: what goes with the code
 
 	answer answer
 }
@@ -87,7 +88,8 @@ func (p *Provider) ParseAuthorize(ctx context.Context, r *http.Request) (*Author
 	case http.MethodPost:
 		body, err := readBody(r)
 		if err != nil {
-			return nil, page(asProtocol(err).description)
+			e := asProtocol(err)
+			return nil, &AuthorizeError{Page: true, Code: codeInvalidRequest, Description: e.description, Status: e.status}
 		}
 		for k, v := range body {
 			form[k] = append(form[k], v...)

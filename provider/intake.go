@@ -1,6 +1,7 @@
 package provider
 
 import (
+	"errors"
 	"io"
 	"mime"
 	"net/http"
@@ -47,6 +48,9 @@ func readBody(r *http.Request) (url.Values, error) {
 		return nil, errTooLarge()
 	}
 	text, err := io.ReadAll(io.LimitReader(r.Body, maxBody+1))
+	if _, tooLarge := errors.AsType[*http.MaxBytesError](err); tooLarge {
+		return nil, errTooLarge() // by whoever serves us, who bounds every body
+	}
 	if err != nil {
 		return nil, &protocolError{http.StatusBadRequest, codeInvalidRequest, "the body cannot be read", err}
 	}

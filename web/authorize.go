@@ -157,6 +157,9 @@ func (s *Server) authorizeError(w http.ResponseWriter, r *http.Request, err erro
 	if e.Code == "server_error" || e.Code == "temporarily_unavailable" {
 		code = http.StatusServiceUnavailable
 	}
+	if e.Status != 0 {
+		code = e.Status
+	}
 	s.errorPage(w, r, code, "The application sent a request that cannot be answered.", strings.TrimSpace(e.Code+": "+e.Description))
 	return nil
 }

@@ -69,7 +69,7 @@ func walk(dec *json.Decoder, path string, known map[string]bool, depth int) erro
 				return err
 			}
 			name, _ := token.(string)
-			at = path + "/" + strings.NewReplacer("~", "~0", "/", "~1").Replace(name)
+			at = path + "/" + escaped(name)
 			switch {
 			case names[name]:
 				return fault.InField(at, "duplicate", "this member is given more than once")
@@ -84,4 +84,12 @@ func walk(dec *json.Decoder, path string, known map[string]bool, depth int) erro
 	}
 	_, err = dec.Token()
 	return err
+}
+
+// escaped is a name within a pointer (RFC 6901 section 3).
+func escaped(name string) string {
+	if !strings.ContainsAny(name, "~/") {
+		return name
+	}
+	return strings.ReplaceAll(strings.ReplaceAll(name, "~", "~0"), "/", "~1")
 }
