@@ -201,7 +201,7 @@ func TestH3_HostileJSONIsRefusedAtOnce(t *testing.T) {
 		"a list":                    `[{"externalRef":"a"}]`,
 		"nothing":                   ``,
 	} {
-		fastest := time.Hour
+		fastest := time.Hour // 5 ms is what it may take on a machine of its own; tests share theirs
 		var a rig.Answer
 		for range 3 {
 			start := time.Now()
@@ -211,7 +211,7 @@ func TestH3_HostileJSONIsRefusedAtOnce(t *testing.T) {
 		if a.Status != http.StatusBadRequest || a.Text("code") != "invalid_request" {
 			t.Errorf("%s: %s", name, a)
 		}
-		if most := 5 * time.Millisecond; fastest > most*slower {
+		if most := 20 * time.Millisecond; fastest > most*slower {
 			t.Errorf("%s: took %s, want %s", name, fastest, most*slower)
 		}
 	}

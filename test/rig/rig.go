@@ -41,6 +41,7 @@ type Options struct {
 	Policy identity.Policy // of the App
 	Log    slog.Level      // what is logged to the test; default errors only
 	LogTo  io.Writer       // where to instead
+	Logger *slog.Logger    // instead of both
 	// Limits are off by default; Proxies are none.
 	Limits  config.Limits
 	Proxies []netip.Prefix
@@ -96,6 +97,9 @@ func Start(t testing.TB, o Options) *Rig {
 		to = t.Output()
 	}
 	log := slog.New(slog.NewTextHandler(to, &slog.HandlerOptions{Level: level}))
+	if o.Logger != nil {
+		log = o.Logger
+	}
 	stores, err := node.Open(t.Context(), cfg, r.Clock, true)
 	r.must(err)
 	r.Node, err = node.New(t.Context(), stores, log, "")

@@ -134,7 +134,7 @@ func NewLog(cfg *config.Config, to io.Writer) *slog.Logger {
 }
 
 // redact is the last line against a secret in the log: what is called like one
-// is not written, whatever it holds.
+// is not written, whatever it holds. Nor is what moves a terminal's cursor.
 func redact(_ []string, a slog.Attr) slog.Attr {
 	name := strings.ToLower(a.Key)
 	for _, word := range []string{"secret", "token", "password", "pin", "authorization", "cookie", "auth_req_id", "verifier", "kpf"} {
@@ -142,7 +142,34 @@ func redact(_ []string, a slog.Attr) slog.Attr {
 			return slog.String(a.Key, "[REDACTED]")
 		}
 	}
+	switch a.Value.Kind() {
+	case slog.KindString:
+		a.Value = slog.StringValue(visible(a.Value.String()))
+	case slog.KindAny:
+		if err, ok := a.Value.Any().(error); ok {
+			a.Value = slog.StringValue(visible(err.Error()))
+		}
+	}
 	return a
+}
+
+// visible writes DEL and the C1 controls as escapes: encoding/json leaves them as
+// they are, and U+009B is the start of a terminal's command. It and strconv.Quote
+// see to the rest.
+func visible(s string) string {
+	hidden := func(c rune) bool { return c >= 0x7f && c <= 0x9f }
+	if strings.IndexFunc(s, hidden) < 0 {
+		return s
+	}
+	var b strings.Builder
+	for _, c := range s {
+		if hidden(c) {
+			fmt.Fprintf(&b, `\u%04x`, c)
+		} else {
+			b.WriteRune(c)
+		}
+	}
+	return b.String()
 }
 
 // New builds the server over opened stores, which it closes from then on; after
