@@ -42,7 +42,8 @@ type Report struct {
 
 // Verify reads every record and the whole chain, and holds them against the
 // anchors. The error is a *Broken, or says that the database could not be read.
-// A server may be running: anchors are taken to be older than the call.
+// A server may be running: anchors are taken to be older than the call. What was
+// taken off a writer's end before it was linked leaves no trace.
 func Verify(ctx context.Context, d *db.DB, anchors []Anchor) (Report, error) {
 	v := &verifier{head: db.AuditLink{Hash: genesis()}, last: map[string]int64{}}
 	var err error
