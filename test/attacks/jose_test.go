@@ -50,7 +50,7 @@ func TestJ_HostileMessagesToThePhonesAddressAreOneRefusal(t *testing.T) {
 			t.Errorf("%s: %s", name, a)
 		}
 	}
-	is(t, "J9 too long", r.RPC(strings.Repeat("A", 70_000)), nil, "400 malformed")
+	is(t, "J9 too long", r.RPC(strings.Repeat("A", 70_000)), nil, "413 malformed")
 	is(t, "another media type", send(t, r, "POST", "/mid/v1/rpc", "x", "Content-Type", "application/json"), nil, "400 malformed")
 	for name, c := range map[string]string{"none": "", "short": "x", "long": strings.Repeat("A", 1000), "with a blank": "AAAAAAAAAAA+AAAAAAAAAA"} {
 		is(t, "a challenge "+name, r.Get("/mid/v1/keys?c="+url.QueryEscape(c)), nil, "400 malformed")
