@@ -40,11 +40,11 @@ func (w *Writer) Append(tx *db.Tx, r Record) error {
 	if err != nil {
 		return fmt.Errorf("audit: %w", err)
 	}
-	seq, err := tx.NextAudit(w.id)
+	line, seq, err := tx.NextAudit(w.id)
 	if err != nil {
 		return fmt.Errorf("audit: %w", err)
 	}
-	if err := tx.InsertAudit(w.id, seq, string(body), Hash(w.id, seq, body)); err != nil {
+	if err := tx.InsertAudit(line, seq, string(body), Hash(line, seq, body)); err != nil {
 		return fmt.Errorf("audit: %w", err)
 	}
 	return nil

@@ -51,11 +51,11 @@ func BenchmarkStatements(b *testing.B) {
 			if err := tx.InsertGrant(Grant{ID: id, MerchantID: "mer_b", UserID: "usr_b"}); err != nil {
 				return err
 			}
-			seq, err := tx.NextAudit("aw_b")
+			line, seq, err := tx.NextAudit("aw_b")
 			if err != nil {
 				return err
 			}
-			return tx.InsertAudit("aw_b", seq, "{}", []byte(id))
+			return tx.InsertAudit(line, seq, "{}", []byte(id))
 		})
 	}
 	for name, call := range map[string]func() error{"read": read, "write": write} {

@@ -68,9 +68,14 @@ func scanClient(scan func(...any) error) (c Client, err error) {
 	return c, json.Unmarshal([]byte(secrets), &c.Secrets)
 }
 
-// Client returns the client with id.
-func (tx *Tx) Client(id string) (Client, error) {
-	return scanClient(func(into ...any) error { return tx.row(clientColumns+`WHERE id = $1`, []any{id}, into...) })
+// Client returns the client with id, in Update with its row locked against changes.
+func (tx *Tx) Client(id string) (Client, error) { return tx.client(id, tx.forShare()) }
+
+// LockClient is Client for a transaction that changes it.
+func (tx *Tx) LockClient(id string) (Client, error) { return tx.client(id, tx.forUpdate()) }
+
+func (tx *Tx) client(id, lock string) (Client, error) {
+	return scanClient(func(into ...any) error { return tx.row(clientColumns+`WHERE id = $1`+lock, []any{id}, into...) })
 }
 
 // ClientVersion returns the client's version, for caches; 0 and ErrNotFound if
@@ -111,5 +116,8 @@ func (tx *Tx) SetClientSettings(id string, settings ClientSettings) error {
 
 // DisableClient withdraws the client: nothing new is issued to it.
 func (tx *Tx) DisableClient(id string) error {
-	return tx.must(`UPDATE clients SET disabled_at = $2, version = version + 1 WHERE id = $1`, id, millis(tx.now))
+	if err := tx.hold("clients", id); err != nil {
+		return err
+	}
+	return tx.must(`UPDATE clients SET disabled_at = $2, version = version + 1 WHERE id = $1`, id, millis(tx.Now()))
 }

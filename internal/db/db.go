@@ -1,20 +1,23 @@
 // Package db holds what must not be lost: the durable state in SQL, one method
-// a statement. Nothing above it writes SQL.
+// a statement, one text for SQLite and PostgreSQL. Nothing above it writes SQL.
+//
+// A transaction is a function; it must only run statements and compute, never
+// wait for anything else (no kv, no network), and it must leave nothing behind
+// when it fails: it may be run again.
 //
 // Writes on SQLite go through one goroutine that groups waiting transactions
-// into one commit, so that one fsync serves many answers. A transaction is a
-// function; it must only run statements and compute, never wait for anything
-// else (no kv, no network): all other writers wait behind it.
+// into one commit, so that one fsync serves many answers: all other writers wait
+// behind a transaction. On PostgreSQL transactions run side by side, at READ
+// COMMITTED: what a decision rests on is read with its row locked (the methods
+// say so), and who meets a newer state returns ErrAgain.
 package db
 
 import (
 	"context"
 	"crypto/rand"
 	"database/sql"
-	"embed"
 	"errors"
 	"fmt"
-	"io/fs"
 	"net/url"
 	"os"
 	"strings"
@@ -23,12 +26,8 @@ import (
 
 	"mobileid/internal/clock"
 
-	"github.com/pressly/goose/v3"
 	_ "modernc.org/sqlite" // the driver "sqlite"
 )
-
-//go:embed migrations/*.sql
-var migrations embed.FS
 
 // ErrNotFound says that no row has the key.
 var ErrNotFound = errors.New("db: no such row")
@@ -41,7 +40,9 @@ var ErrClosed = errors.New("db: closed")
 
 // DB is the durable store; safe for concurrent use.
 type DB struct {
-	clk   clock.Clock
+	clk clock.Clock
+	pg  *postgres // nil: SQLite, and the rest is its
+
 	read  *sql.DB
 	write *sql.DB
 	conn  *sql.Conn // the writer's, used by its goroutine only
@@ -58,12 +59,30 @@ type DB struct {
 // NewID returns prefix and 26 base32 characters (130 bits of randomness).
 func NewID(prefix string) string { return prefix + strings.ToLower(rand.Text()) }
 
-// Open opens "sqlite:<path>" and starts its writer. It does not migrate.
+// IsPostgres reports whether a store's URL names a PostgreSQL database.
+func IsPostgres(dsn string) bool {
+	return strings.HasPrefix(dsn, "postgres://") || strings.HasPrefix(dsn, "postgresql://")
+}
+
+// Open opens "sqlite:<path>" or "postgres://…". It does not migrate. clk tells
+// the time on SQLite; PostgreSQL goes by its own. Errors do not quote the URL.
 func Open(ctx context.Context, dsn string, clk clock.Clock) (*DB, error) {
+	if IsPostgres(dsn) {
+		p, err := openPostgres(ctx, dsn, clk)
+		if err != nil {
+			return nil, err
+		}
+		return &DB{clk: clk, pg: p}, nil
+	}
 	path, ok := strings.CutPrefix(dsn, "sqlite:")
 	if !ok || path == "" {
-		return nil, fmt.Errorf("db: the URL must be sqlite:<path>, not %q", dsn)
+		return nil, errors.New("db: the URL must be sqlite:<path> or postgres://…")
 	}
+	return openSQLite(ctx, path, clk)
+}
+
+// openSQLite opens the file and starts its writer.
+func openSQLite(ctx context.Context, path string, clk clock.Clock) (*DB, error) {
 	q := url.Values{}
 	q.Add("_pragma", "busy_timeout(5000)")
 	q.Add("_pragma", "journal_mode(WAL)")
@@ -109,47 +128,8 @@ func private(path string) error {
 	return f.Close()
 }
 
-// Migrate brings the schema up to the newest version. It runs before the first
-// transaction, by one process at a time.
-func (d *DB) Migrate(ctx context.Context) error {
-	p, err := d.provider()
-	if err != nil {
-		return err
-	}
-	return d.exclusively(ctx, func() error {
-		_, err := p.Up(ctx)
-		return err
-	})
-}
-
-// Versions tells the schema's version and the newest that this program knows.
-func (d *DB) Versions(ctx context.Context) (have, newest int64, err error) {
-	p, err := d.provider()
-	if err != nil {
-		return 0, 0, err
-	}
-	err = d.exclusively(ctx, func() error {
-		have, newest, err = p.GetVersions(ctx)
-		return err
-	})
-	return have, newest, err
-}
-
-func (d *DB) provider() (*goose.Provider, error) {
-	dir, err := fs.Sub(migrations, "migrations")
-	if err != nil {
-		return nil, err
-	}
-	return goose.NewProvider(goose.DialectSQLite3, d.write, dir)
-}
-
-// exclusively lends the single write connection to fn, which uses d.write.
-func (d *DB) exclusively(ctx context.Context, fn func() error) error {
-	j := &job{ctx: ctx, result: make(chan error, 1), alone: fn}
-	return d.submit(ctx, j)
-}
-
-// Ping reports whether the database answers and can be written to.
+// Ping reports whether the database answers and can be written to: on PostgreSQL
+// by a commit of its own.
 func (d *DB) Ping(ctx context.Context) error {
 	done := make(chan error, 1)
 	go func() { done <- d.Update(ctx, func(*Tx) error { return nil }) }()
@@ -161,10 +141,14 @@ func (d *DB) Ping(ctx context.Context) error {
 	}
 }
 
-// Close ends the writer after the transactions that wait, then the pools.
+// Close ends the writers after the transactions under way, then the pools.
 func (d *DB) Close() error {
 	var err error
 	d.once.Do(func() {
+		if d.pg != nil {
+			err = d.pg.close()
+			return
+		}
 		close(d.stop)
 		<-d.done
 		d.readStmts.Range(func(_, s any) bool { err = errors.Join(err, s.(*sql.Stmt).Close()); return true })
@@ -176,7 +160,10 @@ func (d *DB) Close() error {
 // View runs fn with read access. Each statement sees what is committed when it
 // starts; there is no snapshot across statements.
 func (d *DB) View(ctx context.Context, fn func(tx *Tx) error) error {
-	return fn(&Tx{ctx: ctx, d: d, now: d.clk.Now()})
+	if d.pg != nil {
+		return d.pg.view(ctx, d, fn)
+	}
+	return fn(&Tx{ctx: ctx, d: d, at: d.clk.Now()})
 }
 
 // millis and fromMillis turn times into the stored form and back; the zero

@@ -4,11 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"path/filepath"
 	"testing"
 	"time"
 
 	"mobileid/internal/clock"
+	"mobileid/internal/db/dbtest"
+
+	"github.com/pressly/goose/v3"
 )
 
 func merchants(t *testing.T, d *DB) map[string]bool {
@@ -43,32 +45,33 @@ func held(t *testing.T, d *DB) (release func()) {
 }
 
 func TestTheFirstOfAGroupThatFailsLeavesTheOthersTheirs(t *testing.T) {
-	d := open(t)
-	started, end := make(chan struct{}), make(chan struct{})
-	first := make(chan error, 1)
-	go func() {
-		first <- d.Update(t.Context(), func(tx *Tx) error {
-			close(started)
-			<-end
-			return errors.Join(tx.InsertMerchant(Merchant{ID: "mer_first"}), errors.New("no"))
-		})
-	}()
-	<-started
-	second := make(chan error, 1)
-	go func() {
-		second <- d.Update(t.Context(), func(tx *Tx) error { return tx.InsertMerchant(Merchant{ID: "mer_second"}) })
-	}()
-	time.Sleep(20 * time.Millisecond)
-	close(end)
-	if err := <-first; err == nil {
-		t.Error("the first did not fail")
-	}
-	if err := <-second; err != nil {
-		t.Error(err)
-	}
-	if have := merchants(t, d); have["mer_first"] || !have["mer_second"] {
-		t.Error(have)
-	}
+	both(t, func(t *testing.T, d *DB) {
+		started, end := make(chan struct{}), make(chan struct{})
+		first := make(chan error, 1)
+		go func() {
+			first <- d.Update(t.Context(), func(tx *Tx) error {
+				close(started)
+				<-end
+				return errors.Join(tx.InsertMerchant(Merchant{ID: "mer_first"}), errors.New("no"))
+			})
+		}()
+		<-started
+		second := make(chan error, 1)
+		go func() {
+			second <- d.Update(t.Context(), func(tx *Tx) error { return tx.InsertMerchant(Merchant{ID: "mer_second"}) })
+		}()
+		time.Sleep(20 * time.Millisecond)
+		close(end)
+		if err := <-first; err == nil {
+			t.Error("the first did not fail")
+		}
+		if err := <-second; err != nil {
+			t.Error(err)
+		}
+		if have := merchants(t, d); have["mer_first"] || !have["mer_second"] {
+			t.Error(have)
+		}
+	})
 }
 
 func TestATransactionOutlivesItsCallerOnceItHasBegun(t *testing.T) {
@@ -98,41 +101,39 @@ func TestATransactionOutlivesItsCallerOnceItHasBegun(t *testing.T) {
 }
 
 func TestAViewCannotWrite(t *testing.T) {
-	d := open(t)
-	if err := d.View(t.Context(), func(tx *Tx) error { return tx.InsertMerchant(Merchant{ID: "mer_1"}) }); err == nil || len(merchants(t, d)) != 0 {
-		t.Fatalf("%v, %v", err, merchants(t, d))
-	}
+	both(t, func(t *testing.T, d *DB) {
+		if err := d.View(t.Context(), func(tx *Tx) error { return tx.InsertMerchant(Merchant{ID: "mer_1"}) }); err == nil || len(merchants(t, d)) != 0 {
+			t.Fatalf("%v, %v", err, merchants(t, d))
+		}
+	})
 }
 
 func TestTheSchemaGoesUpAndDownAndUp(t *testing.T) {
-	d := open(t)
-	have, newest, err := d.Versions(t.Context())
-	if err != nil || have != newest || newest < 1 {
-		t.Fatalf("version %d of %d, %v", have, newest, err)
-	}
-	if err := d.Migrate(t.Context()); err != nil {
-		t.Fatalf("again: %v", err)
-	}
-	p, err := d.provider()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := d.exclusively(t.Context(), func() error { _, err := p.DownTo(t.Context(), 0); return err }); err != nil {
-		t.Fatalf("down: %v", err)
-	}
-	if have, _, err := d.Versions(t.Context()); err != nil || have != 0 {
-		t.Fatalf("after down: version %d, %v", have, err)
-	}
-	if err := d.Migrate(t.Context()); err != nil {
-		t.Fatalf("up again: %v", err)
-	}
-	if err := d.Update(t.Context(), func(tx *Tx) error { return tx.InsertMerchant(Merchant{ID: "mer_1"}) }); err != nil {
-		t.Fatal(err)
-	}
+	both(t, func(t *testing.T, d *DB) {
+		have, newest, err := d.Versions(t.Context())
+		if err != nil || have != newest || newest < 1 {
+			t.Fatalf("version %d of %d, %v", have, newest, err)
+		}
+		if err := d.Migrate(t.Context()); err != nil {
+			t.Fatalf("again: %v", err)
+		}
+		if err := d.migrating(t.Context(), func(p *goose.Provider) error { _, err := p.DownTo(t.Context(), 0); return err }); err != nil {
+			t.Fatalf("down: %v", err)
+		}
+		if have, _, err := d.Versions(t.Context()); err != nil || have != 0 {
+			t.Fatalf("after down: version %d, %v", have, err)
+		}
+		if err := d.Migrate(t.Context()); err != nil {
+			t.Fatalf("up again: %v", err)
+		}
+		if err := d.Update(t.Context(), func(tx *Tx) error { return tx.InsertMerchant(Merchant{ID: "mer_1"}) }); err != nil {
+			t.Fatal(err)
+		}
+	})
 }
 
 func TestOtherURLsAreRefused(t *testing.T) {
-	for _, url := range []string{"", "sqlite:", "postgres://x", "/tmp/x.db"} {
+	for _, url := range []string{"", "sqlite:", "postgres://x:1/y?connect_timeout=1", "postgres://u:secret@127.0.0.1:1/y", "postgres://%zz", "/tmp/x.db"} {
 		if d, err := Open(t.Context(), url, clock.System{}); err == nil {
 			d.Close()
 			t.Errorf("%q was opened", url)
@@ -141,36 +142,34 @@ func TestOtherURLsAreRefused(t *testing.T) {
 }
 
 func TestSingleUsesAreSingle(t *testing.T) {
-	d := open(t)
-	exp := time.Unix(1_800_000_060, 0)
-	var won int
-	for range 3 {
-		err := d.Update(t.Context(), func(tx *Tx) error { return tx.Redeem("code", "h", "grt_1", exp) })
-		if err == nil {
-			won++
-		} else if !errors.Is(err, ErrConflict) {
-			t.Fatal(err)
+	both(t, func(t *testing.T, d *DB) {
+		exp := time.Unix(1_800_000_060, 0)
+		var won int
+		for range 3 {
+			err := d.Update(t.Context(), func(tx *Tx) error { return tx.Redeem("code", "h", "grt_1", exp) })
+			if err == nil {
+				won++
+			} else if !errors.Is(err, ErrConflict) {
+				t.Fatal(err)
+			}
 		}
-	}
-	if won != 1 {
-		t.Fatalf("redeemed %d times", won)
-	}
-	err := d.Update(t.Context(), func(tx *Tx) error { return tx.Redeem("auth_req_id", "h", "", exp) })
-	if err != nil {
-		t.Fatalf("another kind: %v", err)
-	}
+		if won != 1 {
+			t.Fatalf("redeemed %d times", won)
+		}
+		err := d.Update(t.Context(), func(tx *Tx) error { return tx.Redeem("auth_req_id", "h", "", exp) })
+		if err != nil {
+			t.Fatalf("another kind: %v", err)
+		}
+	})
 }
 
 func TestTheSweepLeavesWhatIsNotOverForAnHour(t *testing.T) {
+	dbtest.Each(t, sweeps)
+}
+
+func sweeps(t *testing.T, url string) {
 	clk := clock.NewManual(time.Unix(1_800_000_000, 0))
-	d, err := Open(t.Context(), "sqlite:"+filepath.Join(t.TempDir(), "t.db"), clk)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer d.Close()
-	if err := d.Migrate(t.Context()); err != nil {
-		t.Fatal(err)
-	}
+	d := openURL(t, url, clk)
 	sweep := func() (n int64) {
 		t.Helper()
 		if err := d.Update(t.Context(), func(tx *Tx) (err error) { n, err = tx.Sweep(2); return err }); err != nil {
@@ -178,7 +177,7 @@ func TestTheSweepLeavesWhatIsNotOverForAnHour(t *testing.T) {
 		}
 		return n
 	}
-	err = d.Update(t.Context(), func(tx *Tx) error {
+	err := d.Update(t.Context(), func(tx *Tx) error {
 		for i := range 5 {
 			if err := tx.Redeem("code", fmt.Sprint(i), "", clk.Now()); err != nil {
 				return err

@@ -22,7 +22,7 @@ type Decision struct {
 func (tx *Tx) Decide(d Decision) error {
 	return tx.insert(`INSERT INTO decisions (operation_id, kind, state, merchant_id, user_id, device_id, client_id, view_hash, outcome, view, answer, at)
 		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12) ON CONFLICT DO NOTHING`,
-		d.OperationID, d.Kind, d.State, d.MerchantID, d.UserID, d.DeviceID, d.ClientID, d.ViewHash, string(d.Outcome), d.View, d.Answer, millis(tx.now))
+		d.OperationID, d.Kind, d.State, d.MerchantID, d.UserID, d.DeviceID, d.ClientID, d.ViewHash, string(d.Outcome), d.View, d.Answer, millis(tx.Now()))
 }
 
 // Decision returns the decision of the operation; ErrNotFound while it is open.
@@ -60,18 +60,19 @@ type OutboxItem struct {
 	Attempts                   int64
 }
 
-// Enqueue adds an item that is first due after delay.
+// Enqueue adds an item that is first due after delay. Its id is new.
 func (tx *Tx) Enqueue(it OutboxItem, delay time.Duration) error {
-	return tx.insert(`INSERT INTO outbox (id, kind, subject, payload, due_at, created_at) VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT DO NOTHING`,
-		it.ID, it.Kind, it.Subject, it.Payload, millis(tx.now.Add(delay)), millis(tx.now))
+	return tx.later(`INSERT INTO outbox (id, kind, subject, payload, due_at, created_at) VALUES ($1, $2, $3, $4, $5, $6)`,
+		it.ID, it.Kind, it.Subject, it.Payload, millis(tx.Now().Add(delay)), millis(tx.Now()))
 }
 
 // Lease takes up to most due items and makes them due again after lease, so
-// that another worker takes over should this one die.
+// that another worker takes over should this one die. What another node is just
+// leasing is left to it.
 func (tx *Tx) Lease(most int, lease time.Duration) ([]OutboxItem, error) {
 	var out []OutboxItem
-	err := tx.rows(`UPDATE outbox SET due_at = $2, attempts = attempts + 1 WHERE id IN (SELECT id FROM outbox WHERE due_at <= $1 ORDER BY due_at LIMIT $3)
-		RETURNING id, kind, subject, payload, attempts`, []any{millis(tx.now), millis(tx.now.Add(lease)), most},
+	err := tx.rows(`UPDATE outbox SET due_at = $2, attempts = attempts + 1 WHERE id IN (SELECT id FROM outbox WHERE due_at <= $1 ORDER BY due_at LIMIT $3`+tx.skipLocked()+`)
+		RETURNING id, kind, subject, payload, attempts`, []any{millis(tx.Now()), millis(tx.Now().Add(lease)), most},
 		func(scan func(...any) error) error {
 			var it OutboxItem
 			err := scan(&it.ID, &it.Kind, &it.Subject, &it.Payload, &it.Attempts)
@@ -89,31 +90,49 @@ func (tx *Tx) Delivered(id string) error {
 
 // Postpone makes an item due again after delay.
 func (tx *Tx) Postpone(id string, delay time.Duration) error {
-	_, err := tx.exec(`UPDATE outbox SET due_at = $2 WHERE id = $1`, id, millis(tx.now.Add(delay)))
+	_, err := tx.exec(`UPDATE outbox SET due_at = $2 WHERE id = $1`, id, millis(tx.Now().Add(delay)))
 	return err
 }
 
 // OutboxDue reports how many items are due.
 func (tx *Tx) OutboxDue() (n int64, err error) {
-	err = tx.row(`SELECT count(*) FROM outbox WHERE due_at <= $1`, []any{millis(tx.now)}, &n)
+	err = tx.row(`SELECT count(*) FROM outbox WHERE due_at <= $1`, []any{millis(tx.Now())}, &n)
 	return n, err
 }
 
-// NextAudit returns the writer's next gap-free number. It holds until the
-// transaction ends: SQLite has one writer, and a number taken by a transaction
-// that failed is free again. (A counter in a row of its own would be one more page
-// to write for every act.)
-func (tx *Tx) NextAudit(writer string) (seq int64, err error) {
+// NextAudit returns the line that the writer's next record belongs to and its
+// gap-free number there. The number holds until the transaction ends; one taken by
+// a transaction that failed is free again. (A counter in a row of its own would be
+// one more page to write for every act.)
+//
+// SQLite has one writer, whose one line has the writer's own name. On PostgreSQL
+// each writing connection has a line of its own, WRITER.CONNECTION: counted in one
+// line, every act would wait for the commit of the one before.
+func (tx *Tx) NextAudit(writer string) (line string, seq int64, err error) {
 	if !tx.writes {
-		return 0, errors.New("db: a number for a record outside Update")
+		return "", 0, errors.New("db: a number for a record outside Update")
 	}
-	err = tx.row(`SELECT coalesce(max(seq), 0) + 1 FROM audit_records WHERE writer = $1`, []any{writer}, &seq)
-	return seq, err
+	line = writer
+	if tx.slot != nil {
+		line += "." + tx.slot.id
+		if seq = tx.next[line]; seq != 0 {
+			return line, seq, nil
+		}
+	}
+	err = tx.row(`SELECT coalesce(max(seq), 0) + 1 FROM audit_records WHERE writer = $1`, []any{line}, &seq)
+	return line, seq, err
 }
 
-// InsertAudit stores one record.
-func (tx *Tx) InsertAudit(writer string, seq int64, body string, hash []byte) error {
-	return tx.insert(`INSERT INTO audit_records (writer, seq, at, body, hash) VALUES ($1, $2, $3, $4, $5)`, writer, seq, millis(tx.now), body, hash)
+// InsertAudit stores one record under the line and number of NextAudit.
+func (tx *Tx) InsertAudit(line string, seq int64, body string, hash []byte) error {
+	err := tx.later(`INSERT INTO audit_records (writer, seq, at, body, hash) VALUES ($1, $2, $3, $4, $5)`, line, seq, millis(tx.Now()), body, hash)
+	if err == nil && tx.slot != nil {
+		if tx.next == nil {
+			tx.next = map[string]int64{}
+		}
+		tx.next[line] = seq + 1
+	}
+	return err
 }
 
 // AuditRecord is one stored record.
@@ -153,7 +172,7 @@ func (tx *Tx) InsertSigningKey(k SigningKey) error {
 func (tx *Tx) SigningKeys(purpose string) ([]SigningKey, error) {
 	var out []SigningKey
 	err := tx.rows(`SELECT kid, public, sealed, created_at, active_at, retire_at FROM signing_keys WHERE purpose = $1 AND (retire_at = 0 OR retire_at > $2) ORDER BY active_at, kid`,
-		[]any{purpose, millis(tx.now)}, func(scan func(...any) error) error {
+		[]any{purpose, millis(tx.Now())}, func(scan func(...any) error) error {
 			k := SigningKey{Purpose: purpose}
 			var created, active, retire int64
 			err := scan(&k.KID, &k.Public, &k.Sealed, &created, &active, &retire)

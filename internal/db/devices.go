@@ -75,7 +75,7 @@ func (tx *Tx) device(where string, args ...any) (Device, error) {
 	return scanDevice(func(into ...any) error { return tx.row(deviceColumns+where, args, into...) })
 }
 
-// Device returns the device with id.
+// Device returns the device with id; LockDevice is for deciding on what it says.
 func (tx *Tx) Device(id string) (Device, error) { return tx.device(`WHERE id = $1`, id) }
 
 // LockDevice is Device with its row locked until the transaction ends.
@@ -93,9 +93,10 @@ func (tx *Tx) DeviceByJWE(hash []byte) (Device, error) {
 	return tx.device(`WHERE last_jwe = $1`, hash)
 }
 
-// DeviceOfRegistration returns the device that a registration made.
+// DeviceOfRegistration returns the device that a registration made, in Update
+// with its row locked.
 func (tx *Tx) DeviceOfRegistration(operationID string) (Device, error) {
-	return tx.device(`WHERE operation_id = $1`, operationID)
+	return tx.device(`WHERE operation_id = $1`+tx.forUpdate(), operationID)
 }
 
 // StaleRegistrations lists up to most registrations whose device is PENDING
@@ -136,9 +137,10 @@ func (tx *Tx) PhonesOf(userID string) ([]Device, error) {
 	return out, err
 }
 
-// SetChain stores the device's message chain.
+// SetChain stores the message chain of a device that this transaction has locked
+// or made.
 func (tx *Tx) SetChain(id string, c Chain) error {
-	return tx.must(`UPDATE devices SET head = $2, spent_head = $3, abandoned_jti = $4, last_jti = $5, last_jwe = $6, last_jws = $7, last_result = $8, last_reply = $9, head_seq = $10, head_at = $11 WHERE id = $1`,
+	return tx.later(`UPDATE devices SET head = $2, spent_head = $3, abandoned_jti = $4, last_jti = $5, last_jwe = $6, last_jws = $7, last_result = $8, last_reply = $9, head_seq = $10, head_at = $11 WHERE id = $1`,
 		id, c.Head, c.SpentHead, c.AbandonedJTI, c.LastJTI, c.LastJWE, c.LastJWS, c.LastResult, c.LastReply, c.Seq, millis(c.IssuedAt))
 }
 
@@ -151,19 +153,22 @@ func (tx *Tx) SetKnowledge(id string, sealed []byte) error {
 // ActivateDevice moves a PENDING device with a knowledge key to ACTIVE;
 // ErrNotFound if it is anything else.
 func (tx *Tx) ActivateDevice(id string) error {
-	return tx.must(`UPDATE devices SET state = 'ACTIVE', activated_at = $2 WHERE id = $1 AND state = 'PENDING' AND kk IS NOT NULL`, id, millis(tx.now))
+	return tx.must(`UPDATE devices SET state = 'ACTIVE', activated_at = $2 WHERE id = $1 AND state = 'PENDING' AND kk IS NOT NULL`, id, millis(tx.Now()))
 }
 
 // SetDeviceState moves the device and, when it is not ACTIVE, withdraws what
 // was issued through it before now. DEACTIVATED also wipes its keys.
 func (tx *Tx) SetDeviceState(id, state string) error {
+	if err := tx.hold("devices", id); err != nil {
+		return err
+	}
 	if state == DeviceActive {
 		return tx.must(`UPDATE devices SET state = $2 WHERE id = $1 AND state <> 'DEACTIVATED'`, id, state)
 	}
 	if state == DeviceDeactivated {
-		return tx.must(`UPDATE devices SET state = $2, valid_after = $3, kk = NULL WHERE id = $1`, id, state, millis(tx.now))
+		return tx.must(`UPDATE devices SET state = $2, valid_after = $3, kk = NULL WHERE id = $1`, id, state, millis(tx.Now()))
 	}
-	return tx.must(`UPDATE devices SET state = $2, valid_after = $3 WHERE id = $1 AND state <> 'DEACTIVATED'`, id, state, millis(tx.now))
+	return tx.must(`UPDATE devices SET state = $2, valid_after = $3 WHERE id = $1 AND state <> 'DEACTIVATED'`, id, state, millis(tx.Now()))
 }
 
 // CountFailure adds one failed proof and returns the count; ErrConflict when
@@ -189,8 +194,5 @@ func (tx *Tx) BlockDevice(id string, until time.Time) error {
 
 // UnblockDevice ends a block whose time is over; the counter starts again.
 func (tx *Tx) UnblockDevice(id string) error {
-	return tx.must(`UPDATE devices SET state = 'ACTIVE', failures = 0, blocked_until = 0 WHERE id = $1 AND state = 'BLOCKED' AND blocked_until <= $2`, id, millis(tx.now))
+	return tx.must(`UPDATE devices SET state = 'ACTIVE', failures = 0, blocked_until = 0 WHERE id = $1 AND state = 'BLOCKED' AND blocked_until <= $2`, id, millis(tx.Now()))
 }
-
-// forUpdate is the row lock of the engine; SQLite's writer is alone anyway.
-func (tx *Tx) forUpdate() string { return "" }

@@ -22,6 +22,7 @@ type Family struct {
 // ErrConflict if it was used before. exp is when the value would have died
 // anyway: its row may go an hour later.
 func (tx *Tx) Redeem(kind, hash, grantID string, exp time.Time) error {
+	tx.lock("") // it may wait for another who redeems it
 	return tx.insert(`INSERT INTO redeemed (kind, hash, grant_id, exp) VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING`, kind, hash, grantID, millis(exp))
 }
 
@@ -47,15 +48,15 @@ func (tx *Tx) IsRevoked(kind, hash string) (bool, error) {
 	return err == nil, err
 }
 
-// InsertGrant adds g.
+// InsertGrant adds g, whose id is new.
 func (tx *Tx) InsertGrant(g Grant) error {
-	return tx.insert(`INSERT INTO grants (id, merchant_id, client_id, user_id, device_id, operation_id, sid, created_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT DO NOTHING`,
+	return tx.later(`INSERT INTO grants (id, merchant_id, client_id, user_id, device_id, operation_id, sid, created_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)`,
 		g.ID, g.MerchantID, g.ClientID, g.UserID, g.DeviceID, g.OperationID, g.SID, millis(g.CreatedAt))
 }
 
 // RevokeGrant ends the grant and, with it, its refresh tokens and access tokens.
 func (tx *Tx) RevokeGrant(id string) error {
-	_, err := tx.exec(`UPDATE grants SET revoked_at = $2 WHERE id = $1 AND revoked_at = 0`, id, millis(tx.now))
+	_, err := tx.exec(`UPDATE grants SET revoked_at = $2 WHERE id = $1 AND revoked_at = 0`, id, millis(tx.Now()))
 	return err
 }
 
@@ -63,33 +64,35 @@ func (tx *Tx) RevokeGrant(id string) error {
 // stands: grant not revoked, client enabled, user and device ACTIVE (a device
 // may be BLOCKED: that is about new answers), and none of them withdrew what
 // is older. A grant without a user (client_credentials) has no row; ask
-// ClientVersion instead. ErrNotFound if there is no such grant.
+// ClientVersion instead. ErrNotFound if there is no such grant. In Update nothing
+// of this changes until the commit, and who else uses the grant waits for it.
 func (tx *Tx) GrantLive(id string, issued time.Time) (bool, error) {
 	var live bool
 	err := tx.row(`SELECT g.revoked_at = 0 AND c.disabled_at = 0
 		AND u.state = 'ACTIVE' AND u.valid_after <= $2
 		AND d.state IN ('ACTIVE', 'BLOCKED') AND d.valid_after <= $2
-		FROM grants g JOIN clients c ON c.id = g.client_id JOIN users u ON u.id = g.user_id JOIN devices d ON d.id = g.device_id
-		WHERE g.id = $1`, []any{id, millis(issued)}, &live)
+		FROM grants g JOIN devices d ON d.id = g.device_id JOIN users u ON u.id = g.user_id JOIN clients c ON c.id = g.client_id
+		WHERE g.id = $1`+of(tx.forUpdate(), "g")+of(tx.forShare(), "d, u, c"), []any{id, millis(issued)}, &live)
 	return live, err
 }
 
 // MayIssue reports, inside the issuing transaction, whether tokens may be made
 // now: client enabled, user ACTIVE, device neither removed nor suspended nor
-// locked, and nothing withdrawn since the login at authTime (I7).
+// locked, and nothing withdrawn since the login at authTime (I7). None of it
+// changes until the commit.
 func (tx *Tx) MayIssue(clientID, userID, deviceID string, authTime time.Time) (bool, error) {
 	var ok bool
 	err := tx.row(`SELECT c.disabled_at = 0 AND u.state = 'ACTIVE' AND u.valid_after <= $4 AND d.state IN ('ACTIVE', 'BLOCKED') AND d.valid_after <= $4 AND d.user_id = u.id AND u.merchant_id = c.merchant_id
-		FROM clients c, users u, devices d WHERE c.id = $1 AND u.id = $2 AND d.id = $3`, []any{clientID, userID, deviceID, millis(authTime)}, &ok)
+		FROM devices d, users u, clients c WHERE c.id = $1 AND u.id = $2 AND d.id = $3`+tx.forShare(), []any{clientID, userID, deviceID, millis(authTime)}, &ok)
 	if err == ErrNotFound {
 		return false, nil
 	}
 	return ok, err
 }
 
-// InsertFamily adds f.
+// InsertFamily adds f, whose id is new.
 func (tx *Tx) InsertFamily(f Family) error {
-	return tx.insert(`INSERT INTO refresh_families (id, grant_id, client_id, generation, rotated_at, expires_at, record) VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT DO NOTHING`,
+	return tx.later(`INSERT INTO refresh_families (id, grant_id, client_id, generation, rotated_at, expires_at, record) VALUES ($1, $2, $3, $4, $5, $6, $7)`,
 		f.ID, f.GrantID, f.ClientID, f.Generation, millis(f.RotatedAt), millis(f.ExpiresAt), f.Record)
 }
 
@@ -107,18 +110,18 @@ func (tx *Tx) Family(id string) (Family, error) {
 // life; ErrConflict if it is elsewhere already.
 func (tx *Tx) RotateFamily(id string, generation int64, expires time.Time) error {
 	return tx.insert(`UPDATE refresh_families SET generation = generation + 1, rotated_at = $3, expires_at = $4 WHERE id = $1 AND generation = $2`,
-		id, generation, millis(tx.now), millis(expires))
+		id, generation, millis(tx.Now()), millis(expires))
 }
 
 // Sweep deletes rows whose time has been over for an hour, a bounded number at
 // a time, and returns how many went.
 func (tx *Tx) Sweep(most int) (int64, error) {
-	before := millis(tx.now.Add(-time.Hour))
+	before := millis(tx.Now().Add(-time.Hour))
 	var total int64
 	for _, q := range []string{
-		`DELETE FROM redeemed WHERE (kind, hash) IN (SELECT kind, hash FROM redeemed WHERE exp < $1 LIMIT $2)`,
-		`DELETE FROM revoked WHERE (kind, hash) IN (SELECT kind, hash FROM revoked WHERE exp < $1 LIMIT $2)`,
-		`DELETE FROM operation_attempts WHERE operation_id IN (SELECT operation_id FROM operation_attempts WHERE exp < $1 LIMIT $2)`,
+		`DELETE FROM redeemed WHERE (kind, hash) IN (SELECT kind, hash FROM redeemed WHERE exp < $1 LIMIT $2` + tx.skipLocked() + `)`,
+		`DELETE FROM revoked WHERE (kind, hash) IN (SELECT kind, hash FROM revoked WHERE exp < $1 LIMIT $2` + tx.skipLocked() + `)`,
+		`DELETE FROM operation_attempts WHERE operation_id IN (SELECT operation_id FROM operation_attempts WHERE exp < $1 LIMIT $2` + tx.skipLocked() + `)`,
 	} {
 		n, err := tx.exec(q, before, most)
 		total += n
@@ -126,5 +129,7 @@ func (tx *Tx) Sweep(most int) (int64, error) {
 			return total, err
 		}
 	}
-	return total, nil
+	// A connection that has been idle for an hour makes its row again.
+	_, err := tx.exec(`DELETE FROM writers WHERE id IN (SELECT id FROM writers WHERE at < $1 LIMIT $2`+tx.skipLocked()+`)`, before, most)
+	return total, err
 }

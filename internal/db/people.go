@@ -118,8 +118,9 @@ func (tx *Tx) scanUser(where string, args ...any) (u User, err error) {
 	return u, json.Unmarshal([]byte(attrs), &u.Attributes)
 }
 
-// User returns the user with id.
-func (tx *Tx) User(id string) (User, error) { return tx.scanUser(`WHERE id = $1`, id) }
+// User returns the user with id, in Update with its row locked: its state stays
+// what it is until the commit.
+func (tx *Tx) User(id string) (User, error) { return tx.scanUser(`WHERE id = $1`+tx.forUpdate(), id) }
 
 // UserByRef returns the merchant's user with exactly that external reference.
 func (tx *Tx) UserByRef(merchantID, ref string) (User, error) {
@@ -129,9 +130,12 @@ func (tx *Tx) UserByRef(merchantID, ref string) (User, error) {
 // SetUserState moves the user to state and, when it is not ACTIVE, withdraws
 // everything issued before now.
 func (tx *Tx) SetUserState(id, state string) error {
+	if err := tx.hold("users", id); err != nil {
+		return err
+	}
 	after := int64(0)
 	if state != UserActive {
-		after = millis(tx.now)
+		after = millis(tx.Now())
 	}
 	return tx.must(`UPDATE users SET state = $2, valid_after = CASE WHEN $3 > valid_after THEN $3 ELSE valid_after END WHERE id = $1`, id, state, after)
 }
@@ -139,7 +143,7 @@ func (tx *Tx) SetUserState(id, state string) error {
 // CountUserFailure adds one failed knowledge proof to the user's day and
 // returns the day's count.
 func (tx *Tx) CountUserFailure(id string) (int64, error) {
-	day := tx.now.Unix() / 86400
+	day := tx.Now().Unix() / 86400
 	var n int64
 	err := tx.row(`UPDATE users SET fail_count = CASE WHEN fail_day = $2 THEN fail_count + 1 ELSE 1 END, fail_day = $2 WHERE id = $1 RETURNING fail_count`,
 		[]any{id, day}, &n)

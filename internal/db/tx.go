@@ -14,12 +14,101 @@ import (
 type Tx struct {
 	ctx    context.Context // of this transaction alone; Tx never outlives it
 	d      *DB
-	now    time.Time
+	at     time.Time // Now, while nothing was waited for since
 	writes bool
+
+	// On PostgreSQL only:
+	s      *session
+	slot   *slot            // of an Update
+	base   instant          // when it began
+	next   map[string]int64 // the next number of the slot's lines of audit
+	put    []putOff
+	broken error // what could not be returned where it happened
 }
 
-// Now is the only clock for expiry: read after the transaction holds its locks.
-func (tx *Tx) Now() time.Time { return tx.now }
+// putOff is a statement that is sent with the next one, or with COMMIT.
+type putOff struct {
+	q    string
+	args []any
+}
+
+// Now is the only clock for expiry, at the moment the transaction came to hold
+// the last lock it waited for. On PostgreSQL it is the server's: read as the
+// transaction begins and counted on from there.
+func (tx *Tx) Now() time.Time {
+	if tx.at.IsZero() {
+		tx.at = tx.clock()
+	}
+	return tx.at
+}
+
+func (tx *Tx) clock() time.Time {
+	p := tx.d.pg
+	at := tx.base.sql
+	if tx.writes {
+		at = at.Add(p.mono.Now().Sub(tx.base.mono))
+	} else if near, ok := p.now(); ok {
+		at = near
+	} else {
+		var micros int64
+		if err := tx.row(`SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint`, nil, &micros); err != nil {
+			tx.broken = err
+			return tx.d.clk.Now()
+		}
+		at = p.saw(micros).sql
+	}
+	if p.shift != nil {
+		at = p.shift(at)
+	}
+	return at
+}
+
+// The row locks of PostgreSQL; SQLite's writer is alone anyway, and View locks
+// nothing. forUpdate is for a row that the transaction may change, forShare for
+// one that must stay as it is until the commit. Rows are locked in the order
+// device, user, client; a transaction that cannot keep to it may be the victim
+// of a deadlock and runs again.
+func (tx *Tx) forUpdate() string { return tx.lock(" FOR NO KEY UPDATE") }
+func (tx *Tx) forShare() string  { return tx.lock(" FOR SHARE") }
+
+// of narrows a lock to tables of a join.
+func of(lock, tables string) string {
+	if lock == "" {
+		return ""
+	}
+	return lock + " OF " + tables
+}
+
+// skipLocked is forUpdate that leaves out rows which another transaction holds.
+func (tx *Tx) skipLocked() string { return tx.lock(" FOR NO KEY UPDATE SKIP LOCKED") }
+
+func (tx *Tx) lock(clause string) string {
+	if tx.d.pg == nil || !tx.writes {
+		return ""
+	}
+	tx.at = time.Time{} // it may wait
+	return clause
+}
+
+// hold waits for the row before a change that is dated: whoever held it acted
+// before that date.
+func (tx *Tx) hold(table, id string) error {
+	lock := tx.forUpdate()
+	if lock == "" {
+		return nil
+	}
+	var one int
+	return tx.row(`SELECT 1 FROM `+table+` WHERE id = $1`+lock, []any{id}, &one)
+}
+
+// Alone has transactions that name the same thing follow one another.
+func (tx *Tx) Alone(thing string) error {
+	if tx.lock("x") == "" {
+		return nil
+	}
+	var none string
+	return tx.row(`SELECT pg_advisory_xact_lock(hashtextextended($1, 0))::text`, []any{thing}, &none)
+}
 
 // stmt returns q prepared, unless the time of the transaction is over. The
 // statement then runs without its context: each is some microseconds on a file of
@@ -49,6 +138,9 @@ func (tx *Tx) stmt(q string) (*sql.Stmt, error) {
 func (tx *Tx) exec(q string, args ...any) (int64, error) {
 	if !tx.writes {
 		return 0, errors.New("db: a write outside Update")
+	}
+	if tx.d.pg != nil {
+		return tx.execPG(q, args)
 	}
 	s, err := tx.stmt(q)
 	if err != nil {
@@ -81,6 +173,9 @@ func (tx *Tx) insert(q string, args ...any) error {
 
 // row scans the one row of q; none is ErrNotFound.
 func (tx *Tx) row(q string, args []any, into ...any) error {
+	if tx.d.pg != nil {
+		return tx.rowPG(q, args, into)
+	}
 	s, err := tx.stmt(q)
 	if err != nil {
 		return fmt.Errorf("db: %w", err)
@@ -97,11 +192,7 @@ func (tx *Tx) row(q string, args []any, into ...any) error {
 
 // rows calls scan for each row of q.
 func (tx *Tx) rows(q string, args []any, scan func(into func(...any) error) error) error {
-	s, err := tx.stmt(q)
-	if err != nil {
-		return fmt.Errorf("db: %w", err)
-	}
-	rs, err := s.QueryContext(context.Background(), args...)
+	rs, err := tx.query(q, args)
 	if err != nil {
 		return fmt.Errorf("db: %w", err)
 	}
@@ -111,10 +202,35 @@ func (tx *Tx) rows(q string, args []any, scan func(into func(...any) error) erro
 			return err
 		}
 	}
-	return rs.Err()
+	return tx.noted(rs.Err())
+}
+
+func (tx *Tx) query(q string, args []any) (*sql.Rows, error) {
+	if tx.d.pg != nil {
+		return tx.queryPG(q, args)
+	}
+	s, err := tx.stmt(q)
+	if err != nil {
+		return nil, err
+	}
+	return s.QueryContext(context.Background(), args...)
 }
 
 func toJSON(v any) (string, error) {
 	b, err := json.Marshal(v)
 	return string(b), err
+}
+
+// later is exec for a statement of which nothing can be learned: it fails, or it
+// does what it says. On PostgreSQL it travels with the next one.
+func (tx *Tx) later(q string, args ...any) error {
+	if tx.d.pg == nil || !tx.writes {
+		_, err := tx.exec(q, args...)
+		return err
+	}
+	if !text(args) {
+		return errNotText
+	}
+	tx.put = append(tx.put, putOff{q, args})
+	return nil
 }

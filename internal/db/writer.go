@@ -26,8 +26,15 @@ type job struct {
 
 // Update runs fn in a write transaction and returns once it is durable. Once fn
 // has started, the caller's cancellation no longer ends it: a decision outlives
-// the client that hung up. If fn returns an error nothing of it is kept.
+// the client that hung up. If fn returns an error nothing of it is kept. fn may
+// run more than once (ErrAgain, a deadlock, a connection that broke before the
+// commit), so it begins by clearing what it leaves outside. A *fault.Error of
+// kind Unavailable means that the database could not be asked or, rarely, that
+// the reply to the commit was lost and could not be found out within 5 s.
 func (d *DB) Update(ctx context.Context, fn func(tx *Tx) error) error {
+	if d.pg != nil {
+		return d.pg.update(ctx, d, fn)
+	}
 	return d.submit(ctx, &job{ctx: ctx, fn: fn, result: make(chan error, 1)})
 }
 
@@ -148,16 +155,21 @@ func (d *DB) run(j *job, shared bool) error {
 	return err
 }
 
-// call runs the job's function, bounded in time and with its panics caught.
-func (d *DB) call(j *job) (err error) {
+// call runs the job's function, bounded in time.
+func (d *DB) call(j *job) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(j.ctx), writeTimeout)
 	defer cancel()
+	return guarded(&Tx{ctx: ctx, d: d, at: d.clk.Now(), writes: true}, j.fn)
+}
+
+// guarded runs fn with its panics caught.
+func guarded(tx *Tx, fn func(tx *Tx) error) (err error) {
 	defer func() {
 		if p := recover(); p != nil {
 			err = fmt.Errorf("db: transaction panicked: %v\n%s", p, debug.Stack())
 		}
 	}()
-	return j.fn(&Tx{ctx: ctx, d: d, now: d.clk.Now(), writes: true})
+	return fn(tx)
 }
 
 func (d *DB) finish(commit bool) error {

@@ -11,11 +11,22 @@ import (
 	"time"
 
 	"mobileid/internal/clock"
+	"mobileid/internal/db/dbtest"
 )
 
 func open(t *testing.T) *DB {
 	t.Helper()
-	d, err := Open(t.Context(), "sqlite:"+filepath.Join(t.TempDir(), "t.db"), clock.System{})
+	return openURL(t, dbtest.SQLite(t), clock.System{})
+}
+
+// both runs fn on a database of each engine.
+func both(t *testing.T, fn func(t *testing.T, d *DB)) {
+	dbtest.Each(t, func(t *testing.T, url string) { fn(t, openURL(t, url, clock.System{})) })
+}
+
+func openURL(t testing.TB, url string, clk clock.Clock) *DB {
+	t.Helper()
+	d, err := Open(t.Context(), url, clk)
 	if err != nil {
 		t.Fatal(err)
 	}
