@@ -187,7 +187,17 @@ func (x *exchange) begin(tx *db.Tx, plan Plan) (reply []byte, acted bool, err er
 		if dev.ID != "" {
 			return nil, false, errors.New("channel: a refused reg.begin made a device")
 		}
-		if err := tx.Redeem(refusedBegin, hash, "", x.call.IssuedAt.Add(2*wire.RequestLife*time.Second)); err != nil {
+		// Carried out or refused beside this one: then its answer is this one's too.
+		if have, err := tx.DeviceByKey(x.call.KeyID); err == nil && bytes.Equal(have.Chain.LastJWE, x.call.JWE[:]) {
+			return have.Chain.LastReply, false, nil
+		} else if err != nil && !errors.Is(err, db.ErrNotFound) {
+			return nil, false, err
+		}
+		err := tx.Redeem(refusedBegin, hash, "", x.call.IssuedAt.Add(2*wire.RequestLife*time.Second))
+		if errors.Is(err, db.ErrConflict) {
+			err = errors.Join(db.ErrAgain, err)
+		}
+		if err != nil {
 			return nil, false, err
 		}
 		reply, err = x.seal(x.req, res, "")

@@ -72,6 +72,9 @@ func NewRing(d *db.DB, box *Box, clk clock.Clock) *Ring {
 func (r *Ring) Ensure(ctx context.Context, purposes ...string) error {
 	for _, p := range purposes {
 		err := r.db.Update(ctx, func(tx *db.Tx) error {
+			if err := tx.Alone("keys " + p); err != nil { // nodes may start at once
+				return err
+			}
 			have, err := tx.SigningKeys(p)
 			if err == nil && len(have) > 0 {
 				_, err = r.open(have[len(have)-1]) // another master key shows now
@@ -98,6 +101,9 @@ func (r *Ring) Ensure(ctx context.Context, purposes ...string) error {
 // transaction. It returns the new key id.
 func (r *Ring) Rotate(ctx context.Context, purpose string, lead time.Duration, record func(tx *db.Tx, kid string) error) (kid string, err error) {
 	err = r.db.Update(ctx, func(tx *db.Tx) error {
+		if err := tx.Alone("keys " + purpose); err != nil {
+			return err
+		}
 		active := tx.Now().Add(lead)
 		k, err := r.make(purpose, tx.Now(), active)
 		if err != nil {

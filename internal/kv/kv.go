@@ -5,8 +5,9 @@
 // A caller must therefore never conclude from a missing record that something
 // did not happen, only that the user has to try again.
 //
-// There are two backends behind one contract and one test suite: SQLite in a
-// file of its own (one node, nothing to install) and Redis (several nodes).
+// There are three backends behind one contract and one test suite: SQLite in a
+// file of its own (one node, nothing to install), PostgreSQL in an UNLOGGED table
+// (several nodes, nothing but the database) and Redis (several nodes).
 package kv
 
 import (
@@ -84,9 +85,9 @@ type KV interface {
 }
 
 // Open connects to the store that url names: "sqlite:/path/kv.db" for the
-// embedded one, redis:// or rediss:// (TLS) for Redis. clk decides expiry in the
-// embedded store; Redis counts by its own clock. Errors do not quote the URL,
-// which may hold a password.
+// embedded one, postgres:// for PostgreSQL, redis:// or rediss:// (TLS) for Redis.
+// clk decides expiry in the embedded store; the others count by their own clock.
+// Errors do not quote the URL, which may hold a password.
 func Open(ctx context.Context, url string, clk clock.Clock) (KV, error) {
 	scheme, rest, _ := strings.Cut(url, ":")
 	switch scheme {
@@ -96,10 +97,12 @@ func Open(ctx context.Context, url string, clk clock.Clock) (KV, error) {
 			return nil, errors.New("kv: sqlite: needs the path of a file, as in sqlite:/var/lib/mobileid/kv.db")
 		}
 		return openSQLite(ctx, path, clk, bootID())
+	case "postgres", "postgresql":
+		return openPostgres(ctx, url)
 	case "redis", "rediss":
 		return openRedis(ctx, url)
 	}
-	return nil, errors.New("kv: the URL must start with sqlite:, redis:// or rediss://")
+	return nil, errors.New("kv: the URL must start with sqlite:, postgres://, redis:// or rediss://")
 }
 
 // bootID names the machine's current boot, or is "" where the system has no

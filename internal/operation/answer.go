@@ -177,9 +177,12 @@ func (e *Engine) prepareAnswer(ctx context.Context, c *channel.Call) (channel.Pl
 	var after func(context.Context)
 	plan := channel.Plan{
 		Commit: func(tx *db.Tx, dev *db.Device) (any, *wire.Error, error) {
-			p.device = dev
+			p.device, after = dev, nil
 			out, werr, err := e.commitAnswer(tx, &op, p)
-			if out != nil {
+			if errors.Is(err, db.ErrConflict) {
+				err = errors.Join(db.ErrAgain, err) // decided by another since it was read
+			}
+			if out != nil && err == nil {
 				after = func(ctx context.Context) { e.settle(ctx, &op, *out) }
 			}
 			if werr != nil || err != nil {

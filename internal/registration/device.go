@@ -50,6 +50,7 @@ func (r *Registrations) begin(ctx context.Context, c *channel.Call) (channel.Pla
 	var claimed string
 	return channel.Plan{
 		Commit: func(tx *db.Tx, dev *db.Device) (any, *wire.Error, error) {
+			claimed = ""
 			reply, werr, err := r.commitBegin(tx, t, dev, &body)
 			if werr == nil && err == nil {
 				claimed = dev.ID
@@ -144,8 +145,8 @@ func (r *Registrations) commitBegin(tx *db.Tx, t *ticket, dev *db.Device, body *
 	}
 	dev.Commitment = append(append([]byte(nil), body.FC...), ns...)
 	if err := tx.InsertDevice(*dev); errors.Is(err, db.ErrConflict) {
-		// The key is registered already: one key, one registration.
-		return nil, nil, errors.Join(errors.New("registration: the signing key is known"), err)
+		// One key, one registration: another was made since the key was looked up.
+		return nil, nil, errors.Join(errors.New("registration: the signing key is known"), db.ErrAgain)
 	} else if err != nil {
 		return nil, nil, err
 	}
@@ -186,6 +187,7 @@ func (r *Registrations) finish(ctx context.Context, c *channel.Call) (channel.Pl
 	digits := ""
 	return channel.Plan{
 		Commit: func(tx *db.Tx, dev *db.Device) (any, *wire.Error, error) {
+			digits = ""
 			fc := wire.Commitment(body.NP)
 			if len(dev.Commitment) != 32+wire.NonceSize || !wire.Equal(fc[:], dev.Commitment[:32]) {
 				return nil, refused, nil

@@ -190,12 +190,17 @@ func (r *Registrations) decide(tx *db.Tx, t *ticket, m operation.Move, reason st
 	}
 	out := operation.Outcome{OperationID: t.ID, Kind: operation.KindRegistration, MerchantID: t.MerchantID, UserID: t.UserID, ClientID: t.ClientID,
 		Reason: reason, At: tx.Now().UTC().Truncate(time.Millisecond)}
-	if _, err := tx.Decision(t.ID); err == nil {
-		return out, db.ErrConflict
-	} else if !errors.Is(err, db.ErrNotFound) {
+	// Whoever ends it also spends its activation, so that no phone begins beside
+	// this, and holds the device before looking whether it is decided.
+	if err := tx.Redeem("activation", t.ID, "", t.expires()); err != nil && !errors.Is(err, db.ErrConflict) {
 		return out, err
 	}
 	dev, err := tx.DeviceOfRegistration(t.ID)
+	if _, derr := tx.Decision(t.ID); derr == nil {
+		return out, db.ErrConflict
+	} else if !errors.Is(derr, db.ErrNotFound) {
+		return out, derr
+	}
 	switch {
 	case err == nil:
 		out.DeviceID = dev.ID

@@ -46,6 +46,7 @@ var floor = map[string]int{
 	"bench":              7,
 	"test":               7,
 	"internal/kv/kvtest": 7,
+	"internal/db/dbtest": 7,
 }
 
 // only lists folders whose arrows inside the module are fewer than their floor
@@ -59,7 +60,7 @@ var only = map[string][]string{
 
 // drivers may ask the machine for time, chance and the network: they wire the
 // real thing in, or stand outside.
-var drivers = []string{"cmd", "bench", "test", "internal/kv/kvtest", "sdk/vectors"}
+var drivers = []string{"cmd", "bench", "test", "internal/kv/kvtest", "internal/db/dbtest", "sdk/vectors"}
 
 // fence keeps an import inside the folders that own it.
 type fence struct {
@@ -75,6 +76,7 @@ var fences = []fence{
 	{"github.com/redis/go-redis", []string{"internal/kv"}, false, "short-lived state goes through the kv contract"},
 	{"database/sql", []string{"internal/db", "internal/kv", "bench"}, false, "SQL has one home; the floor server of bench has nothing else"},
 	{"modernc.org/sqlite", []string{"internal/db", "internal/kv", "bench"}, false, "SQL has one home; the floor server of bench has nothing else"},
+	{"github.com/jackc/pgx", []string{"internal/db", "internal/kv"}, false, "SQL has one home"},
 	{"github.com/pressly/goose", []string{"internal/db"}, false, "SQL has one home"},
 	{"github.com/gorilla/sessions", []string{"web"}, false, "browser sessions are the web's"},
 	{"github.com/a-h/templ", []string{"templates", "web"}, false, "pages are rendered in templates"},

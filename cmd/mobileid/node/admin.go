@@ -80,7 +80,7 @@ func (s *Stores) CreateClient(ctx context.Context, merchantID string, o ClientOp
 func (s *Stores) RotateSecret(ctx context.Context, id string, overlap time.Duration) (string, error) {
 	secret, rec := provider.NewClientSecret(s.Clock)
 	err := s.DB.Update(ctx, func(tx *db.Tx) error {
-		c, err := tx.Client(id)
+		c, err := tx.LockClient(id)
 		if errors.Is(err, db.ErrNotFound) {
 			return fault.New(fault.NotFound, "no such client: "+id)
 		}

@@ -1,6 +1,6 @@
-// Package kvtest gives tests both backends of internal/kv: SQLite in a
-// temporary folder, and a real redis-server that it starts on a free port and
-// stops again.
+// Package kvtest gives tests every backend of internal/kv: SQLite in a temporary
+// folder, a database of a real PostgreSQL, and a real redis-server that it starts
+// on a free port and stops again.
 package kvtest
 
 import (
@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"mobileid/internal/clock"
+	"mobileid/internal/db/dbtest"
 	"mobileid/internal/kv"
 )
 
@@ -38,5 +39,6 @@ func Open(t testing.TB, url string, clk clock.Clock) kv.KV {
 func Each(t *testing.T, test func(t *testing.T, s kv.KV)) {
 	t.Helper()
 	t.Run("sqlite", func(t *testing.T) { test(t, SQLite(t, clock.System{})) })
+	t.Run("postgres", func(t *testing.T) { test(t, Open(t, dbtest.Postgres(t), clock.System{})) })
 	t.Run("redis", func(t *testing.T) { test(t, Open(t, Redis(t), clock.System{})) })
 }
