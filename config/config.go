@@ -32,12 +32,12 @@ type Config struct {
 
 // DB says where the durable state lives.
 type DB struct {
-	URL StoreURL // sqlite:PATH
+	URL StoreURL // sqlite:PATH or postgres://…
 }
 
 // KV says where the short-lived shared state lives.
 type KV struct {
-	URL StoreURL // sqlite:PATH, redis://… or rediss://…
+	URL StoreURL // sqlite:PATH, postgres://…, redis://… or rediss://…
 }
 
 // Log says what is written to standard error and how.

@@ -243,6 +243,8 @@ func TestPasswordsNeverPrint(t *testing.T) {
 		"rediss://app:s3cr3t@redis.internal:6379/0?sentinel_password=s3cr3t&db=1",
 		"rediss://app:s3cr3t@redis.internal:6379?PassWord=s3cr3t",
 		"redis://app:s3cr3t@[::1",
+		"postgres://app:s3cr3t@db.internal/mobileid?sslmode=verify-full",
+		"postgresql://app@db.internal/mobileid?password=s3cr3t&sslpassword=s3cr3t",
 	} {
 		c := &config.Config{KV: config.KV{URL: u}}
 		y, err := c.Redacted()

@@ -244,6 +244,10 @@ func (l *loader) readFlags(fs *pflag.FlagSet) {
 func (l *loader) derive() {
 	dir := l.k.String("data_dir")
 	l.verify("data_dir", plainPath(dir))
+	if db := l.k.String("db.url"); isPostgres(db) && !l.k.Exists("kv.url") {
+		l.set("kv.url", db, "derived from db.url")
+		l.faulty["kv.url"] = true // whatever is wrong with it is told once
+	}
 	for path, value := range map[string]string{
 		"db.url":            "sqlite:" + filepath.Join(dir, "mobileid.db"),
 		"kv.url":            "sqlite:" + filepath.Join(dir, "kv.db"),

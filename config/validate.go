@@ -189,17 +189,38 @@ func (l *loader) checkFiles(c *Config) {
 }
 
 func dbURL(s string) string {
-	if !strings.HasPrefix(s, "sqlite:") {
-		return "must be sqlite:PATH"
+	switch {
+	case strings.HasPrefix(s, "sqlite:"):
+		return plainPath(sqlitePath(s))
+	case isPostgres(s):
+		return postgresURL(s)
 	}
-	return plainPath(sqlitePath(s))
+	return "must be sqlite:PATH or postgres://HOST:PORT/DATABASE"
+}
+
+func isPostgres(s string) bool {
+	return strings.HasPrefix(s, "postgres://") || strings.HasPrefix(s, "postgresql://")
+}
+
+// postgresURL wants the host and the database in the URL: what is left out would
+// come from the environment of whoever starts the server.
+func postgresURL(s string) string {
+	const want = "must be postgres://HOST:PORT/DATABASE, with USER:PASSWORD@ before the host, if need be"
+	u, err := url.Parse(s) // its error would repeat the URL, and with it the password
+	if err != nil || u.Hostname() == "" && u.Query().Get("host") == "" || len(u.Path) < 2 || strings.Contains(u.Path[1:], "/") || u.Fragment != "" {
+		return want
+	}
+	return ""
 }
 
 func kvURL(s string) string {
 	if strings.HasPrefix(s, "sqlite:") {
 		return plainPath(sqlitePath(s))
 	}
-	const want = "must be sqlite:PATH, redis://HOST:PORT or rediss://HOST:PORT"
+	if isPostgres(s) {
+		return postgresURL(s)
+	}
+	const want = "must be sqlite:PATH, postgres://HOST:PORT/DATABASE, redis://HOST:PORT or rediss://HOST:PORT"
 	u, err := url.Parse(s) // its error would repeat the URL, and with it the password
 	if err != nil || u.Scheme != "redis" && u.Scheme != "rediss" || u.Hostname() == "" || u.Fragment != "" {
 		return want

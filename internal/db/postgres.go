@@ -3,6 +3,7 @@ package db
 import (
 	"context"
 	"database/sql"
+	"database/sql/driver"
 	"errors"
 	"fmt"
 	"net/url"
@@ -217,8 +218,9 @@ func (s *session) end() {
 		s.bad = s.raw.PgConn().Conn().SetDeadline(time.Time{}) != nil
 	}
 	if s.bad {
-		// The pool then closes it instead of keeping it.
-		_ = s.raw.PgConn().Conn().Close()
+		_ = s.raw.PgConn().Conn().Close() // no farewell that might have to wait
+		// With this the pool lets it go instead of keeping it.
+		_ = s.conn.Raw(func(any) error { return driver.ErrBadConn })
 	}
 	_ = s.conn.Close()
 }
@@ -291,8 +293,10 @@ func (e *connError) Unwrap() error { return e.cause }
 func (p *postgres) close() error {
 	close(p.closed)
 	for range p.all {
-		s := <-p.slots
-		s.drop()
+		if sl := <-p.slots; sl.s != nil {
+			sl.s.end()
+			sl.s = nil
+		}
 	}
 	return errors.Join(p.read.Close(), p.write.Close())
 }

@@ -19,6 +19,7 @@ import (
 	"mobileid/config"
 	"mobileid/internal/clock"
 	"mobileid/internal/db"
+	"mobileid/internal/db/dbtest"
 	"mobileid/internal/identity"
 	"mobileid/internal/kv/kvtest"
 	"mobileid/sdk"
@@ -36,7 +37,8 @@ const Callback = "https://rp.example/callback"
 
 // Options change what Start does.
 type Options struct {
-	KV     string          // URL of a Redis; "": the embedded store
+	DB     string          // URL of a PostgreSQL; "": the embedded store
+	KV     string          // URL of a Redis; "": the embedded store, or DB's
 	Dir    string          // data folder, to start again on old data; "": a new one
 	Policy identity.Policy // of the App
 	Log    slog.Level      // what is logged to the test; default errors only
@@ -64,10 +66,23 @@ type Rig struct {
 	stop func()
 }
 
-// Each runs fn on a server over the embedded store and on one over Redis.
+// engines are the stores that a server can stand on, by name.
+var engines = []struct {
+	name string
+	on   func(t testing.TB) Options
+}{
+	{"embedded", func(testing.TB) Options { return Options{} }},
+	{"redis", func(t testing.TB) Options { return Options{KV: kvtest.Redis(t)} }},
+	{"postgres", func(t testing.TB) Options { return Options{DB: dbtest.Postgres(t)} }},
+	{"postgres and redis", func(t testing.TB) Options { return Options{DB: dbtest.Postgres(t), KV: kvtest.Redis(t)} }},
+}
+
+// Each runs fn on a server over each engine: embedded, Redis, PostgreSQL alone,
+// PostgreSQL and Redis.
 func Each(t *testing.T, fn func(t *testing.T, r *Rig)) {
-	t.Run("embedded", func(t *testing.T) { fn(t, Start(t, Options{})) })
-	t.Run("redis", func(t *testing.T) { fn(t, Start(t, Options{KV: kvtest.Redis(t)})) })
+	for _, e := range engines {
+		t.Run(e.name, func(t *testing.T) { fn(t, Start(t, e.on(t))) })
+	}
 }
 
 // Start starts a server; the test's end stops it.
@@ -85,6 +100,9 @@ func Start(t testing.TB, o Options) *Rig {
 	cfg.KV.URL = config.StoreURL("sqlite:" + filepath.Join(r.Dir, "kv.db"))
 	cfg.Audit.AnchorFile = filepath.Join(r.Dir, "audit-anchors.log")
 	cfg.Limits, cfg.TrustedProxies = o.Limits, o.Proxies
+	if o.DB != "" {
+		cfg.DB.URL, cfg.KV.URL = config.StoreURL(o.DB), config.StoreURL(o.DB)
+	}
 	if o.KV != "" {
 		cfg.KV.URL = config.StoreURL(o.KV)
 	}

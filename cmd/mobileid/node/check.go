@@ -18,13 +18,14 @@ import (
 // a schema this program knows, and the master key opens what it sealed. It makes
 // and changes nothing.
 func Check(ctx context.Context, cfg *config.Config) (report string, err error) {
-	path := strings.TrimPrefix(cfg.DB.URL.Reveal(), "sqlite:")
-	_, err = os.Stat(path)
-	if errors.Is(err, fs.ErrNotExist) {
-		return "database: none yet, the first start makes it\n", nil
-	}
-	if err != nil {
-		return "", err
+	if path, embedded := strings.CutPrefix(cfg.DB.URL.Reveal(), "sqlite:"); embedded {
+		_, err = os.Stat(path)
+		if errors.Is(err, fs.ErrNotExist) {
+			return "database: none yet, the first start makes it\n", nil
+		}
+		if err != nil {
+			return "", err
+		}
 	}
 	d, err := db.Open(ctx, cfg.DB.URL.Reveal(), clock.System{})
 	if err != nil {
