@@ -5,6 +5,7 @@ SHELL := /bin/bash
 
 # What the program runs with: make run KV=redis://127.0.0.1:6379 ARGS='--listen 127.0.0.1:8085'
 KV ?=
+DB ?=
 ARGS ?=
 FUZZTIME ?= 20s
 TEST ?= ./...
@@ -21,6 +22,7 @@ help: ## print this list
 	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 	@echo
 	@echo "  make run KV=redis://127.0.0.1:6379    on Redis instead of the embedded store"
+	@echo "  make run DB=postgres://me@host/name   on PostgreSQL"
 	@echo "  make run ARGS='--listen 127.0.0.1:0'  with flags of mobileid demo"
 	@echo "  make race TEST=./config               some tests only"
 
@@ -31,7 +33,7 @@ build: ## build bin/mobileid
 
 .PHONY: run
 run: build ## build, start server and demo shop, print the addresses
-	@$(if $(KV),MOBILEID_KV__URL='$(KV)' )bin/mobileid demo $(ARGS)
+	@$(if $(KV),MOBILEID_KV__URL='$(KV)' )$(if $(DB),MOBILEID_DB__URL='$(DB)' )bin/mobileid demo $(ARGS)
 
 .PHONY: demo
 demo: run ## the same as run
@@ -67,7 +69,7 @@ verify: ## fail if a generated file is not what its source makes
 	@scripts/verify
 
 .PHONY: smoke
-smoke: build ## the whole story against a real server, embedded and on Redis
+smoke: build ## the whole story against a real server, on every engine
 	@scripts/smoke bin/mobileid
 
 .PHONY: fuzz
