@@ -28,6 +28,10 @@ const (
 	readTime = 5 * time.Second // all of one View
 	// estimateAge bounds how long a View reckons SQL's time from the last one read.
 	estimateAge = time.Second
+	// latest is how late a reading of the clock may be before it is read again.
+	latest = 20 * time.Millisecond
+
+	sqlMicros = `(extract(epoch FROM clock_timestamp()) * 1000000)::bigint`
 )
 
 // serverSide bounds what a node that vanished leaves behind. A transaction whose
@@ -56,8 +60,12 @@ type postgres struct {
 	seen   atomic.Pointer[instant]
 }
 
-// instant is a time of SQL's clock and when, by the machine's, it was read.
-type instant struct{ sql, mono time.Time }
+// instant is a time of SQL's clock, when by the machine's it was known here, and
+// how much later that may have been.
+type instant struct {
+	sql, mono time.Time
+	late      time.Duration
+}
 
 // openPostgres connects once to see that the server will do; later connections
 // are made when they are needed.
@@ -240,20 +248,29 @@ func (p *postgres) view(ctx context.Context, d *DB, fn func(tx *Tx) error) error
 	return told(err)
 }
 
-// now is SQL's time reckoned on from when it was last read, if that is not long ago.
-func (p *postgres) now() (time.Time, bool) {
+// lately is the last reading of SQL's clock; one that is long ago is of no use.
+func (p *postgres) lately() instant {
 	at := p.seen.Load()
-	if at == nil {
-		return time.Time{}, false
+	if at == nil || p.mono.Now().Sub(at.mono) > estimateAge {
+		return instant{late: time.Hour}
 	}
-	passed := p.mono.Now().Sub(at.mono)
-	return at.sql.Add(passed), passed < estimateAge
+	return *at
 }
 
-// saw notes a reading of SQL's clock, in microseconds.
-func (p *postgres) saw(micros int64) instant {
-	at := instant{time.UnixMicro(micros), p.mono.Now()}
+// saw notes a reading of SQL's clock, in microseconds, that was asked for at the
+// time given.
+func (p *postgres) saw(micros int64, asked time.Time) instant {
+	now := p.mono.Now()
+	at := instant{time.UnixMicro(micros), now, now.Sub(asked)}
 	p.seen.Store(&at)
+	return at
+}
+
+// shifted is SQL's time, or what a test takes it for.
+func (p *postgres) shifted(at time.Time) time.Time {
+	if p.shift != nil {
+		return p.shift(at)
+	}
 	return at
 }
 

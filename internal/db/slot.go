@@ -126,7 +126,7 @@ const (
 	sqlWriter = `INSERT INTO writers (id, attempt, at) VALUES ($1, 0, (extract(epoch FROM clock_timestamp()) * 1000)::bigint) ON CONFLICT DO NOTHING`
 	// sqlAttempt also reads the clock that the transaction goes by.
 	sqlAttempt = `UPDATE writers SET attempt = $2, at = (extract(epoch FROM clock_timestamp()) * 1000)::bigint WHERE id = $1
-		RETURNING (extract(epoch FROM clock_timestamp()) * 1000000)::bigint`
+		RETURNING ` + sqlMicros
 )
 
 // begin opens the transaction and writes its attempt number, in one round trip. A
@@ -143,6 +143,7 @@ func (sl *slot) begin(ctx context.Context) (instant, error) {
 		}
 		sl.s.within(sl.p, writeTimeout)
 		var micros int64
+		asked := sl.p.mono.Now()
 		b := &pgx.Batch{}
 		b.Queue("BEGIN")
 		b.Queue(sqlAttempt, sl.id, sl.attempt)
@@ -153,7 +154,7 @@ func (sl *slot) begin(ctx context.Context) (instant, error) {
 		}
 		err = errors.Join(err, res.Close())
 		if err == nil {
-			return sl.p.saw(micros), nil
+			return sl.p.saw(micros, asked), nil
 		}
 		sl.drop() // also when the row was swept: dialling makes it again
 		if fresh {

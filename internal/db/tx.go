@@ -34,7 +34,9 @@ type putOff struct {
 
 // Now is the only clock for expiry, at the moment the transaction came to hold
 // the last lock it waited for. On PostgreSQL it is the server's: read as the
-// transaction begins and counted on from there.
+// transaction begins and counted on from there, which makes it late by the time
+// that the reading was under way (some 20 ms at most, or it is read again), never
+// early.
 func (tx *Tx) Now() time.Time {
 	if tx.at.IsZero() {
 		tx.at = tx.clock()
@@ -44,23 +46,22 @@ func (tx *Tx) Now() time.Time {
 
 func (tx *Tx) clock() time.Time {
 	p := tx.d.pg
-	at := tx.base.sql
-	if tx.writes {
-		at = at.Add(p.mono.Now().Sub(tx.base.mono))
-	} else if near, ok := p.now(); ok {
-		at = near
-	} else {
+	base := tx.base
+	if !tx.writes {
+		base = p.lately()
+	}
+	if base.late > latest {
+		asked := p.mono.Now()
 		var micros int64
-		if err := tx.row(`SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint`, nil, &micros); err != nil {
+		if err := tx.row(`SELECT `+sqlMicros, nil, &micros); err != nil {
 			tx.broken = err
 			return tx.d.clk.Now()
 		}
-		at = p.saw(micros).sql
+		base = p.saw(micros, asked)
+		base.late = 0 // it cannot be read better
+		tx.base = base
 	}
-	if p.shift != nil {
-		at = p.shift(at)
-	}
-	return at
+	return p.shifted(base.sql.Add(p.mono.Now().Sub(base.mono)))
 }
 
 // The row locks of PostgreSQL; SQLite's writer is alone anyway, and View locks
@@ -90,15 +91,19 @@ func (tx *Tx) lock(clause string) string {
 	return clause
 }
 
-// hold waits for the row before a change that is dated: whoever held it acted
-// before that date.
+// hold waits for the row before a change that is dated, and dates it: by the
+// server's clock, read with the lock held. Whoever held it before acted before.
 func (tx *Tx) hold(table, id string) error {
 	lock := tx.forUpdate()
 	if lock == "" {
 		return nil
 	}
-	var one int
-	return tx.row(`SELECT 1 FROM `+table+` WHERE id = $1`+lock, []any{id}, &one)
+	var micros int64
+	err := tx.row(`SELECT `+sqlMicros+` FROM (SELECT 1 FROM `+table+` WHERE id = $1`+lock+`) held`, []any{id}, &micros)
+	if err == nil {
+		tx.at = tx.d.pg.shifted(time.UnixMicro(micros))
+	}
+	return err
 }
 
 // Alone has transactions that name the same thing follow one another.

@@ -110,11 +110,16 @@ func openPostgres(ctx context.Context, rawURL string) (*pgStore, error) {
 // pgPrepare makes the table; nodes that start together wait for one another.
 func pgPrepare(ctx context.Context, pool *pgxpool.Pool) error {
 	return pgx.BeginFunc(ctx, pool, func(tx pgx.Tx) error {
-		if _, err := tx.Exec(ctx, `SELECT pg_advisory_xact_lock(hashtextextended('mobileid_kv', 0))`); err != nil {
-			return err
+		for _, q := range []string{
+			`SET LOCAL synchronous_commit TO on`, // records may be lost in a crash, the table may not
+			`SELECT pg_advisory_xact_lock(hashtextextended('mobileid_kv', 0))`,
+			pgSchema,
+		} {
+			if _, err := tx.Exec(ctx, q); err != nil {
+				return err
+			}
 		}
-		_, err := tx.Exec(ctx, pgSchema)
-		return err
+		return nil
 	})
 }
 
