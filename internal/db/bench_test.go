@@ -3,20 +3,28 @@ package db
 import (
 	"context"
 	"fmt"
-	"path/filepath"
 	"sync/atomic"
 	"testing"
 	"time"
 
 	"mobileid/internal/clock"
+	"mobileid/internal/db/dbtest"
 )
 
 // BenchmarkStatements times a row read, and a transaction of five statements as
-// a redemption has, by one caller and by 16 whose commits are shared.
+// a redemption has, by one caller and by 16 whose commits are shared. PostgreSQL
+// runs with fsync, as SQLite does.
 func BenchmarkStatements(b *testing.B) {
+	b.Run("sqlite", func(b *testing.B) { statements(b, dbtest.SQLite(b)) })
+	b.Run("postgres", func(b *testing.B) {
+		statements(b, dbtest.StartPostgres(b, dbtest.Options{Fsync: true}).URL())
+	})
+}
+
+func statements(b *testing.B, url string) {
 	ctx, cancel := context.WithCancel(b.Context()) // as a request's can be cancelled
 	defer cancel()
-	d, err := Open(ctx, "sqlite:"+filepath.Join(b.TempDir(), "b.db"), clock.System{})
+	d, err := Open(ctx, url, clock.System{})
 	if err != nil {
 		b.Fatal(err)
 	}

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"mobileid/internal/clock"
+	"mobileid/internal/db/dbtest"
 	"mobileid/internal/kv"
 	"mobileid/internal/kv/kvtest"
 )
@@ -51,14 +52,17 @@ func BenchmarkKV(b *testing.B) {
 			}
 		}},
 	}
-	for _, backend := range []string{"sqlite", "redis"} {
+	for _, backend := range []string{"sqlite", "postgres", "redis"} {
 		for _, c := range calls {
 			for _, callers := range []int{1, 32} {
 				b.Run(fmt.Sprintf("%s/%s/callers=%d", backend, c.name, callers), func(b *testing.B) {
 					var s kv.KV
-					if backend == "sqlite" {
+					switch backend {
+					case "sqlite":
 						s = kvtest.SQLite(b, clock.System{})
-					} else {
+					case "postgres":
+						s = kvtest.Open(b, dbtest.Postgres(b), clock.System{})
+					case "redis":
 						s = kvtest.Open(b, kvtest.Redis(b), clock.System{})
 					}
 					b.ReportAllocs()
