@@ -31,7 +31,7 @@ func TestR3_LockOfAUserOrPhoneAgainstApprovalAndRedemption(t *testing.T) {
 					defer cancel()
 					polled, _ = r.PollUntil(ctx, r.Backend, id)
 				case 2:
-					time.Sleep(time.Duration(2*round) * time.Millisecond)
+					time.Sleep(time.Duration(6*round) * time.Millisecond)
 					if round%2 == 0 {
 						r.SetUser(u, db.UserLocked)
 					} else {
