@@ -23,6 +23,9 @@ const (
 	methodNone  = "none"
 )
 
+// confidentialMethods are those of clients that can keep a secret.
+func confidentialMethods() []string { return []string{methodBasic, methodPost} }
+
 // client is a db.Client as fosite sees it. It is shared by all requests and
 // never changed.
 type client struct {

@@ -57,6 +57,8 @@ type metadata struct {
 	UserinfoEndpoint         string   `json:"userinfo_endpoint"`
 	JWKSURI                  string   `json:"jwks_uri"`
 	BackchannelEndpoint      string   `json:"backchannel_authentication_endpoint"`
+	IntrospectionEndpoint    string   `json:"introspection_endpoint"`
+	RevocationEndpoint       string   `json:"revocation_endpoint"`
 	Scopes                   []string `json:"scopes_supported"`
 	ResponseTypes            []string `json:"response_types_supported"`
 	ResponseModes            []string `json:"response_modes_supported"`
@@ -65,6 +67,8 @@ type metadata struct {
 	SubjectTypes             []string `json:"subject_types_supported"`
 	IDTokenAlgs              []string `json:"id_token_signing_alg_values_supported"`
 	AuthMethods              []string `json:"token_endpoint_auth_methods_supported"`
+	IntrospectionAuthMethods []string `json:"introspection_endpoint_auth_methods_supported"`
+	RevocationAuthMethods    []string `json:"revocation_endpoint_auth_methods_supported"`
 	ChallengeMethods         []string `json:"code_challenge_methods_supported"`
 	Claims                   []string `json:"claims_supported"`
 	ClaimTypes               []string `json:"claim_types_supported"`
@@ -99,10 +103,12 @@ func (p *Provider) describe(further []string) (document, error) {
 		Issuer:                p.issuer,
 		AuthorizationEndpoint: p.issuer + "/authorize", TokenEndpoint: p.issuer + "/token", UserinfoEndpoint: p.issuer + "/userinfo",
 		JWKSURI: p.issuer + "/jwks", BackchannelEndpoint: p.issuer + "/bc-authorize",
+		IntrospectionEndpoint: p.issuer + "/introspect", RevocationEndpoint: p.issuer + "/revoke",
 		Scopes: scopes, ResponseTypes: c.GetResponseTypes(), ResponseModes: modes, GrantTypes: slices.DeleteFunc(grantTypes(), func(g string) bool { return p.grants[g] == nil }),
 		ACRValues: operation.Served(), SubjectTypes: []string{"public"}, IDTokenAlgs: []string{string(jose.ES256)},
-		AuthMethods: []string{methodBasic, methodPost, methodNone}, ChallengeMethods: []string{"S256"},
-		Claims: claims, ClaimTypes: []string{"normal"}, DeliveryModes: []string{"poll"},
+		AuthMethods: append(confidentialMethods(), methodNone), RevocationAuthMethods: append(confidentialMethods(), methodNone), IntrospectionAuthMethods: confidentialMethods(),
+		ChallengeMethods: []string{"S256"},
+		Claims:           claims, ClaimTypes: []string{"normal"}, DeliveryModes: []string{"poll"},
 		AuthorizationResponseISS: true,
 	})
 }

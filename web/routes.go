@@ -36,6 +36,8 @@ func (s *Server) routes() []route {
 		{"/authorize", page, s.limited(s.Limits.Authorize, s.authorize)},
 		{"/token", protocol, plain(p.Token)},
 		{"/bc-authorize", protocol, plain(p.BackchannelAuthorize)},
+		{"/introspect", protocol, plain(p.Introspect)},
+		{"/revoke", protocol, plain(p.Revoke)},
 		{"/userinfo", protocol, plain(p.Userinfo)},
 		{"GET /jwks", protocol, plain(p.JWKS)},
 		{"GET /.well-known/openid-configuration", protocol, plain(p.Discovery)},
