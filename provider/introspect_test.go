@@ -214,4 +214,3 @@ func TestB6_AfterARevocationReturnedNothingThatARaceGaveWorks(t *testing.T) {
 		}
 	}
 }
-

@@ -18,8 +18,11 @@ func CheckClient(s *db.ClientSettings) error {
 	if s.Binding == "" {
 		s.Binding = "match"
 	}
-	if !slices.Contains([]string{"client_secret_basic", "client_secret_post", "none"}, s.AuthMethod) {
-		return fault.InField("/token_endpoint_auth_method", "invalid", "token_endpoint_auth_method is client_secret_basic, client_secret_post or none")
+	if !slices.Contains(append(confidentialMethods(), methodNone), s.AuthMethod) {
+		return fault.InField("/token_endpoint_auth_method", "invalid", "token_endpoint_auth_method is client_secret_basic, client_secret_post, private_key_jwt or none")
+	}
+	if err := checkKeys(s); err != nil {
+		return err
 	}
 	if len(s.GrantTypes) == 0 {
 		return fault.InField("/grant_types", "required", "grant_types names at least one grant")
@@ -56,4 +59,37 @@ func CheckClient(s *db.ClientSettings) error {
 		return fault.InField("/default_acr", "invalid", "default_acr is one of "+strings.Join(operation.Served(), ", "))
 	}
 	return nil
+}
+
+// checkKeys reports what is wrong with a client's keys: private_key_jwt needs one
+// that fits, and no other method has any use for them.
+func checkKeys(s *db.ClientSettings) error {
+	if s.AuthMethod != methodJWT {
+		switch {
+		case len(s.JWKS) > 0:
+			return fault.InField("/jwks", "invalid", "jwks is for clients of private_key_jwt")
+		case s.AssertionAlg != "":
+			return fault.InField("/token_endpoint_auth_signing_alg", "invalid", "token_endpoint_auth_signing_alg is for clients of private_key_jwt")
+		}
+		return nil
+	}
+	if len(s.JWKS) == 0 {
+		return fault.InField("/jwks", "required", "private_key_jwt needs the client's public keys as jwks")
+	}
+	if s.AssertionAlg != "" && !slices.Contains(signatureAlgs(), s.AssertionAlg) {
+		return fault.InField("/token_endpoint_auth_signing_alg", "invalid", "token_endpoint_auth_signing_alg is one of "+strings.Join(signatureAlgs(), ", "))
+	}
+	keys, err := readKeySet(s.JWKS)
+	if err != nil {
+		return err
+	}
+	c := &client{Client: &db.Client{Settings: *s}, keys: keys}
+	for _, k := range keys {
+		for _, alg := range signatureAlgs() {
+			if fits(&k, alg) && c.keyFor(alg, k.KeyID) != nil {
+				return nil
+			}
+		}
+	}
+	return fault.InField("/jwks", "invalid", "jwks holds no key that fits token_endpoint_auth_signing_alg (ES256 and PS256 if it is not given)")
 }

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"slices"
+	"strings"
 	"time"
 
 	"mobileid/internal/audit"
@@ -55,7 +56,7 @@ func (s *Stores) CreateClient(ctx context.Context, merchantID string, o ClientOp
 	}
 	out := NewClient{ClientID: db.NewID("cli_")}
 	c := db.Client{ID: out.ClientID, MerchantID: merchantID, Name: o.Name, Settings: set, CreatedAt: s.Clock.Now()}
-	if set.AuthMethod != "none" {
+	if strings.HasPrefix(set.AuthMethod, "client_secret_") {
 		secret, rec := provider.NewClientSecret(s.Clock)
 		out.ClientSecret, c.Secrets = secret, []db.ClientSecret{rec}
 	}
@@ -87,8 +88,8 @@ func (s *Stores) RotateSecret(ctx context.Context, id string, overlap time.Durat
 		if err != nil {
 			return err
 		}
-		if c.Settings.AuthMethod == "none" {
-			return fault.New(fault.StateConflict, "a public client has no secret")
+		if !strings.HasPrefix(c.Settings.AuthMethod, "client_secret_") {
+			return fault.New(fault.StateConflict, "a client of "+c.Settings.AuthMethod+" has no secret")
 		}
 		end := tx.Now().Add(overlap)
 		old := slices.DeleteFunc(c.Secrets, func(o db.ClientSecret) bool { return !o.ExpiresAt.IsZero() && !o.ExpiresAt.After(tx.Now()) })
