@@ -84,7 +84,7 @@ func (p *Provider) VerifyAccessToken(ctx context.Context, token string) (*Access
 // is not over. Whether it still stands is for the caller to ask.
 func (p *Provider) readAccessToken(ctx context.Context, token string) (*AccessToken, error) {
 	if len(token) != tokenLength {
-		return nil, errBadToken()
+		return p.readAccessJWT(ctx, token)
 	}
 	hash := digest(token)
 	val, err := p.kv.Get(ctx, accessKey(hash))

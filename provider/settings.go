@@ -24,6 +24,9 @@ func CheckClient(s *db.ClientSettings) error {
 	if err := checkKeys(s); err != nil {
 		return err
 	}
+	if err := checkTokens(s); err != nil {
+		return err
+	}
 	if len(s.GrantTypes) == 0 {
 		return fault.InField("/grant_types", "required", "grant_types names at least one grant")
 	}
@@ -92,4 +95,17 @@ func checkKeys(s *db.ClientSettings) error {
 		}
 	}
 	return fault.InField("/jwks", "invalid", "jwks holds no key that fits token_endpoint_auth_signing_alg (ES256 and PS256 if it is not given)")
+}
+
+// checkTokens reports what is wrong with how the client wants its tokens.
+func checkTokens(s *db.ClientSettings) error {
+	for name, alg := range map[string]string{"id_token_signed_response_alg": s.IDTokenAlg, "userinfo_signed_response_alg": s.UserinfoAlg} {
+		if alg != "" && !slices.Contains(signatureAlgs(), alg) {
+			return fault.InField("/"+name, "invalid", name+" is one of "+strings.Join(signatureAlgs(), ", "))
+		}
+	}
+	if s.TokenFormat != "" && s.TokenFormat != "opaque" && s.TokenFormat != formatJWT {
+		return fault.InField("/access_token_format", "invalid", "access_token_format is opaque or jwt")
+	}
+	return nil
 }

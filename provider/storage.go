@@ -138,6 +138,9 @@ func (storage) DeleteOpenIDConnectSession(context.Context, string) error { retur
 // what those who are shown one ask.
 func (storage) CreateAccessTokenSession(ctx context.Context, hash string, req fosite.Requester) error {
 	u := unitOf(ctx)
+	if hash == "" {
+		return nil // a JWT
+	}
 	r := req.GetSession().(*session)
 	u.access = hash
 	u.accessRec = &record{

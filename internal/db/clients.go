@@ -29,6 +29,14 @@ type ClientSettings struct {
 
 	JWKS         json.RawMessage `json:"jwks,omitempty"`                            // public keys, for private_key_jwt
 	AssertionAlg string          `json:"token_endpoint_auth_signing_alg,omitempty"` // "": ES256 or PS256
+
+	IDTokenAlg  string `json:"id_token_signed_response_alg,omitempty"` // "": ES256
+	UserinfoAlg string `json:"userinfo_signed_response_alg,omitempty"` // "": plain JSON
+	TokenFormat string `json:"access_token_format,omitempty"`          // "": opaque | jwt (RFC 9068)
+	ThirdParty  bool   `json:"third_party,omitempty"`                  // users are asked for consent
+
+	PostLogoutRedirectURIs []string `json:"post_logout_redirect_uris,omitempty"`
+	BackchannelLogoutURI   string   `json:"backchannel_logout_uri,omitempty"`
 }
 
 // ClientSecret is one of a client's secrets: the SHA-256 of a 256-bit random

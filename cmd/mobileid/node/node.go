@@ -92,7 +92,7 @@ func (s *Stores) masterKey(ctx context.Context) (*keys.Box, error) {
 		return box, err
 	}
 	err = s.DB.View(ctx, func(tx *db.Tx) error {
-		for _, purpose := range []string{keys.OIDC, keys.Server} {
+		for _, purpose := range append(keys.Tokens(), keys.Server) {
 			have, err := tx.SigningKeys(purpose)
 			if err != nil {
 				return err
