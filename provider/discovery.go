@@ -50,7 +50,7 @@ func (d document) serve(w http.ResponseWriter, r *http.Request, contentType stri
 }
 
 // metadata is the provider's description (OIDC Discovery section 3, RFC 8414,
-// CIBA Core section 4, RFC 9207). Its lists come from what the handlers use.
+// CIBA Core section 4, RFC 9207, the logout specifications). Its lists come from what the handlers use.
 type metadata struct {
 	Issuer                   string   `json:"issuer"`
 	AuthorizationEndpoint    string   `json:"authorization_endpoint"`
@@ -60,6 +60,9 @@ type metadata struct {
 	BackchannelEndpoint      string   `json:"backchannel_authentication_endpoint"`
 	IntrospectionEndpoint    string   `json:"introspection_endpoint"`
 	RevocationEndpoint       string   `json:"revocation_endpoint"`
+	EndSessionEndpoint       string   `json:"end_session_endpoint"`
+	BackchannelLogout        bool     `json:"backchannel_logout_supported"`
+	BackchannelLogoutSession bool     `json:"backchannel_logout_session_supported"`
 	Scopes                   []string `json:"scopes_supported"`
 	ResponseTypes            []string `json:"response_types_supported"`
 	ResponseModes            []string `json:"response_modes_supported"`
@@ -112,6 +115,7 @@ func (p *Provider) describe(further []string) (document, error) {
 		AuthorizationEndpoint: p.issuer + "/authorize", TokenEndpoint: p.issuer + "/token", UserinfoEndpoint: p.issuer + "/userinfo",
 		JWKSURI: p.issuer + "/jwks", BackchannelEndpoint: p.issuer + "/bc-authorize",
 		IntrospectionEndpoint: p.issuer + "/introspect", RevocationEndpoint: p.issuer + "/revoke",
+		EndSessionEndpoint: p.issuer + "/logout", BackchannelLogout: true, BackchannelLogoutSession: true,
 		Scopes: scopes, ResponseTypes: c.GetResponseTypes(), ResponseModes: modes, GrantTypes: slices.DeleteFunc(grantTypes(), func(g string) bool { return p.grants[g] == nil }),
 		ACRValues: operation.Served(), SubjectTypes: []string{"public"}, IDTokenAlgs: signatureAlgs(), UserinfoAlgs: signatureAlgs(),
 		ClaimsParameter: true, DisplayValues: []string{"page"}, UILocales: []string{"en"}, Prompts: prompts(),

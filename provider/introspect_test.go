@@ -152,7 +152,7 @@ func TestRevocationEndsAnAccessTokenAloneAndAGrantByItsRefreshToken(t *testing.T
 	if public.StatusCode != 200 {
 		t.Errorf("a public client: %s", public.text)
 	}
-	if err := h.db.View(t.Context(), audit.Check); err != nil {
+	if _, err := audit.Verify(t.Context(), h.db, nil); err != nil {
 		t.Error(err)
 	}
 }

@@ -1,6 +1,8 @@
 package provider
 
 import (
+	"net/netip"
+	"net/url"
 	"slices"
 	"strings"
 
@@ -48,6 +50,9 @@ func CheckClient(s *db.ClientSettings) error {
 		if err := ValidateRedirectURI(uri, s.AllowInsecureHTTP); err != nil {
 			return err
 		}
+	}
+	if err := checkLogout(s); err != nil {
+		return err
 	}
 	for _, scope := range s.Scopes {
 		// RFC 6749 section 3.3: printable ASCII without space, quote and backslash.
@@ -108,4 +113,49 @@ func checkTokens(s *db.ClientSettings) error {
 		return fault.InField("/access_token_format", "invalid", "access_token_format is opaque or jwt")
 	}
 	return nil
+}
+
+// checkLogout reports what is wrong with where the client is told of logouts.
+func checkLogout(s *db.ClientSettings) error {
+	for _, uri := range s.PostLogoutRedirectURIs {
+		if err := ValidateRedirectURI(uri, s.AllowInsecureHTTP); err != nil {
+			return fault.InField("/post_logout_redirect_uris", "invalid", "post_logout_redirect_uris: "+err.Error())
+		}
+	}
+	if s.BackchannelLogoutURI == "" {
+		return nil
+	}
+	if wrong := checkCallback(s.BackchannelLogoutURI, s.AllowInsecureHTTP); wrong != "" {
+		return fault.InField("/backchannel_logout_uri", "invalid", "backchannel_logout_uri "+wrong)
+	}
+	return nil
+}
+
+// checkCallback says what is wrong with an address that this server is to call:
+// https to a host by name, or, for development, http on this machine. Where a
+// name leads is checked again at each call.
+func checkCallback(uri string, loopbackHTTP bool) string {
+	if err := ValidateRedirectURI(uri, loopbackHTTP); err != nil {
+		return "is no address that can be called: " + err.Error()
+	}
+	u, err := url.Parse(uri)
+	if err != nil {
+		return "is malformed"
+	}
+	host := u.Hostname()
+	_, literal := netip.ParseAddr(host)
+	// A last part that is a number makes the whole an IPv4 address in one of its
+	// old spellings: 2130706433, 0x7f.1, 0177.0.0.1.
+	last := host[strings.LastIndexByte(host, '.')+1:]
+	number := strings.Trim(last, "0123456789") == "" || strings.HasPrefix(last, "0x")
+	switch {
+	case u.Scheme == "http" && loopbackHTTP:
+	case u.Scheme != "https":
+		return "must be https"
+	case literal == nil || number || host == "localhost" || strings.HasSuffix(host, ".localhost"):
+		return "must name a host, not an address"
+	case u.Port() != "" && u.Port() != "443" && u.Port() != "8443":
+		return "must use port 443 or 8443"
+	}
+	return ""
 }

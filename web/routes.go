@@ -48,6 +48,10 @@ func (s *Server) routes() []route {
 		{"POST /i/{id}/identify", form, s.limited(s.Limits.Identify, s.identify)},
 		{"POST /i/{id}/retry", form, s.limited(s.Limits.Identify, s.retry)},
 		{"POST /i/{id}/cancel", form, s.cancelInteraction},
+		{"GET /consent/{id}", page, s.consent},
+		{"POST /consent/{id}", form, s.decide},
+		{"/logout", page, s.logout},
+		{"POST /logout/confirm", form, s.confirmLogout},
 		{"GET /r", page, s.registerPage},
 
 		{"GET /mid/v1/keys", device, s.midKeys},

@@ -39,6 +39,7 @@ type Options struct {
 	KV     string          // URL of a Redis; "": the embedded store
 	Dir    string          // data folder, to start again on old data; "": a new one
 	Policy identity.Policy // of the App
+	Egress []netip.Prefix  // what may be called besides public addresses
 	Log    slog.Level      // what is logged to the test; default errors only
 	LogTo  io.Writer       // where to instead
 	Logger *slog.Logger    // instead of both
@@ -85,6 +86,7 @@ func Start(t testing.TB, o Options) *Rig {
 	cfg.KV.URL = config.StoreURL("sqlite:" + filepath.Join(r.Dir, "kv.db"))
 	cfg.Audit.AnchorFile = filepath.Join(r.Dir, "audit-anchors.log")
 	cfg.Limits, cfg.TrustedProxies = o.Limits, o.Proxies
+	cfg.Egress.Allow = o.Egress
 	if o.KV != "" {
 		cfg.KV.URL = config.StoreURL(o.KV)
 	}

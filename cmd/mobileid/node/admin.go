@@ -12,6 +12,7 @@ import (
 	"mobileid/internal/db"
 	"mobileid/internal/fault"
 	"mobileid/internal/identity"
+	"mobileid/internal/keys"
 	"mobileid/provider"
 )
 
@@ -39,6 +40,14 @@ type ClientOptions struct {
 	RedirectURIs, Grants, Scopes []string
 	RevealUnknownUser            bool
 	LocalhostHTTP                bool // allow http://localhost redirect URIs
+
+	ThirdParty              bool            // users are asked for consent
+	JWKS                    json.RawMessage // of private_key_jwt
+	AssertionAlg            string
+	IDTokenAlg, UserinfoAlg string
+	AccessTokenFormat       string // opaque or jwt
+	PostLogoutURIs          []string
+	BackchannelLogoutURI    string
 }
 
 // NewClient is a client as it is shown once.
@@ -50,9 +59,20 @@ type NewClient struct {
 // CreateClient checks and stores a client of the merchant.
 func (s *Stores) CreateClient(ctx context.Context, merchantID string, o ClientOptions) (NewClient, error) {
 	set := db.ClientSettings{AuthMethod: o.AuthMethod, GrantTypes: o.Grants, RedirectURIs: o.RedirectURIs, Scopes: o.Scopes, Binding: o.Binding,
-		RevealUnknownUser: o.RevealUnknownUser, AllowInsecureHTTP: o.LocalhostHTTP}
+		RevealUnknownUser: o.RevealUnknownUser, AllowInsecureHTTP: o.LocalhostHTTP, ThirdParty: o.ThirdParty, JWKS: o.JWKS, AssertionAlg: o.AssertionAlg,
+		IDTokenAlg: o.IDTokenAlg, UserinfoAlg: o.UserinfoAlg, TokenFormat: o.AccessTokenFormat,
+		PostLogoutRedirectURIs: o.PostLogoutURIs, BackchannelLogoutURI: o.BackchannelLogoutURI}
 	if err := provider.CheckClient(&set); err != nil {
 		return NewClient{}, err
+	}
+	// Published before anybody meets a token signed with it.
+	for _, alg := range []string{set.IDTokenAlg, set.UserinfoAlg} {
+		if alg == "" {
+			continue
+		}
+		if err := s.Keys.Ensure(ctx, keys.ForAlg(alg)); err != nil {
+			return NewClient{}, err
+		}
 	}
 	out := NewClient{ClientID: db.NewID("cli_")}
 	c := db.Client{ID: out.ClientID, MerchantID: merchantID, Name: o.Name, Settings: set, CreatedAt: s.Clock.Now()}
@@ -104,4 +124,21 @@ func (s *Stores) RotateSecret(ctx context.Context, id string, overlap time.Durat
 		return s.Audit.Append(tx, audit.Record{Act: "client.secret_rotated", Merchant: c.MerchantID, Client: id})
 	})
 	return secret, err
+}
+
+// RevokeConsent withdraws what the user allowed the client, and ends what it gave.
+func (s *Stores) RevokeConsent(ctx context.Context, userID, clientID string) error {
+	return s.DB.Update(ctx, func(tx *db.Tx) error {
+		c, err := tx.Consent(userID, clientID)
+		if errors.Is(err, db.ErrNotFound) {
+			return fault.New(fault.NotFound, "the user has allowed this client nothing")
+		}
+		if err != nil {
+			return err
+		}
+		if err := tx.DeleteConsent(userID, clientID); err != nil {
+			return err
+		}
+		return s.Audit.Append(tx, audit.Record{Act: "consent.revoked", Merchant: c.MerchantID, User: userID, Client: clientID})
+	})
 }
