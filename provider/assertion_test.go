@@ -181,6 +181,11 @@ func TestB1_AnAssertionIsForUsNowAndOnce(t *testing.T) {
 			t.Error(res.text)
 		}
 	})
+	t.Run("without kid, when one key fits", func(t *testing.T) {
+		if res := ask(h.p, s.sign(jose.ES256, map[jose.HeaderKey]any{"kid": ""}, s.claims(nil))); res.StatusCode != 200 {
+			t.Error(res.text)
+		}
+	})
 	t.Run("RS256 when it is registered, and then nothing else", func(t *testing.T) {
 		r := h.signer("RS256")
 		if res := ask(h.p, r.sign(jose.RS256, nil, r.claims(nil))); res.StatusCode != 200 {

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"mobileid/cmd/mobileid/node"
+	"mobileid/internal/db"
 	"mobileid/test/rig"
 
 	"github.com/go-jose/go-jose/v4"
@@ -140,6 +141,13 @@ func TestA30_ALogoutIsTheUsersOrTheClientsWhoLoggedThemIn(t *testing.T) {
 		}
 		if a := r.Post("/token", c, url.Values{"grant_type": {"refresh_token"}, "refresh_token": {offline.Text("refresh_token")}}); a.Status != http.StatusOK {
 			t.Errorf("offline access: %s", a)
+		}
+	})
+	t.Run("a login that was ended under another cookie is ended under this one", func(t *testing.T) {
+		sid := idToken(t, r, r.Login(b, u, p).Get("code"))["sid"].(string)
+		r.SQL(func(tx *db.Tx) error { return tx.Revoke("sid", sid, tx.Now().Add(time.Hour)) })
+		if in(t, r, b) {
+			t.Error("still logged in")
 		}
 	})
 	t.Run("nobody is logged in", func(t *testing.T) {
