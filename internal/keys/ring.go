@@ -212,13 +212,14 @@ func (r *Ring) row(purpose string, priv crypto.Signer, now, active time.Time) (d
 	}, nil
 }
 
-// All returns the keys to publish, oldest first; at most 2 s old.
+// All returns the keys to publish, oldest first; at most 2 s old. That there is
+// none is not remembered: another node may make the first one and sign with it.
 func (r *Ring) All(ctx context.Context, purpose string) ([]*Key, error) {
 	now := r.clk.Now()
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	set := r.sets[purpose]
-	if !set.at.IsZero() && now.Sub(set.at) < reread && !now.Before(set.at) {
+	if len(set.keys) > 0 && now.Sub(set.at) < reread && !now.Before(set.at) {
 		return set.keys, nil
 	}
 	known := map[string]*Key{}
