@@ -24,6 +24,7 @@ type Config struct {
 	DB             DB
 	KV             KV
 	MasterKeyFile  string // made on first start with mode 0600
+	Egress         Egress
 	Log            Log
 	Audit          Audit
 	Limits         Limits
@@ -38,6 +39,11 @@ type DB struct {
 // KV says where the short-lived shared state lives.
 type KV struct {
 	URL StoreURL // sqlite:PATH, postgres://…, redis://… or rediss://…
+}
+
+// Egress says where requests to addresses that clients name may go.
+type Egress struct {
+	Allow []netip.Prefix // besides public addresses
 }
 
 // Log says what is written to standard error and how.

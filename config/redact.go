@@ -80,6 +80,7 @@ func (c *Config) Redacted() ([]byte, error) {
 		"db.url":              c.DB.URL.String(),
 		"kv.url":              c.KV.URL.String(),
 		"master_key_file":     c.MasterKeyFile,
+		"egress.allow":        prefixes(c.Egress.Allow),
 		"log.level":           strings.ToLower(c.Log.Level.String()),
 		"log.format":          c.Log.Format,
 		"demo.shop_listen":    c.Demo.ShopListen,

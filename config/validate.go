@@ -28,6 +28,7 @@ func (l *loader) check() *Config {
 	l.checkListeners()
 	c.Issuer = l.checkIssuer()
 	c.TrustedProxies = l.networks("trusted_proxies")
+	c.Egress.Allow = l.networks("egress.allow")
 	c.Limits = l.checkLimits()
 	l.verify("audit.anchor_syslog", anchorSyslog(c.Audit.AnchorSyslog))
 	l.verify("db.url", dbURL(c.DB.URL.Reveal()))

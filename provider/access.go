@@ -20,59 +20,92 @@ type AccessToken struct {
 	Scopes     []string
 	IssuedAt   time.Time
 	ExpiresAt  time.Time
+
+	record *record
+	// revokedAs is under which name the token is withdrawn alone.
+	revokedAs string
+	jti       string // of a JWT
+	client    *client
 }
 
 // HasScope reports whether the token has exactly that scope.
 func (t *AccessToken) HasScope(s string) bool { return contains(t.Scopes, s) }
+
+// errBadToken is the one answer to every token that is not good.
+func errBadToken() error {
+	return fault.New(fault.Unauthorized, "the access token is unknown, has expired or was revoked")
+}
+
+func errUncheckedToken(cause error) error {
+	return fault.Wrap(fault.Unavailable, "the access token cannot be checked right now", cause)
+}
 
 // VerifyAccessToken returns what a bearer token stands for. Its grant, user,
 // device and client are asked each time: a token of something withdrawn is dead
 // at once. The error is fault.Unauthorized for any token that is not good, and
 // fault.Unavailable if that could not be found out.
 func (p *Provider) VerifyAccessToken(ctx context.Context, token string) (*AccessToken, error) {
-	bad := fault.New(fault.Unauthorized, "the access token is unknown, has expired or was revoked")
-	if len(token) != tokenLength {
-		return nil, bad
+	t, err := p.readAccessToken(ctx, token)
+	if err != nil {
+		return nil, err
 	}
-	val, err := p.kv.Get(ctx, accessKey(digest(token)))
+	r := t.record
+	if t.client, err = p.client(ctx, r.ClientID); err != nil {
+		return nil, errUncheckedToken(err)
+	}
+	if t.client == nil || !t.client.DisabledAt.IsZero() {
+		return nil, errBadToken()
+	}
+	live := true
+	err = p.db.View(ctx, func(tx *db.Tx) error {
+		if r.GrantID != "" {
+			var err error
+			if live, err = tx.GrantLive(r.GrantID, r.authTime()); err != nil || !live {
+				return err
+			}
+		}
+		revoked, err := tx.IsRevoked(revokedToken, t.revokedAs)
+		live = live && !revoked
+		return err
+	})
+	if err != nil && !errors.Is(err, db.ErrNotFound) {
+		return nil, errUncheckedToken(err)
+	}
+	if err != nil || !live {
+		return nil, errBadToken()
+	}
+	t.Client, t.MerchantID = t.client.Client, t.client.MerchantID
+	t.ClientID, t.UserID, t.GrantID, t.Scopes = r.ClientID, r.UserID, r.GrantID, r.Scopes
+	t.IssuedAt, t.ExpiresAt = time.UnixMilli(r.IssuedAt), r.expires()
+	return t, nil
+}
+
+// readAccessToken finds what a token says, if this server made it and its time
+// is not over. Whether it still stands is for the caller to ask.
+func (p *Provider) readAccessToken(ctx context.Context, token string) (*AccessToken, error) {
+	if len(token) != tokenLength {
+		return p.readAccessJWT(ctx, token)
+	}
+	hash := digest(token)
+	val, err := p.kv.Get(ctx, accessKey(hash))
 	if errors.Is(err, kv.ErrNotFound) {
-		return nil, bad
+		return nil, errBadToken()
 	}
 	if err != nil {
-		return nil, fault.Wrap(fault.Unavailable, "the access token cannot be checked right now", err)
+		return nil, errUncheckedToken(err)
 	}
 	r, err := decodeRecord(val)
 	if err != nil {
 		return nil, err
 	}
 	if !p.clk.Now().Before(r.expires()) {
-		return nil, bad
+		return nil, errBadToken()
 	}
-	c, err := p.client(ctx, r.ClientID)
-	if err != nil {
-		return nil, fault.Wrap(fault.Unavailable, "the access token cannot be checked right now", err)
-	}
-	if c == nil || !c.DisabledAt.IsZero() {
-		return nil, bad
-	}
-	if r.GrantID != "" {
-		var live bool
-		err := p.db.View(ctx, func(tx *db.Tx) (err error) {
-			live, err = tx.GrantLive(r.GrantID, r.authTime())
-			return err
-		})
-		if err != nil && !errors.Is(err, db.ErrNotFound) {
-			return nil, fault.Wrap(fault.Unavailable, "the access token cannot be checked right now", err)
-		}
-		if !live {
-			return nil, bad
-		}
-	}
-	return &AccessToken{
-		Client: c.Client, ClientID: r.ClientID, MerchantID: r.MerchantID, UserID: r.UserID, GrantID: r.GrantID, Scopes: r.Scopes,
-		IssuedAt: time.UnixMilli(r.IssuedAt), ExpiresAt: r.expires(),
-	}, nil
+	return &AccessToken{record: r, revokedAs: hash}, nil
 }
 
 // tokenLength is the length of 256 bits in base64url.
 const tokenLength = 43
+
+// revokedToken is the kind under which single access tokens are withdrawn.
+const revokedToken = "access_token"

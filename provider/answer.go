@@ -31,17 +31,28 @@ type Authenticated struct {
 // The caller has enforced prompt and max_age.
 func (p *Provider) FinishAuthorize(w http.ResponseWriter, r *http.Request, req *AuthorizeRequest, a Authenticated) error {
 	if req.HintedUserID != "" && req.HintedUserID != a.UserID {
-		return req.fail(codeLoginRequired, "another user than the one id_token_hint names has answered")
+		return req.fail(codeLoginRequired, "another user than the one that was asked for has answered")
 	}
 	if operation.Rank(a.ACR) < operation.Rank(req.MinACR) {
 		return req.fail(codeAccessDenied, "the login does not reach the acr that was asked for")
+	}
+	acr := req.claims.asAsked(a.ACR)
+	if acr == "" {
+		return req.fail(codeUnmet, "the login does not reach an acr that claims insists on")
+	}
+	// Asked for above, by NeedsConsent; this is so that no way around it exists.
+	if ok, err := p.consented(r.Context(), req, a.UserID); err != nil {
+		return err
+	} else if !ok {
+		return req.fail(codeConsentRequired, "the user has not allowed the client what it asks for")
 	}
 	u := &unit{p: p}
 	ctx := u.begin(r.Context())
 	sess := &session{record: record{
 		ClientID: req.Client.ID, MerchantID: req.Client.MerchantID, GrantID: db.NewID("grt_"),
 		UserID: a.UserID, DeviceID: a.DeviceID, OperationID: a.OperationID, SID: a.SID,
-		AuthTime: a.AuthTime.UnixMilli(), AMR: a.AMR, ACR: a.ACR, SCA: a.SCA, Nonce: req.Form.Get("nonce"),
+		AuthTime: a.AuthTime.UnixMilli(), AMR: a.AMR, ACR: acr, SCA: a.SCA, Nonce: req.Form.Get("nonce"),
+		IDClaims: req.claims.idToken, InfoClaims: req.claims.userinfo,
 	}}
 	for _, s := range req.Scopes {
 		req.ar.GrantScope(s)

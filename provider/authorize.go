@@ -28,12 +28,13 @@ type AuthorizeRequest struct {
 	MaxAge       *time.Duration
 	LoginHint    string
 	IDTokenHint  string // as it was given
-	HintedUserID string // whom id_token_hint names: nobody else may answer
-	MinACR       string // the least that acr_values accepts; "": the client's default
+	HintedUserID string // whom id_token_hint or claims names: nobody else may answer
+	MinACR       string // the least that acr_values and claims accept; "": the client's default
 	UILocales    []string
 	RedirectURI  string // verified: where the browser goes next
 
 	answer answer
+	claims claimsRequest
 	ar     fosite.AuthorizeRequester
 }
 
@@ -56,8 +57,12 @@ func parameters() []string {
 	return []string{
 		"client_id", "redirect_uri", "response_type", "response_mode", "scope", "state", "nonce",
 		"code_challenge", "code_challenge_method", "prompt", "max_age", "login_hint", "id_token_hint", "acr_values", "ui_locales",
+		"claims", "display",
 	}
 }
+
+// prompts are the values of prompt (OIDC Core section 3.1.2.1).
+func prompts() []string { return []string{"none", "login", "consent", "select_account"} }
 
 // unsupported maps parameters that would change the request's meaning to the
 // error that refuses them. fosite must never see the first two: it fetches
@@ -209,7 +214,7 @@ func (p *Provider) readParameters(ctx context.Context, req *AuthorizeRequest) er
 	}
 	req.Prompt = words(form.Get("prompt"))
 	for _, v := range req.Prompt {
-		if !contains([]string{"none", "login", "consent", "select_account"}, v) {
+		if !contains(prompts(), v) {
 			return req.fail(codeInvalidRequest, "prompt has an unknown value "+v)
 		}
 		if v == "none" && len(req.Prompt) > 1 {
@@ -237,6 +242,31 @@ func (p *Provider) readParameters(ctx context.Context, req *AuthorizeRequest) er
 			return req.fail(codeInvalidRequest, "id_token_hint is not an ID token of this server for this client")
 		}
 		req.IDTokenHint, req.HintedUserID = hint, user
+	}
+	return req.readClaims(form.Get("claims"))
+}
+
+// readClaims adds what the claims parameter demands of the login.
+func (req *AuthorizeRequest) readClaims(text string) error {
+	if !contains(req.Scopes, "openid") {
+		return nil
+	}
+	var wrong string
+	if req.claims, wrong = readClaims(text, req.Client.Settings.Scopes); wrong != "" {
+		return req.fail(codeInvalidRequest, wrong)
+	}
+	least, known := req.claims.least()
+	if !known {
+		return req.fail(codeUnmet, "no login here reaches the acr that claims insists on")
+	}
+	if operation.Rank(least) > operation.Rank(req.MinACR) {
+		req.MinACR = least
+	}
+	if sub := req.claims.sub; sub != "" {
+		if req.HintedUserID != "" && req.HintedUserID != sub {
+			return req.fail(codeInvalidRequest, "claims and id_token_hint name different users")
+		}
+		req.HintedUserID = sub
 	}
 	return nil
 }

@@ -13,6 +13,7 @@ import (
 	"mobileid/internal/clock"
 	"mobileid/internal/db"
 
+	"github.com/go-jose/go-jose/v4"
 	"github.com/ory/fosite"
 )
 
@@ -20,14 +21,19 @@ import (
 const (
 	methodBasic = "client_secret_basic"
 	methodPost  = "client_secret_post"
+	methodJWT   = "private_key_jwt"
 	methodNone  = "none"
 )
+
+// confidentialMethods are those of clients that can keep a secret.
+func confidentialMethods() []string { return []string{methodBasic, methodPost, methodJWT} }
 
 // client is a db.Client as fosite sees it. It is shared by all requests and
 // never changed.
 type client struct {
 	*db.Client
-	checked time.Time // when its version was last compared; under clientCache.mu
+	keys    []jose.JSONWebKey // of private_key_jwt
+	checked time.Time         // when its version was last compared; under clientCache.mu
 }
 
 var _ interface {
@@ -79,6 +85,10 @@ func (p *Provider) client(ctx context.Context, id string) (*client, error) {
 		}
 		c, err := tx.Client(id)
 		loaded = &client{Client: &c, checked: now}
+		if err == nil && len(c.Settings.JWKS) > 0 {
+			// Checked when it was stored; a set that is bad all the same is no key.
+			loaded.keys, _ = readKeySet(c.Settings.JWKS)
+		}
 		return err
 	})
 	p.clients.mu.Lock()

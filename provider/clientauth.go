@@ -16,6 +16,7 @@ import (
 // presented is what a request says about who the client is.
 type presented struct {
 	method, id, secret string
+	assertion          *assertion
 }
 
 // authenticateClient finds out which client sent the request and makes it prove
@@ -42,7 +43,7 @@ func (p *Provider) authenticateClient(ctx context.Context, r *http.Request, form
 			return nil, tooMany(err)
 		}
 	}
-	if err := p.prove(c, said); err != nil {
+	if err := p.prove(ctx, r, c, said); err != nil {
 		return nil, p.countFailure(ctx, r, id, err)
 	}
 	return c, nil
@@ -60,17 +61,19 @@ func (p *Provider) countFailure(ctx context.Context, r *http.Request, id string,
 }
 
 // prove holds what the request says against the client, which is nil if unknown.
-func (p *Provider) prove(c *client, said presented) error {
+func (p *Provider) prove(ctx context.Context, r *http.Request, c *client, said presented) error {
 	var secrets []db.ClientSecret
 	if c != nil {
 		secrets = c.Secrets
 	}
 	right := secretMatches(secrets, said.secret, p.clk.Now())
 	switch {
-	case c == nil, !c.DisabledAt.IsZero(), said.method != methodNone && !right:
+	case c == nil, !c.DisabledAt.IsZero(), said.method != methodNone && said.assertion == nil && !right:
 		return notAuthenticated("the client is unknown, disabled, or its secret is wrong")
 	case said.method != c.Settings.AuthMethod:
 		return notAuthenticated("the client is registered for " + c.Settings.AuthMethod + " and used " + said.method)
+	case said.assertion != nil:
+		return p.verifyAssertion(ctx, c, said.assertion, r.URL.Path)
 	}
 	return nil
 }
@@ -81,7 +84,7 @@ func (p *Provider) prove(c *client, said presented) error {
 func credentials(r *http.Request, form url.Values) (presented, error) {
 	id, secret := form.Get("client_id"), form.Get("client_secret")
 	if form.Has("client_assertion") || form.Has("client_assertion_type") {
-		return presented{}, notAuthenticated("client assertions are not supported")
+		return readMethodJWT(r, id, secret, form.Get("client_assertion"), form.Get("client_assertion_type"))
 	}
 	headers := r.Header["Authorization"]
 	switch {
@@ -102,9 +105,9 @@ func credentials(r *http.Request, form url.Values) (presented, error) {
 	case id == "":
 		return presented{}, notAuthenticated("client_id or an Authorization header is missing")
 	case secret != "":
-		return presented{methodPost, id, secret}, nil
+		return presented{method: methodPost, id: id, secret: secret}, nil
 	}
-	return presented{methodNone, id, ""}, nil
+	return presented{method: methodNone, id: id}, nil
 }
 
 // parseBasic reads HTTP Basic credentials, each form-encoded before they were
@@ -124,7 +127,7 @@ func parseBasic(header string) (presented, error) {
 	if errID != nil || errSecret != nil || id == "" {
 		return presented{}, notAuthenticated("the Authorization header is malformed: id and secret must be form-encoded")
 	}
-	return presented{methodBasic, id, secret}, nil
+	return presented{method: methodBasic, id: id, secret: secret}, nil
 }
 
 // secretMatches compares secret with all that are valid now, without telling by

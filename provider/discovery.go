@@ -1,6 +1,7 @@
 package provider
 
 import (
+	"context"
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/json"
@@ -49,7 +50,7 @@ func (d document) serve(w http.ResponseWriter, r *http.Request, contentType stri
 }
 
 // metadata is the provider's description (OIDC Discovery section 3, RFC 8414,
-// CIBA Core section 4, RFC 9207). Its lists come from what the handlers use.
+// CIBA Core section 4, RFC 9207, the logout specifications). Its lists come from what the handlers use.
 type metadata struct {
 	Issuer                   string   `json:"issuer"`
 	AuthorizationEndpoint    string   `json:"authorization_endpoint"`
@@ -57,6 +58,11 @@ type metadata struct {
 	UserinfoEndpoint         string   `json:"userinfo_endpoint"`
 	JWKSURI                  string   `json:"jwks_uri"`
 	BackchannelEndpoint      string   `json:"backchannel_authentication_endpoint"`
+	IntrospectionEndpoint    string   `json:"introspection_endpoint"`
+	RevocationEndpoint       string   `json:"revocation_endpoint"`
+	EndSessionEndpoint       string   `json:"end_session_endpoint"`
+	BackchannelLogout        bool     `json:"backchannel_logout_supported"`
+	BackchannelLogoutSession bool     `json:"backchannel_logout_session_supported"`
 	Scopes                   []string `json:"scopes_supported"`
 	ResponseTypes            []string `json:"response_types_supported"`
 	ResponseModes            []string `json:"response_modes_supported"`
@@ -64,7 +70,16 @@ type metadata struct {
 	ACRValues                []string `json:"acr_values_supported"`
 	SubjectTypes             []string `json:"subject_types_supported"`
 	IDTokenAlgs              []string `json:"id_token_signing_alg_values_supported"`
+	UserinfoAlgs             []string `json:"userinfo_signing_alg_values_supported"`
+	DisplayValues            []string `json:"display_values_supported"`
+	UILocales                []string `json:"ui_locales_supported"`
+	Prompts                  []string `json:"prompt_values_supported"`
 	AuthMethods              []string `json:"token_endpoint_auth_methods_supported"`
+	AuthAlgs                 []string `json:"token_endpoint_auth_signing_alg_values_supported"`
+	IntrospectionAuthAlgs    []string `json:"introspection_endpoint_auth_signing_alg_values_supported"`
+	RevocationAuthAlgs       []string `json:"revocation_endpoint_auth_signing_alg_values_supported"`
+	IntrospectionAuthMethods []string `json:"introspection_endpoint_auth_methods_supported"`
+	RevocationAuthMethods    []string `json:"revocation_endpoint_auth_methods_supported"`
 	ChallengeMethods         []string `json:"code_challenge_methods_supported"`
 	Claims                   []string `json:"claims_supported"`
 	ClaimTypes               []string `json:"claim_types_supported"`
@@ -79,9 +94,9 @@ type metadata struct {
 // describe makes the metadata.
 func (p *Provider) describe(further []string) (document, error) {
 	claims := []string{"sub", "iss", "aud", "exp", "iat", "auth_time", "nonce", "acr", "amr", "sid", "txn", "sca", "at_hash"}
-	scopes := []string{"openid"}
+	scopes := []string{"openid", "offline_access"}
 	byScope := claimsOf()
-	for _, s := range []string{"profile", "email", "phone"} {
+	for _, s := range claimScopes() {
 		scopes = append(scopes, s)
 		claims = append(claims, byScope[s]...)
 	}
@@ -99,10 +114,15 @@ func (p *Provider) describe(further []string) (document, error) {
 		Issuer:                p.issuer,
 		AuthorizationEndpoint: p.issuer + "/authorize", TokenEndpoint: p.issuer + "/token", UserinfoEndpoint: p.issuer + "/userinfo",
 		JWKSURI: p.issuer + "/jwks", BackchannelEndpoint: p.issuer + "/bc-authorize",
+		IntrospectionEndpoint: p.issuer + "/introspect", RevocationEndpoint: p.issuer + "/revoke",
+		EndSessionEndpoint: p.issuer + "/logout", BackchannelLogout: true, BackchannelLogoutSession: true,
 		Scopes: scopes, ResponseTypes: c.GetResponseTypes(), ResponseModes: modes, GrantTypes: slices.DeleteFunc(grantTypes(), func(g string) bool { return p.grants[g] == nil }),
-		ACRValues: operation.Served(), SubjectTypes: []string{"public"}, IDTokenAlgs: []string{string(jose.ES256)},
-		AuthMethods: []string{methodBasic, methodPost, methodNone}, ChallengeMethods: []string{"S256"},
-		Claims: claims, ClaimTypes: []string{"normal"}, DeliveryModes: []string{"poll"},
+		ACRValues: operation.Served(), SubjectTypes: []string{"public"}, IDTokenAlgs: signatureAlgs(), UserinfoAlgs: signatureAlgs(),
+		ClaimsParameter: true, DisplayValues: []string{"page"}, UILocales: []string{"en"}, Prompts: prompts(),
+		AuthMethods: append(confidentialMethods(), methodNone), RevocationAuthMethods: append(confidentialMethods(), methodNone), IntrospectionAuthMethods: confidentialMethods(),
+		AuthAlgs: signatureAlgs(), IntrospectionAuthAlgs: signatureAlgs(), RevocationAuthAlgs: signatureAlgs(),
+		ChallengeMethods: []string{"S256"},
+		Claims:           claims, ClaimTypes: []string{"normal"}, DeliveryModes: []string{"poll"},
 		AuthorizationResponseISS: true,
 	})
 }
@@ -115,34 +135,42 @@ func (p *Provider) Discovery(w http.ResponseWriter, r *http.Request) {
 // jwksCache keeps the key set of the ring's view it was made of.
 type jwksCache struct {
 	mu   sync.Mutex
-	of   *keys.Key // the newest key of that view
-	n    int
+	of   []*keys.Key
 	made document
 }
 
-// JWKS serves all published keys (RFC 7517). A key is published longer than the
-// answer may be kept before it signs.
+// JWKS serves all published keys (RFC 7517), of every algorithm that a client
+// uses. A key is published longer than the answer may be kept before it signs.
 func (p *Provider) JWKS(w http.ResponseWriter, r *http.Request) {
-	all, err := p.ring.All(r.Context(), keys.OIDC)
-	if err != nil {
-		p.writeError(r.Context(), w, unavailable(err))
-		return
-	}
-	p.jwks.mu.Lock()
-	if len(all) > 0 && (p.jwks.of != all[len(all)-1] || p.jwks.n != len(all)) {
-		set := jose.JSONWebKeySet{}
-		for _, k := range all {
-			set.Keys = append(set.Keys, k.Public)
-		}
-		if p.jwks.made, err = newDocument(set); err == nil {
-			p.jwks.of, p.jwks.n = all[len(all)-1], len(all)
-		}
-	}
-	made := p.jwks.made
-	p.jwks.mu.Unlock()
+	made, err := p.keySet(r.Context())
 	if err != nil {
 		p.writeError(r.Context(), w, err)
 		return
 	}
 	made.serve(w, r, "application/jwk-set+json")
+}
+
+func (p *Provider) keySet(ctx context.Context) (document, error) {
+	var all []*keys.Key
+	for _, purpose := range keys.Tokens() {
+		some, err := p.ring.All(ctx, purpose)
+		if err != nil {
+			return document{}, unavailable(err)
+		}
+		all = append(all, some...)
+	}
+	p.jwks.mu.Lock()
+	defer p.jwks.mu.Unlock()
+	if slices.Equal(all, p.jwks.of) {
+		return p.jwks.made, nil
+	}
+	set := jose.JSONWebKeySet{}
+	for _, k := range all {
+		set.Keys = append(set.Keys, k.Public)
+	}
+	made, err := newDocument(set)
+	if err == nil {
+		p.jwks.of, p.jwks.made = all, made
+	}
+	return made, err
 }

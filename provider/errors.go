@@ -26,6 +26,8 @@ const (
 	codeUnsupportedGrant   = "unsupported_grant_type"
 	codeAccessDenied       = "access_denied"
 	codeLoginRequired      = "login_required"
+	codeConsentRequired    = "consent_required"
+	codeUnmet              = "unmet_authentication_requirements"
 	codeServerError        = "server_error"
 	codeUnavailable        = "temporarily_unavailable"
 	codeInvalidToken       = "invalid_token"

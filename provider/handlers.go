@@ -2,9 +2,6 @@ package provider
 
 import (
 	"context"
-	"errors"
-
-	"mobileid/internal/db"
 
 	"github.com/ory/fosite"
 	"github.com/ory/fosite/handler/oauth2"
@@ -36,20 +33,12 @@ type refreshHandler struct {
 
 func (h refreshHandler) HandleTokenEndpointRequest(ctx context.Context, req fosite.AccessRequester) error {
 	u := unitOf(ctx)
-	id, generation, ok := u.p.readRefreshToken(u.form.Get("refresh_token"))
-	if !ok {
-		return refuse(codeInvalidGrant, "refresh_token is not one of this server")
-	}
-	var family db.Family
-	err := u.p.db.View(ctx, func(tx *db.Tx) (err error) {
-		family, err = tx.Family(id)
-		return err
-	})
-	if errors.Is(err, db.ErrNotFound) {
-		return refuse(codeInvalidGrant, "the refresh token is unknown or has expired")
-	}
+	family, generation, err := u.p.familyOf(ctx, u.form.Get("refresh_token"))
 	if err != nil {
-		return unavailable(err)
+		return err
+	}
+	if family == nil {
+		return refuse(codeInvalidGrant, "the refresh token is unknown or has expired")
 	}
 	// Before anything is concluded from its use: another client that got hold of
 	// the token can neither use it nor end its owner's session.
@@ -59,7 +48,7 @@ func (h refreshHandler) HandleTokenEndpointRequest(ctx context.Context, req fosi
 	if u.from, err = decodeRecord(family.Record); err != nil {
 		return err
 	}
-	u.rotate = &rotation{family, generation}
+	u.rotate = &rotation{*family, generation}
 	if asked := req.GetRequestedScopes(); len(asked) > 0 {
 		// fosite ignores a narrower scope (RFC 6749 section 6).
 		for _, s := range asked {

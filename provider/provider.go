@@ -20,6 +20,7 @@ import (
 	"mobileid/internal/audit"
 	"mobileid/internal/clock"
 	"mobileid/internal/db"
+	"mobileid/internal/egress"
 	"mobileid/internal/keys"
 	"mobileid/internal/kv"
 	"mobileid/internal/limit"
@@ -59,6 +60,7 @@ type Options struct {
 	Box      *keys.Box
 	Flows    Backchannel
 	Audit    *audit.Writer
+	Egress   *egress.Client // for back-channel logout
 	Clock    clock.Clock
 	Log      *slog.Logger
 	ClientIP func(*http.Request) string
@@ -80,6 +82,7 @@ type Provider struct {
 	ring     *keys.Ring
 	flows    Backchannel
 	audit    *audit.Writer
+	egress   *egress.Client
 	clk      clock.Clock
 	log      *slog.Logger
 	clientIP func(*http.Request) string
@@ -101,14 +104,14 @@ func New(o Options) (*Provider, error) {
 	if err != nil || u.Host == "" || u.RawQuery != "" || u.Fragment != "" || strings.HasSuffix(o.Issuer, "/") {
 		return nil, errors.New("provider: the issuer must be a URL without query, fragment or a slash at the end")
 	}
-	for _, missing := range []bool{o.DB == nil, o.KV == nil, o.Keys == nil, o.Box == nil, o.Flows == nil, o.Audit == nil,
+	for _, missing := range []bool{o.DB == nil, o.KV == nil, o.Keys == nil, o.Box == nil, o.Flows == nil, o.Audit == nil, o.Egress == nil,
 		o.Clock == nil, o.Log == nil, o.ClientIP == nil, o.FormPost == nil} {
 		if missing {
 			return nil, errors.New("provider: an option is missing")
 		}
 	}
 	p := &Provider{
-		issuer: o.Issuer, db: o.DB, kv: o.KV, ring: o.Keys, flows: o.Flows, audit: o.Audit, clk: o.Clock, log: o.Log,
+		issuer: o.Issuer, db: o.DB, kv: o.KV, ring: o.Keys, flows: o.Flows, audit: o.Audit, egress: o.Egress, clk: o.Clock, log: o.Log,
 		clientIP: o.ClientIP, formPost: o.FormPost, failures: o.Failures, requests: o.Requests,
 		refreshKey: o.Box.Derive("refresh tokens 1"),
 	}

@@ -17,6 +17,7 @@ type record struct {
 	Scopes                             []string
 	AuthTime                           int64 // Unix ms of the decision; everything withdrawn after it is void
 	AMR                                []string
+	IDClaims, InfoClaims               []string // asked for one by one (OIDC Core section 5.5), for ID token and userinfo
 	ACR, Nonce                         string
 	RedirectURI                        string // code: as it was asked for, "" if it was not
 	Challenge                          string // code: S256 code_challenge
@@ -24,7 +25,9 @@ type record struct {
 	SCA                                *operation.SCA
 }
 
-const recordVersion = 1
+// Records of version 1 end their lists before IDClaims; families of refresh
+// tokens live long enough to be met in it.
+const recordVersion = 2
 
 var errRecord = errors.New("provider: malformed record")
 
@@ -59,7 +62,7 @@ func (r *record) encode() []byte {
 }
 
 func decodeRecord(b []byte) (*record, error) {
-	if len(b) == 0 || b[0] != recordVersion {
+	if len(b) == 0 || b[0] == 0 || b[0] > recordVersion {
 		return nil, errRecord
 	}
 	d := decoder{s: string(b[1:])}
@@ -67,7 +70,10 @@ func decodeRecord(b []byte) (*record, error) {
 	for _, s := range r.texts() {
 		*s = d.text()
 	}
-	for _, l := range r.lists() {
+	for i, l := range r.lists() {
+		if b[0] == 1 && i > 1 {
+			break
+		}
 		n := d.count()
 		for range n {
 			*l = append(*l, d.text())
@@ -97,7 +103,9 @@ func (r *record) texts() [11]*string {
 		&r.ACR, &r.Nonce, &r.RedirectURI, &r.Challenge}
 }
 
-func (r *record) lists() [2]*[]string { return [2]*[]string{&r.Scopes, &r.AMR} }
+func (r *record) lists() [4]*[]string {
+	return [4]*[]string{&r.Scopes, &r.AMR, &r.IDClaims, &r.InfoClaims}
+}
 
 func (r *record) numbers() [3]*int64 { return [3]*int64{&r.AuthTime, &r.IssuedAt, &r.Expires} }
 

@@ -12,7 +12,7 @@ import (
 func fullRecord() *record {
 	return &record{
 		ClientID: "cli_web", MerchantID: "mer_1", GrantID: "grt_1", UserID: "usr_1", DeviceID: "dev_1", OperationID: "op_1", SID: "sid",
-		Scopes: []string{"openid", "email"}, AuthTime: 1767225600123, AMR: []string{"pop", "pin"}, ACR: operation.ACRWeb, Nonce: strings.Repeat("n", 300),
+		Scopes: []string{"openid", "email"}, AuthTime: 1767225600123, AMR: []string{"pop", "pin"}, IDClaims: []string{"email"}, InfoClaims: []string{"name"}, ACR: operation.ACRWeb, Nonce: strings.Repeat("n", 300),
 		RedirectURI: "https://shop.example.com/cb", Challenge: challenge(), IssuedAt: -1, Expires: 1<<63 - 1,
 		SCA: &operation.SCA{Pos: "swk", Kno: "pin", Inh: "none", UV: "none", Dsp: "app", Flow: "ciba", UI: "typed", Enrol: "qr", Epoch: 3, SameIP: true},
 	}
@@ -47,13 +47,23 @@ func TestARecordComesBackAsItWas(t *testing.T) {
 	}
 }
 
+func TestARefreshTokenOfTheVersionBeforeIsStillRead(t *testing.T) {
+	r := &record{UserID: "u", AMR: []string{"pop"}, AuthTime: 7}
+	b := r.encode()
+	old := bytes.Replace(b, []byte("\x01\x03pop\x00\x00"), []byte("\x01\x03pop"), 1)
+	old[0] = 1
+	if back, err := decodeRecord(old); err != nil || !reflect.DeepEqual(back, r) {
+		t.Errorf("%+v, %v", back, err)
+	}
+}
+
 func FuzzDecodeRecord(f *testing.F) {
 	f.Add(fullRecord().encode())
 	f.Add((&record{}).encode())
 	f.Add([]byte{recordVersion, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 1})
 	f.Fuzz(func(t *testing.T, b []byte) {
 		r, err := decodeRecord(b)
-		if err == nil && !bytes.Equal(r.encode(), b) {
+		if err == nil && b[0] == recordVersion && !bytes.Equal(r.encode(), b) {
 			t.Errorf("%x is taken and encodes as %x", b, r.encode())
 		}
 	})

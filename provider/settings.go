@@ -1,6 +1,8 @@
 package provider
 
 import (
+	"net/netip"
+	"net/url"
 	"slices"
 	"strings"
 
@@ -18,8 +20,14 @@ func CheckClient(s *db.ClientSettings) error {
 	if s.Binding == "" {
 		s.Binding = "match"
 	}
-	if !slices.Contains([]string{"client_secret_basic", "client_secret_post", "none"}, s.AuthMethod) {
-		return fault.InField("/token_endpoint_auth_method", "invalid", "token_endpoint_auth_method is client_secret_basic, client_secret_post or none")
+	if !slices.Contains(append(confidentialMethods(), methodNone), s.AuthMethod) {
+		return fault.InField("/token_endpoint_auth_method", "invalid", "token_endpoint_auth_method is client_secret_basic, client_secret_post, private_key_jwt or none")
+	}
+	if err := checkKeys(s); err != nil {
+		return err
+	}
+	if err := checkTokens(s); err != nil {
+		return err
 	}
 	if len(s.GrantTypes) == 0 {
 		return fault.InField("/grant_types", "required", "grant_types names at least one grant")
@@ -43,6 +51,9 @@ func CheckClient(s *db.ClientSettings) error {
 			return err
 		}
 	}
+	if err := checkLogout(s); err != nil {
+		return err
+	}
 	for _, scope := range s.Scopes {
 		// RFC 6749 section 3.3: printable ASCII without space, quote and backslash.
 		if scope == "" || strings.ContainsFunc(scope, func(r rune) bool { return r <= 0x20 || r >= 0x7f || r == '"' || r == '\\' }) {
@@ -56,4 +67,95 @@ func CheckClient(s *db.ClientSettings) error {
 		return fault.InField("/default_acr", "invalid", "default_acr is one of "+strings.Join(operation.Served(), ", "))
 	}
 	return nil
+}
+
+// checkKeys reports what is wrong with a client's keys: private_key_jwt needs one
+// that fits, and no other method has any use for them.
+func checkKeys(s *db.ClientSettings) error {
+	if s.AuthMethod != methodJWT {
+		switch {
+		case len(s.JWKS) > 0:
+			return fault.InField("/jwks", "invalid", "jwks is for clients of private_key_jwt")
+		case s.AssertionAlg != "":
+			return fault.InField("/token_endpoint_auth_signing_alg", "invalid", "token_endpoint_auth_signing_alg is for clients of private_key_jwt")
+		}
+		return nil
+	}
+	if len(s.JWKS) == 0 {
+		return fault.InField("/jwks", "required", "private_key_jwt needs the client's public keys as jwks")
+	}
+	if s.AssertionAlg != "" && !slices.Contains(signatureAlgs(), s.AssertionAlg) {
+		return fault.InField("/token_endpoint_auth_signing_alg", "invalid", "token_endpoint_auth_signing_alg is one of "+strings.Join(signatureAlgs(), ", "))
+	}
+	keys, err := readKeySet(s.JWKS)
+	if err != nil {
+		return err
+	}
+	c := &client{Client: &db.Client{Settings: *s}, keys: keys}
+	for _, k := range keys {
+		for _, alg := range signatureAlgs() {
+			if fits(&k, alg) && c.keyFor(alg, k.KeyID) != nil {
+				return nil
+			}
+		}
+	}
+	return fault.InField("/jwks", "invalid", "jwks holds no key that fits token_endpoint_auth_signing_alg (ES256 and PS256 if it is not given)")
+}
+
+// checkTokens reports what is wrong with how the client wants its tokens.
+func checkTokens(s *db.ClientSettings) error {
+	for name, alg := range map[string]string{"id_token_signed_response_alg": s.IDTokenAlg, "userinfo_signed_response_alg": s.UserinfoAlg} {
+		if alg != "" && !slices.Contains(signatureAlgs(), alg) {
+			return fault.InField("/"+name, "invalid", name+" is one of "+strings.Join(signatureAlgs(), ", "))
+		}
+	}
+	if s.TokenFormat != "" && s.TokenFormat != "opaque" && s.TokenFormat != formatJWT {
+		return fault.InField("/access_token_format", "invalid", "access_token_format is opaque or jwt")
+	}
+	return nil
+}
+
+// checkLogout reports what is wrong with where the client is told of logouts.
+func checkLogout(s *db.ClientSettings) error {
+	for _, uri := range s.PostLogoutRedirectURIs {
+		if err := ValidateRedirectURI(uri, s.AllowInsecureHTTP); err != nil {
+			return fault.InField("/post_logout_redirect_uris", "invalid", "post_logout_redirect_uris: "+err.Error())
+		}
+	}
+	if s.BackchannelLogoutURI == "" {
+		return nil
+	}
+	if wrong := checkCallback(s.BackchannelLogoutURI, s.AllowInsecureHTTP); wrong != "" {
+		return fault.InField("/backchannel_logout_uri", "invalid", "backchannel_logout_uri "+wrong)
+	}
+	return nil
+}
+
+// checkCallback says what is wrong with an address that this server is to call:
+// https to a host by name, or, for development, http on this machine. Where a
+// name leads is checked again at each call.
+func checkCallback(uri string, loopbackHTTP bool) string {
+	if err := ValidateRedirectURI(uri, loopbackHTTP); err != nil {
+		return "is no address that can be called: " + err.Error()
+	}
+	u, err := url.Parse(uri)
+	if err != nil {
+		return "is malformed"
+	}
+	host := u.Hostname()
+	_, literal := netip.ParseAddr(host)
+	// A last part that is a number makes the whole an IPv4 address in one of its
+	// old spellings: 2130706433, 0x7f.1, 0177.0.0.1.
+	last := host[strings.LastIndexByte(host, '.')+1:]
+	number := strings.Trim(last, "0123456789") == "" || strings.HasPrefix(last, "0x")
+	switch {
+	case u.Scheme == "http" && loopbackHTTP:
+	case u.Scheme != "https":
+		return "must be https"
+	case literal == nil || number || host == "localhost" || strings.HasSuffix(host, ".localhost"):
+		return "must name a host, not an address"
+	case u.Port() != "" && u.Port() != "443" && u.Port() != "8443":
+		return "must use port 443 or 8443"
+	}
+	return ""
 }

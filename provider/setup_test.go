@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"net/netip"
 	"net/url"
 	"path/filepath"
 	"strings"
@@ -21,6 +22,7 @@ import (
 	"mobileid/internal/audit"
 	"mobileid/internal/clock"
 	"mobileid/internal/db"
+	"mobileid/internal/egress"
 	"mobileid/internal/keys"
 	"mobileid/internal/kv"
 	"mobileid/internal/kv/kvtest"
@@ -152,6 +154,7 @@ func (h *house) provider(clk clock.Clock) *Provider {
 	h.t.Helper()
 	p, err := New(Options{
 		Issuer: issuer, DB: h.db, KV: h.kv, Keys: h.ring, Box: h.box, Flows: h.flows, Audit: audit.NewWriter(), Clock: clk,
+		Egress:   egress.New([]netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}),
 		Log:      slog.New(slog.NewTextHandler(testLog{h.t}, nil)),
 		ClientIP: func(*http.Request) string { return "192.0.2.1" },
 		FormPost: func(w http.ResponseWriter, action string, params url.Values) {

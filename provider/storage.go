@@ -138,11 +138,14 @@ func (storage) DeleteOpenIDConnectSession(context.Context, string) error { retur
 // what those who are shown one ask.
 func (storage) CreateAccessTokenSession(ctx context.Context, hash string, req fosite.Requester) error {
 	u := unitOf(ctx)
+	if hash == "" {
+		return nil // a JWT
+	}
 	r := req.GetSession().(*session)
 	u.access = hash
 	u.accessRec = &record{
 		ClientID: u.client.ID, MerchantID: u.client.MerchantID, GrantID: r.GrantID, UserID: r.UserID,
-		Scopes: req.GetGrantedScopes(), AuthTime: r.AuthTime,
+		Scopes: req.GetGrantedScopes(), AuthTime: r.AuthTime, ACR: r.ACR, AMR: r.AMR, SID: r.SID, InfoClaims: r.InfoClaims,
 	}
 	return nil
 }

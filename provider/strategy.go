@@ -11,7 +11,6 @@ import (
 	"time"
 
 	"mobileid/internal/db"
-	"mobileid/internal/keys"
 	"mobileid/internal/operation"
 
 	"github.com/ory/fosite"
@@ -29,9 +28,14 @@ var _ interface {
 	openid.OpenIDConnectTokenStrategy
 } = strategy{}
 
-// Access tokens and codes are 256 random bits; stores know their SHA-256.
+// Access tokens and codes are 256 random bits; stores know their SHA-256. A JWT
+// access token has no hash: it is not stored.
 
-func (strategy) GenerateAccessToken(context.Context, fosite.Requester) (token, hash string, err error) {
+func (s strategy) GenerateAccessToken(ctx context.Context, req fosite.Requester) (token, hash string, err error) {
+	if unitOf(ctx).client.Settings.TokenFormat == formatJWT {
+		token, err = s.p.accessJWT(ctx, req)
+		return token, "", err
+	}
 	token = randomToken()
 	return token, digest(token), nil
 }
@@ -124,9 +128,27 @@ func (s strategy) GenerateIDToken(ctx context.Context, life time.Duration, req f
 	if err != nil {
 		return "", err
 	}
-	key, err := s.p.ring.Current(ctx, keys.OIDC)
-	if err != nil {
-		return "", unavailable(err)
+	if len(sess.IDClaims) > 0 {
+		claims, err := s.p.aboutClaims(ctx, sess.UserID, sess.IDClaims)
+		if err != nil {
+			return "", err
+		}
+		if payload, err = join(payload, claims); err != nil {
+			return "", err
+		}
 	}
-	return key.Sign("JWT", payload)
+	return s.p.sign(ctx, algOf(&unitOf(ctx).client.Settings), typIDToken, payload)
+}
+
+// join adds members to a JSON object that has none of them.
+func join(object []byte, members map[string]any) ([]byte, error) {
+	if len(members) == 0 {
+		return object, nil
+	}
+	more, err := json.Marshal(members)
+	if err != nil {
+		return nil, err
+	}
+	object[len(object)-1] = ','
+	return append(object, more[1:]...), nil
 }

@@ -115,9 +115,12 @@ func (u *unit) redeem(tx *db.Tx) (*protocolError, error) {
 	if !ok {
 		return refuse(codeInvalidGrant, "the user, the device or the client was locked or removed since"), nil
 	}
+	if refused, err := u.withdrawn(tx); refused != nil || err != nil {
+		return refused, err
+	}
 	err = tx.InsertGrant(db.Grant{
 		ID: r.GrantID, MerchantID: r.MerchantID, ClientID: r.ClientID, UserID: r.UserID, DeviceID: r.DeviceID,
-		OperationID: r.OperationID, SID: r.SID, CreatedAt: tx.Now(),
+		OperationID: r.OperationID, SID: r.SID, Offline: contains(r.Scopes, "offline_access"), CreatedAt: tx.Now(),
 	})
 	if err != nil {
 		return nil, fmt.Errorf("provider: grant: %w", err)
@@ -135,6 +138,31 @@ func (u *unit) redeem(tx *db.Tx) (*protocolError, error) {
 		Act: "grant.created", Merchant: r.MerchantID, User: r.UserID, Device: r.DeviceID, Client: r.ClientID,
 		Operation: r.OperationID, Session: r.SID, Details: map[string]string{"grant": r.GrantID, "by": u.use.kind},
 	})
+}
+
+// withdrawn refuses a code whose login was ended since, or whose consent was
+// withdrawn: what the user took back gives nothing any more.
+func (u *unit) withdrawn(tx *db.Tx) (*protocolError, error) {
+	r := u.from
+	if r.SID != "" {
+		gone, err := tx.IsRevoked(RevokedSID, r.SID)
+		if err != nil {
+			return nil, err
+		}
+		if gone {
+			return refuse(codeInvalidGrant, "the user has logged out since"), nil
+		}
+	}
+	if u.use.kind == kindCode && u.client.Settings.ThirdParty {
+		ok, err := covered(tx, r.UserID, r.ClientID, consents(r.Scopes, r.IDClaims, r.InfoClaims))
+		if err != nil {
+			return nil, err
+		}
+		if !ok {
+			return refuse(codeInvalidGrant, "the user has withdrawn the consent since"), nil
+		}
+	}
+	return nil, nil
 }
 
 // refresh moves the family on. A token that was used before is either the lost
@@ -212,6 +240,9 @@ func (p *Provider) revokeGrant(tx *db.Tx, grantID, reason string) error {
 		Operation: g.OperationID, Session: g.SID, Details: map[string]string{"grant": grantID, "reason": reason},
 	})
 }
+
+// RevokedSID is the kind under which the sid of a login that ended is withdrawn.
+const RevokedSID = "sid"
 
 // Kinds of single use; separate name spaces, in SQL as in kv.
 const (

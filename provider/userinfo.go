@@ -1,37 +1,25 @@
 package provider
 
 import (
+	"encoding/json"
 	"net/http"
+	"slices"
 	"strings"
 
 	"mobileid/internal/db"
 	"mobileid/internal/fault"
 )
 
-// claimsOf are the claims that a scope gives access to (OIDC Core section 5.4),
-// as far as a user's attributes of the same names hold them.
-func claimsOf() map[string][]string {
-	return map[string][]string{
-		"profile": {"name", "family_name", "given_name", "middle_name", "nickname", "preferred_username", "profile",
-			"picture", "website", "gender", "birthdate", "zoneinfo", "locale"},
-		"email": {"email", "email_verified"},
-		"phone": {"phone_number", "phone_number_verified"},
-	}
-}
-
-// aboutUser reports whether a scope means something only with a user.
-func aboutUser(scope string) bool {
-	switch scope {
-	case "openid", "profile", "email", "phone", "address", "offline_access":
-		return true
-	}
-	return false
-}
-
 // Userinfo is the userinfo endpoint (OIDC Core section 5.3), a resource that
-// takes bearer tokens (RFC 6750).
+// takes bearer tokens (RFC 6750). Its answer is JSON, or, for a client that is
+// registered so, a JWT.
 func (p *Provider) Userinfo(w http.ResponseWriter, r *http.Request) {
-	claims, err := p.userinfo(w, r)
+	c, claims, err := p.userinfo(w, r)
+	if err == nil && c.Settings.UserinfoAlg != "" {
+		if err = p.signedUserinfo(w, r, c, claims); err == nil {
+			return
+		}
+	}
 	if err == nil {
 		writeJSON(w, http.StatusOK, claims)
 		return
@@ -58,49 +46,50 @@ func (p *Provider) Userinfo(w http.ResponseWriter, r *http.Request) {
 	writeJSON(w, e.status, errorBody{code, describe(e.description)})
 }
 
-func (p *Provider) userinfo(w http.ResponseWriter, r *http.Request) (map[string]any, error) {
+func (p *Provider) userinfo(w http.ResponseWriter, r *http.Request) (*db.Client, map[string]any, error) {
 	token, err := bearer(w, r)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	t, err := p.VerifyAccessToken(r.Context(), token)
 	if fault.Is(err, fault.Unauthorized) {
-		return nil, &protocolError{http.StatusUnauthorized, codeInvalidToken, "the access token is unknown, has expired or was revoked", nil}
+		return nil, nil, &protocolError{http.StatusUnauthorized, codeInvalidToken, "the access token is unknown, has expired or was revoked", nil}
 	}
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	if t.UserID == "" || !t.HasScope("openid") {
-		return nil, &protocolError{http.StatusForbidden, codeInsufficientScope, "the access token was not issued for scope openid", nil}
+		return nil, nil, &protocolError{http.StatusForbidden, codeInsufficientScope, "the access token was not issued for scope openid", nil}
 	}
-	claims := map[string]any{"sub": t.UserID}
+	names := slices.Clone(t.record.InfoClaims)
 	byScope := claimsOf()
-	var names []string
 	for _, s := range t.Scopes {
 		names = append(names, byScope[s]...)
 	}
-	if len(names) == 0 {
-		return claims, nil
-	}
-	var user db.User
-	err = p.db.View(r.Context(), func(tx *db.Tx) (err error) {
-		user, err = tx.User(t.UserID)
-		return err
-	})
+	claims, err := p.aboutClaims(r.Context(), t.UserID, names)
 	if err != nil {
-		return nil, unavailable(err)
+		return nil, nil, err
 	}
-	for _, n := range names {
-		v, ok := user.Attributes[n]
-		switch {
-		case !ok || v == "":
-		case strings.HasSuffix(n, "_verified"):
-			claims[n] = v == "true"
-		default:
-			claims[n] = v
-		}
+	claims["sub"] = t.UserID
+	return t.Client, claims, nil
+}
+
+// signedUserinfo answers with a JWT (OIDC Core section 5.3.2). Its typ keeps it
+// from being taken for an ID token.
+func (p *Provider) signedUserinfo(w http.ResponseWriter, r *http.Request, c *db.Client, claims map[string]any) error {
+	claims["iss"], claims["aud"], claims["iat"] = p.issuer, c.ID, p.clk.Now().Unix()
+	payload, err := json.Marshal(claims)
+	if err != nil {
+		return err
 	}
-	return claims, nil
+	text, err := p.sign(r.Context(), c.Settings.UserinfoAlg, typUserinfo, payload)
+	if err != nil {
+		return err
+	}
+	noStore(w.Header())
+	w.Header().Set("Content-Type", "application/jwt")
+	_, _ = w.Write([]byte(text)) // the client is gone if this fails
+	return nil
 }
 
 // bearer reads the access token from the one place it may be in: the header, or

@@ -78,6 +78,8 @@ func pages(word string) map[string]templ.Component {
 	all["register"] = templates.Register(filled(templates.RegisterView{}, word))
 	all["error"] = templates.Error(filled(templates.ErrorView{Status: 400}, word))
 	all["index"] = templates.Index(filled(templates.IndexView{}, word))
+	all["consent"] = templates.Consent(filled(templates.ConsentView{Scopes: []string{""}}, word))
+	all["logout"] = templates.Logout(filled(templates.LogoutView{Params: params}, word))
 	all["logged out"] = templates.LoggedOut(filled(templates.LoggedOutView{}, word))
 	post := filled(templates.FormPostView{Params: params}, word)
 	post.Action = "https://shop.example/callback"

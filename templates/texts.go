@@ -14,6 +14,8 @@ type texts struct {
 	register    registerTexts
 	index       indexTexts
 	fault       faultTexts
+	consent     consentTexts
+	logout      logoutTexts
 	loggedOut   loggedOutTexts
 	formPost    formPostTexts
 	shop        shopTexts
@@ -52,6 +54,13 @@ type indexTexts struct {
 }
 
 type faultTexts struct{ title, message, detail, back, status string }
+
+type consentTexts struct {
+	title, body, other, allow, deny, later string
+	scopes                                 map[string]string
+}
+
+type logoutTexts struct{ title, body, asks, leave, stay string }
 
 type loggedOutTexts struct{ title, body, whole string }
 

@@ -9,6 +9,7 @@
 package templates
 
 import (
+	"net/url"
 	"time"
 
 	"github.com/a-h/templ"
@@ -135,6 +136,30 @@ type IndexView struct {
 	DiscoveryURL string
 	ShopURL      string // empty leaves the demo shop out
 	DemoURL      string // empty leaves the registration demo out
+}
+
+// ConsentView is /consent/{ID}: what an application asks for, in words. Its form
+// goes there too (csrf, decision=allow or deny).
+type ConsentView struct {
+	Page
+	ID, CSRF   string
+	Merchant   string   // the account that asks
+	ClientName string   // the application that asks
+	UserName   string   // who is asked; empty leaves the line out
+	Scopes     []string // of OAuth
+}
+
+func (v ConsentView) action() templ.SafeURL {
+	return templ.SafeURL("/consent/" + url.PathEscape(v.ID))
+}
+
+// LogoutView asks for a logout that nobody proved to be wanted. Its form goes to
+// POST /logout/confirm (csrf, Params).
+type LogoutView struct {
+	Page
+	CSRF       string
+	ClientName string // who sent the browser here; empty: not known
+	Params     []Param
 }
 
 // LoggedOutView is shown after a logout at the issuer.

@@ -14,6 +14,8 @@ import (
 	"mobileid/internal/identity"
 	"mobileid/internal/operation"
 	"mobileid/provider"
+
+	"github.com/gorilla/sessions"
 )
 
 // longestGet is how long a query may be before a POSTed request is handled as it
@@ -43,7 +45,7 @@ func (s *Server) authorize(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	if slices.Contains(req.Prompt, "none") {
-		return s.silent(w, r, req, l)
+		return s.silent(w, r, req, sess, l)
 	}
 	ok, err := s.suffices(r, req, l)
 	if err != nil {
@@ -53,7 +55,7 @@ func (s *Server) authorize(w http.ResponseWriter, r *http.Request) error {
 		if err := s.sessions.touch(r, w, sess, l); err != nil {
 			return err
 		}
-		return s.Provider.FinishAuthorize(w, r, req, l.authenticated())
+		return s.answer(w, r, req, sess, l)
 	}
 	// Saved each time, so that the session lives as long as the interaction.
 	if err := s.sessions.Save(r, w, sess); err != nil {
@@ -79,8 +81,9 @@ func hinted(req *provider.AuthorizeRequest) string {
 	return req.LoginHint
 }
 
-// silent answers prompt=none: success without any interaction, or login_required.
-func (s *Server) silent(w http.ResponseWriter, r *http.Request, req *provider.AuthorizeRequest, l *login) error {
+// silent answers prompt=none: success without any interaction, or why there must
+// be one.
+func (s *Server) silent(w http.ResponseWriter, r *http.Request, req *provider.AuthorizeRequest, sess *sessions.Session, l *login) error {
 	ok, err := s.suffices(r, req, l)
 	if err != nil {
 		return err
@@ -89,7 +92,7 @@ func (s *Server) silent(w http.ResponseWriter, r *http.Request, req *provider.Au
 		s.Provider.DenyAuthorize(w, r, req, "login_required", "the user has to log in, and prompt=none forbids it")
 		return nil
 	}
-	return s.Provider.FinishAuthorize(w, r, req, l.authenticated())
+	return s.answer(w, r, req, sess, l)
 }
 
 // suffices reports whether the browser's login answers the request: fresh

@@ -60,7 +60,16 @@ func (s *Server) finish(w http.ResponseWriter, r *http.Request, in *flows.Intera
 		s.Provider.DenyAuthorize(w, r, req, "login_required", "another user answered than id_token_hint names")
 		return nil
 	}
+	sess, before, err := s.sessions.current(r)
+	if err != nil {
+		return err
+	}
+	// The same person in the same browser: still the session that other clients
+	// know by its sid, and that a logout ends for all of them.
 	sid := rand.Text()
+	if before != nil && before.UserID == userID {
+		sid = before.SID
+	}
 	out, err := s.Flows.FinishLogin(r.Context(), in, sid)
 	if fault.Is(err, fault.Forbidden) {
 		s.Provider.DenyAuthorize(w, r, req, "access_denied", "the user, the phone or the application was withdrawn meanwhile")
@@ -71,10 +80,16 @@ func (s *Server) finish(w http.ResponseWriter, r *http.Request, in *flows.Intera
 	}
 	l := &login{UserID: out.UserID, DeviceID: out.DeviceID, OperationID: out.OperationID, SID: sid,
 		AuthTime: out.At.UnixMilli(), AMR: out.AMR, ACR: out.ACR, SCA: out.SCA}
+	if before != nil && before.UserID != userID {
+		// Another person: the one before is logged out.
+		if err := s.Provider.EndSession(r.Context(), before.SID, before.UserID, func(*db.Tx) error { return nil }); err != nil {
+			return err
+		}
+	}
 	if err := s.sessions.logIn(w, r, l); err != nil {
 		return err
 	}
-	return s.Provider.FinishAuthorize(w, r, req, l.authenticated())
+	return s.answer(w, r, req, sess, l)
 }
 
 // reportedAfter tells by the time that is left whether an application that may

@@ -44,6 +44,7 @@ type Config struct {
 type Server struct {
 	Config
 	sessions *sessionStore
+	consents kv.Bucket[parked]
 	streams  *streams
 	secure   bool   // the issuer is https
 	host     string // of the issuer
@@ -57,6 +58,7 @@ func New(c Config) (*Server, error) {
 		return nil, err
 	}
 	s := &Server{Config: c, secure: issuer.Scheme == "https", host: issuer.Host, streams: newStreams(), metrics: newMetrics(c.Metrics)}
+	s.consents = kv.NewBucket[parked](c.KV, "consent")
 	s.sessions = newSessionStore(c.KV, c.DB, c.Clock, s.secure)
 	return s, nil
 }

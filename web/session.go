@@ -15,6 +15,7 @@ import (
 	"mobileid/internal/fault"
 	"mobileid/internal/kv"
 	"mobileid/internal/operation"
+	"mobileid/provider"
 
 	"github.com/gorilla/sessions"
 )
@@ -102,7 +103,7 @@ func (s *sessionStore) New(r *http.Request, name string) (*sessions.Session, err
 		return sess, err
 	}
 	if l := have.Login; l != nil {
-		gone, err := s.revoked(r.Context(), c.Value)
+		gone, err := s.revoked(r.Context(), c.Value, l.SID)
 		if err != nil || gone {
 			return sess, err
 		}
@@ -116,11 +117,14 @@ func (s *sessionStore) New(r *http.Request, name string) (*sessions.Session, err
 	return sess, nil
 }
 
-// revoked reports whether the session was withdrawn, even if an old kv still
-// has it.
-func (s *sessionStore) revoked(ctx context.Context, id string) (gone bool, err error) {
+// revoked reports whether the session or its login was withdrawn, even if an old
+// kv still has it.
+func (s *sessionStore) revoked(ctx context.Context, id, sid string) (gone bool, err error) {
 	err = s.db.View(ctx, func(tx *db.Tx) (err error) {
-		gone, err = tx.IsRevoked(revokedKind, flows.HashSession(id))
+		if gone, err = tx.IsRevoked(revokedKind, flows.HashSession(id)); err != nil || gone {
+			return err
+		}
+		gone, err = tx.IsRevoked(provider.RevokedSID, sid)
 		return err
 	})
 	return gone, err

@@ -43,19 +43,26 @@ func printJSON(v any) error {
 func keysCommand() *cobra.Command {
 	group := &cobra.Command{Use: "keys", Short: "About the signing keys"}
 	var now bool
-	rotate := sub("rotate", "Make a new key for ID tokens: published now, signing in 10 minutes, when relying parties have seen it", 0,
+	rotate := sub("rotate", "Make a new key for tokens, of each algorithm in use: published now, signing in 10 minutes, when relying parties have seen it", 0,
 		func(ctx context.Context, s *node.Stores, _ []string) error {
 			lead := keys.Lead
 			if now {
 				lead = 0
 			}
-			kid, err := s.Keys.Rotate(ctx, keys.OIDC, lead, func(tx *db.Tx, kid string) error {
-				return s.Audit.Append(tx, audit.Record{Act: "keys.rotated", Details: map[string]string{"kid": kid}})
-			})
-			if err != nil {
-				return err
+			for _, purpose := range keys.Tokens() {
+				if all, err := s.Keys.All(ctx, purpose); err != nil {
+					return err
+				} else if len(all) == 0 {
+					continue // no client uses its algorithm
+				}
+				kid, err := s.Keys.Rotate(ctx, purpose, lead, func(tx *db.Tx, kid string) error {
+					return s.Audit.Append(tx, audit.Record{Act: "keys.rotated", Details: map[string]string{"kid": kid, "purpose": purpose}})
+				})
+				if err != nil {
+					return err
+				}
+				fmt.Printf("%s signs from %s; older keys stay published for %s after that\n", kid, s.Clock.Now().Add(lead).UTC().Format(time.RFC3339), keys.Overlap)
 			}
-			fmt.Printf("%s signs from %s; older keys stay published for %s after that\n", kid, s.Clock.Now().Add(lead).UTC().Format(time.RFC3339), keys.Overlap)
 			return nil
 		})
 	rotate.Flags().BoolVar(&now, "now", false, "sign with it at once (when the old key must not be used any more)")
@@ -106,12 +113,17 @@ func merchantOf(ctx context.Context, s *node.Stores, id string) (m db.Merchant, 
 
 func clientCommand() *cobra.Command {
 	group := &cobra.Command{Use: "client", Short: "About OAuth clients"}
-	var merchant string
+	var merchant, jwks string
 	var o node.ClientOptions
 	create := sub("create", "Add a client and print its id and secret, once", 0, func(ctx context.Context, s *node.Stores, _ []string) error {
 		m, err := merchantOf(ctx, s, merchant)
 		if err != nil {
 			return err
+		}
+		if jwks != "" {
+			if o.JWKS, err = os.ReadFile(jwks); err != nil {
+				return &exit{exitUsage, err}
+			}
 		}
 		c, err := s.CreateClient(ctx, m.ID, o)
 		if err != nil {
@@ -122,13 +134,22 @@ func clientCommand() *cobra.Command {
 	f := create.Flags()
 	f.StringVar(&merchant, "merchant", "", "merchant id (default: the only one)")
 	f.StringVar(&o.Name, "name", "Client", "name that users are shown")
-	f.StringVar(&o.AuthMethod, "auth-method", "client_secret_basic", "client_secret_basic, client_secret_post or none")
+	f.StringVar(&o.AuthMethod, "auth-method", "client_secret_basic", "client_secret_basic, client_secret_post, private_key_jwt or none")
 	f.StringSliceVar(&o.Grants, "grant", []string{"authorization_code", "refresh_token"}, "grant types")
 	f.StringSliceVar(&o.RedirectURIs, "redirect-uri", nil, "redirect URIs")
 	f.StringSliceVar(&o.Scopes, "scope", []string{"openid"}, "scopes")
 	f.StringVar(&o.Binding, "binding", "match", "how a backchannel request is bound to its user: match or trusted")
 	f.BoolVar(&o.RevealUnknownUser, "reveal-unknown-user", false, "tell the client when a user does not exist or cannot be asked")
 	f.BoolVar(&o.LocalhostHTTP, "allow-localhost-http", false, "allow http://localhost redirect URIs (development)")
+
+	f.BoolVar(&o.ThirdParty, "third-party", false, "the client is not the merchant's own: users are asked what it may have")
+	f.StringVar(&jwks, "jwks", "", "file with the client's public keys, a JSON Web Key Set (private_key_jwt)")
+	f.StringVar(&o.AssertionAlg, "auth-signing-alg", "", "ES256, PS256 or RS256: how the client signs assertions (default: ES256 or PS256, as its key is)")
+	f.StringVar(&o.IDTokenAlg, "id-token-alg", "", "ES256, PS256 or RS256: how its ID, logout and JWT access tokens are signed (default ES256)")
+	f.StringVar(&o.UserinfoAlg, "userinfo-alg", "", "ES256, PS256 or RS256: userinfo is answered as a signed JWT (default: plain JSON)")
+	f.StringVar(&o.AccessTokenFormat, "access-token-format", "", "opaque or jwt (RFC 9068) (default opaque)")
+	f.StringSliceVar(&o.PostLogoutURIs, "post-logout-redirect-uri", nil, "where the browser may go after a logout")
+	f.StringVar(&o.BackchannelLogoutURI, "backchannel-logout-uri", "", "where the client is told that a login has ended")
 
 	list := sub("list", "List clients", 0, func(ctx context.Context, s *node.Stores, _ []string) error {
 		return s.DB.View(ctx, func(tx *db.Tx) error {
@@ -171,6 +192,18 @@ func userCommand() *cobra.Command {
 		return printJSON(map[string]string{"id": u.ID, "externalRef": u.ExternalRef, "state": u.State})
 	})
 	create.Flags().StringVar(&merchant, "merchant", "", "merchant id (default: the only one)")
-	group.AddCommand(create)
+	consents := sub("consents USER-ID", "List what the user has allowed to which clients", 1, func(ctx context.Context, s *node.Stores, args []string) error {
+		return s.DB.View(ctx, func(tx *db.Tx) error {
+			all, err := tx.ConsentsOf(args[0])
+			for _, c := range all {
+				fmt.Printf("%s  %s  %s\n", c.ClientID, c.GrantedAt.UTC().Format(time.RFC3339), strings.Join(c.Scopes, " "))
+			}
+			return err
+		})
+	})
+	revoke := sub("revoke-consent USER-ID CLIENT-ID", "Withdraw what the user allowed the client; its tokens end at once", 2, func(ctx context.Context, s *node.Stores, args []string) error {
+		return s.RevokeConsent(ctx, args[0], args[1])
+	})
+	group.AddCommand(create, consents, revoke)
 	return group
 }

@@ -17,7 +17,7 @@ type Client struct {
 
 // ClientSettings are what a merchant configures (RFC 7591 names).
 type ClientSettings struct {
-	AuthMethod        string   `json:"token_endpoint_auth_method"` // client_secret_basic | client_secret_post | none
+	AuthMethod        string   `json:"token_endpoint_auth_method"` // client_secret_basic | client_secret_post | private_key_jwt | none
 	GrantTypes        []string `json:"grant_types"`
 	RedirectURIs      []string `json:"redirect_uris,omitempty"`
 	Scopes            []string `json:"scopes"`
@@ -26,6 +26,17 @@ type ClientSettings struct {
 	MinACR            string   `json:"default_acr,omitempty"`         // least acr when none is asked
 	AllowInsecureHTTP bool     `json:"allow_loopback_http,omitempty"` // http redirect on loopback by name (demo)
 	BindingMessageMax int      `json:"binding_message_max,omitempty"` // runes; 0: 140
+
+	JWKS         json.RawMessage `json:"jwks,omitempty"`                            // public keys, for private_key_jwt
+	AssertionAlg string          `json:"token_endpoint_auth_signing_alg,omitempty"` // "": ES256 or PS256
+
+	IDTokenAlg  string `json:"id_token_signed_response_alg,omitempty"` // "": ES256
+	UserinfoAlg string `json:"userinfo_signed_response_alg,omitempty"` // "": plain JSON
+	TokenFormat string `json:"access_token_format,omitempty"`          // "": opaque | jwt (RFC 9068)
+	ThirdParty  bool   `json:"third_party,omitempty"`                  // users are asked for consent
+
+	PostLogoutRedirectURIs []string `json:"post_logout_redirect_uris,omitempty"`
+	BackchannelLogoutURI   string   `json:"backchannel_logout_uri,omitempty"`
 }
 
 // ClientSecret is one of a client's secrets: the SHA-256 of a 256-bit random

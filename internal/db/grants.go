@@ -6,6 +6,7 @@ import "time"
 // die with it.
 type Grant struct {
 	ID, MerchantID, ClientID, UserID, DeviceID, OperationID, SID string
+	Offline                                                      bool // outlives the logout of its session
 	CreatedAt, RevokedAt                                         time.Time
 }
 
@@ -50,8 +51,12 @@ func (tx *Tx) IsRevoked(kind, hash string) (bool, error) {
 
 // InsertGrant adds g, whose id is new.
 func (tx *Tx) InsertGrant(g Grant) error {
-	return tx.later(`INSERT INTO grants (id, merchant_id, client_id, user_id, device_id, operation_id, sid, created_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)`,
-		g.ID, g.MerchantID, g.ClientID, g.UserID, g.DeviceID, g.OperationID, g.SID, millis(g.CreatedAt))
+	offline := 0
+	if g.Offline {
+		offline = 1
+	}
+	return tx.later(`INSERT INTO grants (id, merchant_id, client_id, user_id, device_id, operation_id, sid, offline, created_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)`,
+		g.ID, g.MerchantID, g.ClientID, g.UserID, g.DeviceID, g.OperationID, g.SID, offline, millis(g.CreatedAt))
 }
 
 // RevokeGrant ends the grant and, with it, its refresh tokens and access tokens.

@@ -229,3 +229,44 @@ func TestASignatureIsOneOfJOSE(t *testing.T) {
 		t.Errorf("printed as %s", s)
 	}
 }
+
+func TestTheFirstKeyOfAnAlgorithmIsKnownToEveryNodeAtOnce(t *testing.T) {
+	clk := clock.NewManual(time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC))
+	d, err := db.Open(t.Context(), "sqlite:"+filepath.Join(t.TempDir(), "id.db"), clk)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer d.Close()
+	if err := d.Migrate(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	box, err := NewBox([]byte(strings.Repeat("k", 32)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	one, two := NewRing(d, box, clk), NewRing(d, box, clk)
+	for _, purpose := range []string{OIDCPS256, OIDCRS256} {
+		if all, err := one.All(t.Context(), purpose); err != nil || len(all) != 0 {
+			t.Fatalf("%d keys, %v", len(all), err)
+		}
+		if _, err := one.Current(t.Context(), purpose); !errors.Is(err, ErrNone) {
+			t.Fatal(err)
+		}
+		if err := two.Ensure(t.Context(), purpose); err != nil {
+			t.Fatal(err)
+		}
+		if err := one.Ensure(t.Context(), purpose); err != nil {
+			t.Fatal(err)
+		}
+		k, err := one.Current(t.Context(), purpose)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if all, err := two.All(t.Context(), purpose); err != nil || len(all) != 1 || all[0].KID != k.KID || purpose != ForAlg(string(k.Alg)) {
+			t.Errorf("%v, %v", all, err)
+		}
+	}
+	if ForAlg("HS256") != "" {
+		t.Error("a key for HS256")
+	}
+}

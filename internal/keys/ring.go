@@ -6,10 +6,11 @@ import (
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
-	"crypto/sha256"
+	"crypto/rsa"
 	"crypto/x509"
 	"encoding/base64"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"sync"
 	"time"
@@ -22,9 +23,40 @@ import (
 
 // Purposes: separate sets that never sign for one another.
 const (
-	OIDC   = "oidc"   // ID tokens
-	Server = "server" // key sets of mid/1; its thumbprint is pinned by phones
+	OIDC      = "oidc"       // tokens, ES256
+	OIDCPS256 = "oidc-ps256" // tokens of clients that ask for PS256
+	OIDCRS256 = "oidc-rs256" // likewise RS256; a key is for one algorithm
+	Server    = "server"     // key sets of mid/1; its thumbprint is pinned by phones
 )
+
+// Tokens lists the purposes whose keys sign tokens.
+func Tokens() []string { return []string{OIDC, OIDCPS256, OIDCRS256} }
+
+// ForAlg is the purpose of keys that sign tokens with alg; "" if none does.
+func ForAlg(alg string) string {
+	for _, p := range Tokens() {
+		if string(algOf(p)) == alg {
+			return p
+		}
+	}
+	return ""
+}
+
+func algOf(purpose string) jose.SignatureAlgorithm {
+	switch purpose {
+	case OIDCPS256:
+		return jose.PS256
+	case OIDCRS256:
+		return jose.RS256
+	}
+	return jose.ES256
+}
+
+// ErrNone says that no key of the purpose is active.
+var ErrNone = errors.New("no key is active")
+
+// modulus is the length of RSA keys in bits.
+const modulus = 2048
 
 const (
 	// Lead is how long a new key is published before it signs, so that relying
@@ -36,10 +68,11 @@ const (
 	reread = 2 * time.Second
 )
 
-// Key is one ES256 key of the ring.
+// Key is one key of the ring.
 type Key struct {
 	KID      string
-	Private  *ecdsa.PrivateKey
+	Alg      jose.SignatureAlgorithm
+	Private  crypto.Signer
 	Public   jose.JSONWebKey // kid, alg and use set
 	ActiveAt time.Time
 }
@@ -71,41 +104,76 @@ func NewRing(d *db.DB, box *Box, clk clock.Clock) *Ring {
 // fails if the keys that are there were sealed by another master key.
 func (r *Ring) Ensure(ctx context.Context, purposes ...string) error {
 	for _, p := range purposes {
-		err := r.db.Update(ctx, func(tx *db.Tx) error {
-			if err := tx.Alone("keys " + p); err != nil { // nodes may start at once
-				return err
-			}
-			have, err := tx.SigningKeys(p)
-			if err == nil && len(have) > 0 {
-				_, err = r.open(have[len(have)-1]) // another master key shows now
-				return err
-			}
-			if err != nil {
-				return err
-			}
-			k, err := r.make(p, tx.Now(), tx.Now())
-			if err != nil {
-				return err
-			}
-			return tx.InsertSigningKey(k)
-		})
-		if err != nil {
+		if err := r.ensure(ctx, p); err != nil {
 			return fmt.Errorf("keys: first %s key: %w", p, err)
 		}
 	}
 	return nil
 }
 
+func (r *Ring) ensure(ctx context.Context, purpose string) error {
+	have, err := r.newest(ctx, purpose)
+	if err != nil || have {
+		return err
+	}
+	// Before the transaction: all writers would wait for an RSA key.
+	priv, err := generate(purpose)
+	if err != nil {
+		return err
+	}
+	err = r.db.Update(ctx, func(tx *db.Tx) error {
+		if err := tx.Alone("keys " + purpose); err != nil { // nodes may start at once
+			return err
+		}
+		if have, err := tx.SigningKeys(purpose); err != nil || len(have) > 0 {
+			return err // another node was first
+		}
+		k, err := r.row(purpose, priv, tx.Now(), tx.Now())
+		if err != nil {
+			return err
+		}
+		return tx.InsertSigningKey(k)
+	})
+	r.forget(purpose)
+	return err
+}
+
+// newest reports whether there is a key, and fails if the newest was sealed by
+// another master key.
+func (r *Ring) newest(ctx context.Context, purpose string) (bool, error) {
+	var have []db.SigningKey
+	err := r.db.View(ctx, func(tx *db.Tx) (err error) {
+		have, err = tx.SigningKeys(purpose)
+		return err
+	})
+	if err != nil || len(have) == 0 {
+		return false, err
+	}
+	_, err = r.open(have[len(have)-1])
+	return true, err
+}
+
+// forget makes the next call read the purpose's keys anew.
+func (r *Ring) forget(purpose string) {
+	r.mu.Lock()
+	delete(r.sets, purpose)
+	r.mu.Unlock()
+}
+
 // Rotate adds a key that is published now and signs after lead; the others
 // leave the set Overlap later. record puts the act on record in the same
 // transaction. It returns the new key id.
 func (r *Ring) Rotate(ctx context.Context, purpose string, lead time.Duration, record func(tx *db.Tx, kid string) error) (kid string, err error) {
+	priv, err := generate(purpose)
+	if err != nil {
+		return "", err
+	}
 	err = r.db.Update(ctx, func(tx *db.Tx) error {
 		if err := tx.Alone("keys " + purpose); err != nil {
 			return err
 		}
 		active := tx.Now().Add(lead)
-		k, err := r.make(purpose, tx.Now(), active)
+		k, err := r.row(purpose, priv, tx.Now(), active)
 		if err != nil {
 			return err
 		}
@@ -118,22 +186,23 @@ func (r *Ring) Rotate(ctx context.Context, purpose string, lead time.Duration, r
 		}
 		return record(tx, kid)
 	})
-	r.mu.Lock()
-	delete(r.sets, purpose)
-	r.mu.Unlock()
+	r.forget(purpose)
 	return kid, err
 }
 
-func (r *Ring) make(purpose string, now, active time.Time) (db.SigningKey, error) {
-	priv, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		return db.SigningKey{}, err
+func generate(purpose string) (crypto.Signer, error) {
+	if algOf(purpose) == jose.ES256 {
+		return ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	}
+	return rsa.GenerateKey(rand.Reader, modulus)
+}
+
+func (r *Ring) row(purpose string, priv crypto.Signer, now, active time.Time) (db.SigningKey, error) {
 	der, err := x509.MarshalPKCS8PrivateKey(priv)
 	if err != nil {
 		return db.SigningKey{}, err
 	}
-	pub := jose.JSONWebKey{Key: priv.Public(), Algorithm: string(jose.ES256), Use: "sig"}
+	pub := jose.JSONWebKey{Key: priv.Public(), Algorithm: string(algOf(purpose)), Use: "sig"}
 	thumb, err := pub.Thumbprint(crypto.SHA256)
 	if err != nil {
 		return db.SigningKey{}, err
@@ -149,13 +218,14 @@ func (r *Ring) make(purpose string, now, active time.Time) (db.SigningKey, error
 	}, nil
 }
 
-// All returns the keys to publish, oldest first; at most 2 s old.
+// All returns the keys to publish, oldest first; at most 2 s old. That there is
+// none is not remembered: another node may make the first one and sign with it.
 func (r *Ring) All(ctx context.Context, purpose string) ([]*Key, error) {
 	now := r.clk.Now()
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	set := r.sets[purpose]
-	if len(set.keys) > 0 && now.Sub(set.at) < reread {
+	if len(set.keys) > 0 && now.Sub(set.at) < reread && !now.Before(set.at) {
 		return set.keys, nil
 	}
 	known := map[string]*Key{}
@@ -193,11 +263,11 @@ func (r *Ring) open(row db.SigningKey) (*Key, error) {
 	if err != nil {
 		return nil, fmt.Errorf("keys: %s: %w", row.KID, err)
 	}
-	ec, ok := priv.(*ecdsa.PrivateKey)
-	if !ok {
-		return nil, fmt.Errorf("keys: %s is not an EC key", row.KID)
+	alg := algOf(row.Purpose)
+	if _, ec := priv.(*ecdsa.PrivateKey); ec != (alg == jose.ES256) {
+		return nil, fmt.Errorf("keys: %s is of another kind than %s needs", row.KID, alg)
 	}
-	k := &Key{KID: row.KID, Private: ec, ActiveAt: row.ActiveAt}
+	k := &Key{KID: row.KID, Alg: alg, Private: priv.(crypto.Signer), ActiveAt: row.ActiveAt}
 	return k, json.Unmarshal([]byte(row.Public), &k.Public)
 }
 
@@ -213,26 +283,5 @@ func (r *Ring) Current(ctx context.Context, purpose string) (*Key, error) {
 			return all[i], nil
 		}
 	}
-	return nil, fmt.Errorf("keys: no %s key is active", purpose)
-}
-
-// Sign makes a compact JWS (RFC 7515) with ES256, this key's id and the typ
-// given over payload.
-func (k *Key) Sign(typ string, payload []byte) (string, error) {
-	enc := base64.RawURLEncoding
-	head := `{"alg":"ES256","kid":"` + k.KID + `","typ":"` + typ + `"}`
-	out := make([]byte, 0, enc.EncodedLen(len(head))+enc.EncodedLen(len(payload))+enc.EncodedLen(64)+2)
-	out = enc.AppendEncode(out, []byte(head))
-	out = append(out, '.')
-	out = enc.AppendEncode(out, payload)
-	sum := sha256.Sum256(out)
-	r, s, err := ecdsa.Sign(rand.Reader, k.Private, sum[:])
-	if err != nil {
-		return "", fmt.Errorf("keys: sign: %w", err)
-	}
-	var sig [64]byte
-	r.FillBytes(sig[:32])
-	s.FillBytes(sig[32:])
-	out = append(out, '.')
-	return string(enc.AppendEncode(out, sig[:])), nil
+	return nil, fmt.Errorf("keys: %s: %w", purpose, ErrNone)
 }

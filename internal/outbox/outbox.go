@@ -17,12 +17,13 @@ const (
 	poll       = time.Second
 	lease      = 30 * time.Second
 	batch      = 100
+	atOnce     = 32
 	backoffMin = 2 * time.Second
 	backoffMax = 10 * time.Minute
 )
 
 // Deliverer tells one item; an error has it tried again later. It may be called
-// more than once for the same item.
+// more than once for the same item, and for several items at once.
 type Deliverer func(ctx context.Context, it db.OutboxItem) error
 
 // Worker delivers due items until its context ends.
@@ -112,11 +113,20 @@ func (w *Worker) deliver(ctx context.Context) int {
 		w.log.WarnContext(ctx, "outbox not read", "error", err)
 		return 0
 	}
+	// At once, so that one who answers slowly does not hold up the others, and the
+	// whole batch is through before its lease is over.
+	var all sync.WaitGroup
+	free := make(chan struct{}, atOnce)
 	for _, it := range items {
-		if err := w.one(ctx, it); err != nil {
-			w.log.WarnContext(ctx, "outbox item not delivered", "item", it.ID, "kind", it.Kind, "attempt", it.Attempts, "error", err)
-		}
+		free <- struct{}{}
+		all.Go(func() {
+			defer func() { <-free }()
+			if err := w.one(ctx, it); err != nil {
+				w.log.WarnContext(ctx, "outbox item not delivered", "item", it.ID, "kind", it.Kind, "attempt", it.Attempts, "error", err)
+			}
+		})
 	}
+	all.Wait()
 	return len(items)
 }
 

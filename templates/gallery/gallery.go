@@ -134,6 +134,14 @@ func All() ([]Sample, error) {
 		DiscoveryURL: "http://localhost:8080/.well-known/openid-configuration",
 		ShopURL:      "http://localhost:8081/", DemoURL: "http://localhost:8080/demo",
 	}))
+	add("consent", templates.Consent(templates.ConsentView{
+		Page: page, ID: "c7Qm2xKd", CSRF: "csrf-token", Merchant: "Nordlys Retail AS", ClientName: "Fjord & Field", UserName: "alice",
+		Scopes: []string{"openid", "profile", "email", "address", "phone", "offline_access", "orders:read"},
+	}))
+	add("logout", templates.Logout(templates.LogoutView{
+		Page: page, CSRF: "csrf-token", ClientName: "Fjord & Field", Params: []templates.Param{{Name: "state", Value: "s\"1"}},
+	}))
+	add("logout-unknown", templates.Logout(templates.LogoutView{Page: page, CSRF: "csrf-token"}))
 	add("logged-out", templates.LoggedOut(templates.LoggedOutView{
 		Page: page, ClientName: "Fjord & Field", ContinueURL: "http://localhost:8081/",
 	}))

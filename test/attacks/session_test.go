@@ -280,8 +280,11 @@ func TestPromptAndMaxAge(t *testing.T) {
 	r.Clock.Advance(time.Minute)
 	for _, more := range [][]string{{"prompt", "login"}, {"max_age", "0"}} {
 		again := idToken(t, r, r.Login(b, u, p, more...).Get("code"))
-		if again["auth_time"].(float64) <= first["auth_time"].(float64) || again["txn"] == first["txn"] || again["sid"] == first["sid"] {
+		if again["auth_time"].(float64) <= first["auth_time"].(float64) || again["txn"] == first["txn"] {
 			t.Errorf("%v: not a new login: %v", more, again)
+		}
+		if again["sid"] != first["sid"] { // or a logout would forget the clients of before
+			t.Errorf("%v: the same person in the same browser, and another session", more)
 		}
 		first = again
 		r.Clock.Advance(time.Minute)

@@ -20,13 +20,15 @@ const told = (t) => ({
 });
 
 const commands = {
-  async discover({ issuer, clientId, clientSecret, method }) {
+  async discover({ issuer, clientId, clientSecret, method, jwk, alg = "ES256", userinfoAlg }) {
+    const key = jwk && { kid: jwk.kid, key: await crypto.subtle.importKey("jwk", jwk, { name: "ECDSA", namedCurve: "P-256" }, false, ["sign"]) };
     const how = {
+      private_key_jwt: () => oidc.PrivateKeyJwt(key),
       client_secret_basic: () => oidc.ClientSecretBasic(clientSecret),
       client_secret_post: () => oidc.ClientSecretPost(clientSecret),
       none: () => oidc.None(),
     }[method];
-    config = await oidc.discovery(new URL(issuer), clientId, { client_secret: clientSecret, id_token_signed_response_alg: "ES256" }, how(), {
+    config = await oidc.discovery(new URL(issuer), clientId, { client_secret: clientSecret, id_token_signed_response_alg: alg, userinfo_signed_response_alg: userinfoAlg }, how(), {
       execute: [oidc.allowInsecureRequests, oidc.enableNonRepudiationChecks],
     });
     return config.serverMetadata();
@@ -64,6 +66,19 @@ const commands = {
   async refresh({ token }) {
     tokens = await oidc.refreshTokenGrant(config, token ?? tokens.refresh_token);
     return told(tokens);
+  },
+
+  async introspect({ token }) {
+    return oidc.tokenIntrospection(config, token ?? tokens.access_token);
+  },
+
+  async revoke({ token }) {
+    await oidc.tokenRevocation(config, token ?? tokens.access_token);
+    return {};
+  },
+
+  async logout({ redirectUri }) {
+    return { url: oidc.buildEndSessionUrl(config, { id_token_hint: tokens.id_token, post_logout_redirect_uri: redirectUri, state: "bye" }).href };
   },
 
   async ask({ loginHint, message, ...more }) {

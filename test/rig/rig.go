@@ -41,6 +41,7 @@ type Options struct {
 	KV     string          // URL of a Redis; "": the embedded store, or DB's
 	Dir    string          // data folder, to start again on old data; "": a new one
 	Policy identity.Policy // of the App
+	Egress []netip.Prefix  // what may be called besides public addresses
 	Log    slog.Level      // what is logged to the test; default errors only
 	LogTo  io.Writer       // where to instead
 	Logger *slog.Logger    // instead of both
@@ -103,6 +104,7 @@ func Start(t testing.TB, o Options) *Rig {
 	if o.DB != "" {
 		cfg.DB.URL, cfg.KV.URL = config.StoreURL(o.DB), config.StoreURL(o.DB)
 	}
+	cfg.Egress.Allow = o.Egress
 	if o.KV != "" {
 		cfg.KV.URL = config.StoreURL(o.KV)
 	}

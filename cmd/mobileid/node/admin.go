@@ -5,12 +5,14 @@ import (
 	"encoding/json"
 	"errors"
 	"slices"
+	"strings"
 	"time"
 
 	"mobileid/internal/audit"
 	"mobileid/internal/db"
 	"mobileid/internal/fault"
 	"mobileid/internal/identity"
+	"mobileid/internal/keys"
 	"mobileid/provider"
 )
 
@@ -38,6 +40,14 @@ type ClientOptions struct {
 	RedirectURIs, Grants, Scopes []string
 	RevealUnknownUser            bool
 	LocalhostHTTP                bool // allow http://localhost redirect URIs
+
+	ThirdParty              bool            // users are asked for consent
+	JWKS                    json.RawMessage // of private_key_jwt
+	AssertionAlg            string
+	IDTokenAlg, UserinfoAlg string
+	AccessTokenFormat       string // opaque or jwt
+	PostLogoutURIs          []string
+	BackchannelLogoutURI    string
 }
 
 // NewClient is a client as it is shown once.
@@ -49,13 +59,24 @@ type NewClient struct {
 // CreateClient checks and stores a client of the merchant.
 func (s *Stores) CreateClient(ctx context.Context, merchantID string, o ClientOptions) (NewClient, error) {
 	set := db.ClientSettings{AuthMethod: o.AuthMethod, GrantTypes: o.Grants, RedirectURIs: o.RedirectURIs, Scopes: o.Scopes, Binding: o.Binding,
-		RevealUnknownUser: o.RevealUnknownUser, AllowInsecureHTTP: o.LocalhostHTTP}
+		RevealUnknownUser: o.RevealUnknownUser, AllowInsecureHTTP: o.LocalhostHTTP, ThirdParty: o.ThirdParty, JWKS: o.JWKS, AssertionAlg: o.AssertionAlg,
+		IDTokenAlg: o.IDTokenAlg, UserinfoAlg: o.UserinfoAlg, TokenFormat: o.AccessTokenFormat,
+		PostLogoutRedirectURIs: o.PostLogoutURIs, BackchannelLogoutURI: o.BackchannelLogoutURI}
 	if err := provider.CheckClient(&set); err != nil {
 		return NewClient{}, err
 	}
+	// Published before anybody meets a token signed with it.
+	for _, alg := range []string{set.IDTokenAlg, set.UserinfoAlg} {
+		if alg == "" {
+			continue
+		}
+		if err := s.Keys.Ensure(ctx, keys.ForAlg(alg)); err != nil {
+			return NewClient{}, err
+		}
+	}
 	out := NewClient{ClientID: db.NewID("cli_")}
 	c := db.Client{ID: out.ClientID, MerchantID: merchantID, Name: o.Name, Settings: set, CreatedAt: s.Clock.Now()}
-	if set.AuthMethod != "none" {
+	if strings.HasPrefix(set.AuthMethod, "client_secret_") {
 		secret, rec := provider.NewClientSecret(s.Clock)
 		out.ClientSecret, c.Secrets = secret, []db.ClientSecret{rec}
 	}
@@ -87,8 +108,8 @@ func (s *Stores) RotateSecret(ctx context.Context, id string, overlap time.Durat
 		if err != nil {
 			return err
 		}
-		if c.Settings.AuthMethod == "none" {
-			return fault.New(fault.StateConflict, "a public client has no secret")
+		if !strings.HasPrefix(c.Settings.AuthMethod, "client_secret_") {
+			return fault.New(fault.StateConflict, "a client of "+c.Settings.AuthMethod+" has no secret")
 		}
 		end := tx.Now().Add(overlap)
 		old := slices.DeleteFunc(c.Secrets, func(o db.ClientSecret) bool { return !o.ExpiresAt.IsZero() && !o.ExpiresAt.After(tx.Now()) })
@@ -103,4 +124,21 @@ func (s *Stores) RotateSecret(ctx context.Context, id string, overlap time.Durat
 		return s.Audit.Append(tx, audit.Record{Act: "client.secret_rotated", Merchant: c.MerchantID, Client: id})
 	})
 	return secret, err
+}
+
+// RevokeConsent withdraws what the user allowed the client, and ends what it gave.
+func (s *Stores) RevokeConsent(ctx context.Context, userID, clientID string) error {
+	return s.DB.Update(ctx, func(tx *db.Tx) error {
+		c, err := tx.Consent(userID, clientID)
+		if errors.Is(err, db.ErrNotFound) {
+			return fault.New(fault.NotFound, "the user has allowed this client nothing")
+		}
+		if err != nil {
+			return err
+		}
+		if err := tx.DeleteConsent(userID, clientID); err != nil {
+			return err
+		}
+		return s.Audit.Append(tx, audit.Record{Act: "consent.revoked", Merchant: c.MerchantID, User: userID, Client: clientID})
+	})
 }

@@ -52,7 +52,7 @@ func Check(ctx context.Context, cfg *config.Config) (report string, err error) {
 		return report, err
 	}
 	ring := keys.NewRing(d, box, clock.System{})
-	for _, purpose := range []string{keys.OIDC, keys.Server} {
+	for _, purpose := range append(keys.Tokens(), keys.Server) {
 		if _, err := ring.All(ctx, purpose); err != nil {
 			return report, err
 		}

@@ -22,6 +22,7 @@ import (
 	"mobileid/internal/channel"
 	"mobileid/internal/clock"
 	"mobileid/internal/db"
+	"mobileid/internal/egress"
 	"mobileid/internal/identity"
 	"mobileid/internal/keys"
 	"mobileid/internal/kv"
@@ -92,7 +93,7 @@ func (s *Stores) masterKey(ctx context.Context) (*keys.Box, error) {
 		return box, err
 	}
 	err = s.DB.View(ctx, func(tx *db.Tx) error {
-		for _, purpose := range []string{keys.OIDC, keys.Server} {
+		for _, purpose := range append(keys.Tokens(), keys.Server) {
 			have, err := tx.SigningKeys(purpose)
 			if err != nil {
 				return err
@@ -241,12 +242,13 @@ func (n *Node) wire(shopURL string) error {
 	}
 	p, err := provider.New(provider.Options{
 		Failures: limits.Failures, Requests: limits.Client,
-		Issuer: issuer, DB: n.DB, KV: n.kv, Keys: n.Keys, Box: n.box, Flows: fl, Audit: n.Audit, Clock: n.Clock, Log: n.Log,
+		Issuer: issuer, DB: n.DB, KV: n.kv, Keys: n.Keys, Box: n.box, Flows: fl, Audit: n.Audit, Egress: egress.New(n.Config.Egress.Allow), Clock: n.Clock, Log: n.Log,
 		ClientIP: clientIP, FormPost: web.FormPost, Scopes: []string{web.ScopeUsers, web.ScopeDevices},
 	})
 	if err != nil {
 		return err
 	}
+	n.outbox.Register(provider.OutboxLogout, p.DeliverLogout)
 	n.web, err = web.New(web.Config{
 		Issuer: issuer, DB: n.DB, KV: n.kv, Provider: p, Flows: fl, Registrations: regs, Channel: ch, Users: n.Users,
 		Clock: n.Clock, Log: n.Log, Trusts: n.Config.Trusts, Metrics: n.metrics, ShopURL: shopURL, Limits: limits,
