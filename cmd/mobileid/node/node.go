@@ -7,11 +7,13 @@ import (
 	"context"
 	"crypto"
 	"crypto/rand"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
 	"log/slog"
+	"net"
 	"net/http"
 	"os"
 	"strings"
@@ -121,6 +123,7 @@ type Node struct {
 	sealer  *audit.Sealer
 	web     *web.Server
 	metrics *prometheus.Registry
+	tls     *tls.Config // of the public listener; nil: http
 }
 
 // NewLog makes the log of the configuration.
@@ -182,7 +185,7 @@ func New(ctx context.Context, s *Stores, log *slog.Logger, shopURL string) (*Nod
 	}
 	n := &Node{Stores: s, kv: store, drain: make(chan struct{}), Log: log, outbox: outbox.New(s.DB, log), metrics: prometheus.NewRegistry()}
 	n.metrics.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
-	if err := errors.Join(n.seal(), n.wire(shopURL)); err != nil {
+	if err := errors.Join(n.seal(), n.certificate(), n.wire(shopURL)); err != nil {
 		return nil, errors.Join(err, store.Close())
 	}
 	return n, nil
@@ -201,6 +204,25 @@ func (n *Node) seal() error {
 	n.sealer = audit.NewSealer(n.DB, n.Log, n.metrics, n.Config.Audit.AnchorFile, sinks...)
 	return nil
 }
+
+// certificate loads what tls.cert and tls.key name.
+func (n *Node) certificate() error {
+	t := n.Config.TLS
+	if !t.On() {
+		return nil
+	}
+	c, err := LoadCertificate(t.Cert, t.Key, n.Clock, n.Log)
+	if err != nil {
+		return err
+	}
+	n.tls = TLSConfig(c.Get)
+	return n.metrics.Register(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "mobileid_tls_certificate_expiry_timestamp_seconds", Help: "When the public listener's certificate ends, Unix time.",
+	}, func() float64 { return float64(c.NotAfter().Unix()) }))
+}
+
+// Public is the public listener's site: https if the configuration says so.
+func (n *Node) Public(l net.Listener) Site { return Site{l, n.Handler(), n.tls} }
 
 func (n *Node) wire(shopURL string) error {
 	issuer := n.Config.Issuer

@@ -2,6 +2,7 @@ package node
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -53,6 +54,7 @@ func Port(l net.Listener) int { return l.Addr().(*net.TCPAddr).Port }
 type Site struct {
 	Listener net.Listener
 	Handler  http.Handler
+	TLS      *tls.Config // nil: http
 }
 
 // Run serves the sites and the background work until ctx ends, then drains:
@@ -68,7 +70,14 @@ func (n *Node) Run(ctx context.Context, sites ...Site) error {
 	servers := make([]*http.Server, len(sites))
 	for i, s := range sites {
 		servers[i] = n.server(s.Handler)
-		go func() { failed <- servers[i].Serve(s.Listener) }()
+		servers[i].TLSConfig = s.TLS
+		go func() {
+			if s.TLS != nil {
+				failed <- servers[i].ServeTLS(s.Listener, "", "")
+				return
+			}
+			failed <- servers[i].Serve(s.Listener)
+		}()
 	}
 	var err error
 	select {
