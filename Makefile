@@ -6,6 +6,8 @@ SHELL := /bin/bash
 # What the program runs with: make run KV=redis://127.0.0.1:6379 ARGS='--listen 127.0.0.1:8085'
 KV ?=
 ARGS ?=
+# make run TLS=1 HOST=laptop.lan; only from the command line, since shells have a HOST of their own
+tls = $(if $(filter-out 0,$(TLS)),--tls$(if $(filter command%,$(origin HOST)), --host '$(HOST)'))
 FUZZTIME ?= 20s
 TEST ?= ./...
 
@@ -21,6 +23,7 @@ help: ## print this list
 	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 	@echo
 	@echo "  make run KV=redis://127.0.0.1:6379    on Redis instead of the embedded store"
+	@echo "  make run TLS=1 HOST=laptop.lan         https on the local network, for a real phone"
 	@echo "  make run ARGS='--listen 127.0.0.1:0'  with flags of mobileid demo"
 	@echo "  make race TEST=./config               some tests only"
 
@@ -31,7 +34,7 @@ build: ## build bin/mobileid
 
 .PHONY: run
 run: build ## build, start server and demo shop, print the addresses
-	@$(if $(KV),MOBILEID_KV__URL='$(KV)' )bin/mobileid demo $(ARGS)
+	@$(if $(KV),MOBILEID_KV__URL='$(KV)' )bin/mobileid demo $(tls) $(ARGS)
 
 .PHONY: demo
 demo: run ## the same as run

@@ -46,6 +46,7 @@ type Server struct {
 	sessions *sessionStore
 	streams  *streams
 	secure   bool   // the issuer is https
+	hsts     bool   // browsers shall never use http again; not on localhost, which is everybody's
 	host     string // of the issuer
 	metrics  *metrics
 }
@@ -57,6 +58,7 @@ func New(c Config) (*Server, error) {
 		return nil, err
 	}
 	s := &Server{Config: c, secure: issuer.Scheme == "https", host: issuer.Host, streams: newStreams(), metrics: newMetrics(c.Metrics)}
+	s.hsts = s.secure && issuer.Hostname() != "localhost"
 	s.sessions = newSessionStore(c.KV, c.DB, c.Clock, s.secure)
 	return s, nil
 }

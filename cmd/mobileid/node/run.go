@@ -39,10 +39,12 @@ func Listen(addrs ...string) ([]net.Listener, error) {
 	return out, nil
 }
 
-// CloseListeners closes what Listen opened and nobody serves.
+// CloseListeners closes what Listen opened, unless it was served and is closed.
 func CloseListeners(ln []net.Listener) (err error) {
 	for _, l := range ln {
-		err = errors.Join(err, l.Close())
+		if cerr := l.Close(); !errors.Is(cerr, net.ErrClosed) {
+			err = errors.Join(err, cerr)
+		}
 	}
 	return err
 }
