@@ -36,8 +36,9 @@ type Config struct {
 	Log           *slog.Logger
 	Trusts        func(netip.Addr) bool // whether a peer's X-Forwarded-For is believed
 	Metrics       prometheus.Registerer
-	ShopURL       string // of the demo shop; "": none
 	Limits        Limits
+	Trace         func(route string, next http.Handler) http.Handler // makes a span of every request; nil: none
+	ShopURL       string                                             // of the demo shop; "": none
 }
 
 // Server answers HTTP.

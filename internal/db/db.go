@@ -19,6 +19,7 @@ import (
 	"os"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"mobileid/internal/clock"
@@ -48,6 +49,8 @@ type DB struct {
 
 	readStmts  sync.Map // query → *sql.Stmt
 	writeStmts map[string]*sql.Stmt
+
+	observer atomic.Pointer[Observer]
 
 	jobs chan *job
 	stop chan struct{}
@@ -176,7 +179,12 @@ func (d *DB) Close() error {
 // View runs fn with read access. Each statement sees what is committed when it
 // starts; there is no snapshot across statements.
 func (d *DB) View(ctx context.Context, fn func(tx *Tx) error) error {
-	return fn(&Tx{ctx: ctx, d: d, now: d.clk.Now()})
+	ctx, end := d.span(ctx, "db.view")
+	err := fn(&Tx{ctx: ctx, d: d, now: d.clk.Now()})
+	if end != nil {
+		end(err)
+	}
+	return err
 }
 
 // millis and fromMillis turn times into the stored form and back; the zero

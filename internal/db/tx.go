@@ -16,6 +16,7 @@ type Tx struct {
 	d      *DB
 	now    time.Time
 	writes bool
+	job    *job // of a write transaction
 }
 
 // Now is the only clock for expiry: read after the transaction holds its locks.

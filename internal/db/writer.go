@@ -22,13 +22,19 @@ type job struct {
 	fn     func(tx *Tx) error
 	alone  func() error // instead of fn: runs while the writer's connection is lent out
 	result chan error
+	after  []func() // once fn is durable
 }
 
 // Update runs fn in a write transaction and returns once it is durable. Once fn
 // has started, the caller's cancellation no longer ends it: a decision outlives
 // the client that hung up. If fn returns an error nothing of it is kept.
 func (d *DB) Update(ctx context.Context, fn func(tx *Tx) error) error {
-	return d.submit(ctx, &job{ctx: ctx, fn: fn, result: make(chan error, 1)})
+	ctx, end := d.span(ctx, "db.update")
+	err := d.submit(ctx, &job{ctx: ctx, fn: fn, result: make(chan error, 1)})
+	if end != nil {
+		end(err)
+	}
+	return err
 }
 
 func (d *DB) submit(ctx context.Context, j *job) error {
@@ -100,12 +106,17 @@ func (d *DB) group(first *job) {
 	}
 	err := broken
 	if err == nil {
-		err = d.finish(len(kept) > 0)
+		err = d.finish(len(kept))
 	}
 	if err != nil {
 		d.reset()
 	}
 	for _, j := range kept {
+		if err == nil {
+			for _, fn := range j.after {
+				fn()
+			}
+		}
 		j.result <- err
 	}
 	if lent != nil {
@@ -157,16 +168,21 @@ func (d *DB) call(j *job) (err error) {
 			err = fmt.Errorf("db: transaction panicked: %v\n%s", p, debug.Stack())
 		}
 	}()
-	return j.fn(&Tx{ctx: ctx, d: d, now: d.clk.Now(), writes: true})
+	return j.fn(&Tx{ctx: ctx, d: d, now: d.clk.Now(), writes: true, job: j})
 }
 
-func (d *DB) finish(commit bool) error {
+// finish commits the kept transactions, or undoes a group that kept none.
+func (d *DB) finish(kept int) error {
 	end := "ROLLBACK"
-	if commit {
+	if kept > 0 {
 		end = "COMMIT"
 	}
+	begun := d.clk.Now()
 	if err := d.exec(end); err != nil {
 		return fmt.Errorf("db: %s: %w", end, err)
+	}
+	if o := d.observer.Load(); o != nil && o.Commit != nil && kept > 0 {
+		o.Commit(kept, d.clk.Now().Sub(begun))
 	}
 	return nil
 }

@@ -123,6 +123,7 @@ type Node struct {
 	sealer  *audit.Sealer
 	web     *web.Server
 	metrics *prometheus.Registry
+	gauges  *gauges
 	tls     *tls.Config // of the public listener; nil: http
 }
 
@@ -184,7 +185,10 @@ func New(ctx context.Context, s *Stores, log *slog.Logger, shopURL string) (*Nod
 		return nil, err
 	}
 	n := &Node{Stores: s, kv: store, drain: make(chan struct{}), Log: log, outbox: outbox.New(s.DB, log), metrics: prometheus.NewRegistry()}
-	n.metrics.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	n.gauges = newGauges(n.metrics)
+	n.kv = kv.Observe(store, kv.Observer{Failed: func(call string) { n.gauges.kvFailed.WithLabelValues(call).Inc() }})
+	n.DB.Observe(db.Observer{Commit: n.gauges.committed})
+	n.metrics.MustRegister(newOutboxDepth(s.DB), collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	if err := errors.Join(n.seal(), n.certificate(), n.wire(shopURL)); err != nil {
 		return nil, errors.Join(err, store.Close())
 	}
@@ -226,9 +230,11 @@ func (n *Node) Public(l net.Listener) Site { return Site{l, n.Handler(), n.tls} 
 
 func (n *Node) wire(shopURL string) error {
 	issuer := n.Config.Issuer
-	ops := operation.New(operation.Config{DB: n.DB, KV: n.kv, Box: n.box, Audit: n.Audit, Outbox: n.outbox, Clock: n.Clock, Log: n.Log, Draining: n.drain})
+	ops := operation.New(operation.Config{DB: n.DB, KV: n.kv, Box: n.box, Audit: n.Audit, Outbox: n.outbox, Clock: n.Clock, Log: n.Log, Draining: n.drain,
+		Started: n.gauges.operationStarted, Decided: n.gauges.operationDecided})
 	n.outbox.Register(operation.OutboxDecided, ops.DeliverDecided)
-	regs := registration.New(registration.Config{Origin: issuer, DB: n.DB, KV: n.kv, Keys: n.Keys, Box: n.box, Audit: n.Audit, Clock: n.Clock, Log: n.Log, Draining: n.drain})
+	regs := registration.New(registration.Config{Origin: issuer, DB: n.DB, KV: n.kv, Keys: n.Keys, Box: n.box, Audit: n.Audit, Clock: n.Clock, Log: n.Log, Draining: n.drain,
+		Started: n.gauges.operationStarted, Decided: n.gauges.operationDecided})
 	n.regs = regs
 	fl := flows.New(flows.Config{DB: n.DB, KV: n.kv, Users: n.Users, Operations: ops, Clock: n.Clock, Log: n.Log})
 
@@ -245,6 +251,7 @@ func (n *Node) wire(shopURL string) error {
 			}
 			return k.Private, nil
 		},
+		OnRefused: func(code string) { n.gauges.refused.WithLabelValues(code).Inc() },
 		OnFork: func(tx *db.Tx, dev *db.Device) error {
 			return n.Audit.Append(tx, audit.Record{Act: "device.suspended", Merchant: dev.MerchantID, User: dev.UserID, Device: dev.ID,
 				Details: map[string]string{"reason": "a copy of this phone sent a message"}})
@@ -265,6 +272,7 @@ func (n *Node) wire(shopURL string) error {
 		Failures: limits.Failures, Requests: limits.Client,
 		Issuer: issuer, DB: n.DB, KV: n.kv, Keys: n.Keys, Box: n.box, Flows: fl, Audit: n.Audit, Clock: n.Clock, Log: n.Log,
 		ClientIP: clientIP, FormPost: web.FormPost, Scopes: []string{web.ScopeUsers, web.ScopeDevices},
+		Issued: func(grant string) { n.gauges.tokens.WithLabelValues(grant).Inc() },
 	})
 	if err != nil {
 		return err
