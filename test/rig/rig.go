@@ -39,6 +39,8 @@ type Options struct {
 	KV     string          // URL of a Redis; "": the embedded store
 	Dir    string          // data folder, to start again on old data; "": a new one
 	Policy identity.Policy // of the App
+	TLS    bool            // the server speaks https by itself
+	Trace  string          // URL of an OTLP collector; "": no traces
 	Log    slog.Level      // what is logged to the test; default errors only
 	LogTo  io.Writer       // where to instead
 	Logger *slog.Logger    // instead of both
@@ -85,6 +87,12 @@ func Start(t testing.TB, o Options) *Rig {
 	cfg.KV.URL = config.StoreURL("sqlite:" + filepath.Join(r.Dir, "kv.db"))
 	cfg.Audit.AnchorFile = filepath.Join(r.Dir, "audit-anchors.log")
 	cfg.Limits, cfg.TrustedProxies = o.Limits, o.Proxies
+	if o.TLS {
+		cfg.TLS = r.secure()
+		r.Issuer = cfg.SelfIssuer(node.Port(ln))
+		cfg.Issuer = r.Issuer
+	}
+	cfg.Telemetry.OTLPEndpoint = o.Trace
 	if o.KV != "" {
 		cfg.KV.URL = config.StoreURL(o.KV)
 	}
@@ -106,7 +114,7 @@ func Start(t testing.TB, o Options) *Rig {
 	r.must(err)
 	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
 	done := make(chan error, 1)
-	go func() { done <- r.Node.Run(ctx, node.Site{Listener: ln, Handler: r.Node.Handler()}) }()
+	go func() { done <- r.Node.Run(ctx, r.Node.Public(ln)) }()
 	stopped := false
 	r.stop = func() {
 		if stopped {
