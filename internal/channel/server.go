@@ -38,7 +38,7 @@ type Server struct {
 	// OnRefused is told the code of every refusal that is sealed. nil is nobody.
 	OnRefused func(code string)
 	// Span is called before a request is carried out, by the name of its call,
-	// and the function it returns after it. nil does nothing.
+	// and the function it returns after it; that may be nil. nil does nothing.
 	Span func(ctx context.Context, name string) (context.Context, func(error))
 
 	handlers map[string]Handler
@@ -112,7 +112,9 @@ func (s *Server) RPC(ctx context.Context, body []byte, remoteIP string) ([]byte,
 	if _, known := s.handlers[req.Op]; known && s.Span != nil {
 		ctx, end := s.Span(ctx, "mid."+req.Op)
 		reply, err := x.answer(ctx)
-		end(err)
+		if end != nil {
+			end(err)
+		}
 		return reply, err
 	}
 	return x.answer(ctx)

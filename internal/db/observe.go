@@ -12,7 +12,7 @@ type Observer struct {
 	// how long the commit alone took.
 	Commit func(transactions int, took time.Duration)
 	// Span is called before a call, by its name, and the function it returns
-	// after it. The context goes on to what the call does.
+	// after it; that may be nil. The context goes on to what the call does.
 	Span func(ctx context.Context, name string) (context.Context, func(error))
 }
 

@@ -13,7 +13,7 @@ type Observer struct {
 	// the contract expects (ErrExists, ErrNotFound, ErrConflict) is no failure.
 	Failed func(call string)
 	// Span is called before a call, by its name, and the function it returns
-	// after it.
+	// after it; that may be nil.
 	Span func(ctx context.Context, name string) (context.Context, func(error))
 }
 

@@ -124,6 +124,7 @@ type Node struct {
 	web     *web.Server
 	metrics *prometheus.Registry
 	gauges  *gauges
+	traces  *traces     // nil: none are made
 	tls     *tls.Config // of the public listener; nil: http
 }
 
@@ -186,11 +187,19 @@ func New(ctx context.Context, s *Stores, log *slog.Logger, shopURL string) (*Nod
 	}
 	n := &Node{Stores: s, kv: store, drain: make(chan struct{}), Log: log, outbox: outbox.New(s.DB, log), metrics: prometheus.NewRegistry()}
 	n.gauges = newGauges(n.metrics)
-	n.kv = kv.Observe(store, kv.Observer{Failed: func(call string) { n.gauges.kvFailed.WithLabelValues(call).Inc() }})
-	n.DB.Observe(db.Observer{Commit: n.gauges.committed})
+	if n.traces, err = newTraces(ctx, s.Config.Telemetry.OTLPEndpoint, s.Config.Issuer, log); err != nil {
+		return nil, errors.Join(err, store.Close())
+	}
+	watchKV := kv.Observer{Failed: func(call string) { n.gauges.kvFailed.WithLabelValues(call).Inc() }}
+	watchDB := db.Observer{Commit: n.gauges.committed}
+	if n.traces != nil {
+		watchKV.Span, watchDB.Span = n.traces.span, n.traces.span
+	}
+	n.kv = kv.Observe(store, watchKV)
+	n.DB.Observe(watchDB)
 	n.metrics.MustRegister(newOutboxDepth(s.DB), collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	if err := errors.Join(n.seal(), n.certificate(), n.wire(shopURL)); err != nil {
-		return nil, errors.Join(err, store.Close())
+		return nil, errors.Join(err, n.traces.close(), store.Close())
 	}
 	return n, nil
 }
@@ -257,6 +266,10 @@ func (n *Node) wire(shopURL string) error {
 				Details: map[string]string{"reason": "a copy of this phone sent a message"}})
 		},
 	}
+	var traced func(string, http.Handler) http.Handler
+	if n.traces != nil {
+		ch.Span, traced = n.traces.span, n.traces.route
+	}
 	for op, h := range ops.Handlers() {
 		ch.Handle(op, h)
 	}
@@ -279,7 +292,7 @@ func (n *Node) wire(shopURL string) error {
 	}
 	n.web, err = web.New(web.Config{
 		Issuer: issuer, DB: n.DB, KV: n.kv, Provider: p, Flows: fl, Registrations: regs, Channel: ch, Users: n.Users,
-		Clock: n.Clock, Log: n.Log, Trusts: n.Config.Trusts, Metrics: n.metrics, ShopURL: shopURL, Limits: limits,
+		Clock: n.Clock, Log: n.Log, Trusts: n.Config.Trusts, Metrics: n.metrics, Trace: traced, ShopURL: shopURL, Limits: limits,
 	})
 	return err
 }
@@ -301,4 +314,4 @@ func (n *Node) Handler() http.Handler { return n.web.Handler() }
 func (n *Node) Admin() http.Handler { return n.web.AdminHandler(n.metrics) }
 
 // Close closes the stores; Run has returned.
-func (n *Node) Close() error { return errors.Join(n.kv.Close(), n.DB.Close()) }
+func (n *Node) Close() error { return errors.Join(n.traces.close(), n.kv.Close(), n.DB.Close()) }
