@@ -70,7 +70,7 @@ verify: ## fail if a generated file is not what its source makes
 	@scripts/verify
 
 .PHONY: smoke
-smoke: build ## the whole story against a real server, embedded and on Redis
+smoke: build ## the whole story against a real server: embedded, over TLS, on Redis
 	@scripts/smoke bin/mobileid
 
 .PHONY: fuzz

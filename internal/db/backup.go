@@ -159,7 +159,10 @@ func Restore(ctx context.Context, file, dsn string, clk clock.Clock, ready func(
 	if err != nil {
 		return err
 	}
-	if err = d.Migrate(ctx); err == nil {
+	if err = older(ctx, d); err == nil {
+		err = d.Migrate(ctx)
+	}
+	if err == nil {
 		err = ready(d)
 	}
 	// Closing the last connection folds the write-ahead log into the file.
@@ -178,6 +181,15 @@ func Restore(ctx context.Context, file, dsn string, clk clock.Clock, ready func(
 		}
 	}
 	return syncDir(path)
+}
+
+// older refuses a schema that a newer program made.
+func older(ctx context.Context, d *DB) error {
+	have, newest, err := d.Versions(ctx)
+	if err == nil && have > newest {
+		err = fmt.Errorf("db: restore: the backup has schema version %d, this program knows up to %d", have, newest)
+	}
+	return err
 }
 
 // unmark makes a database of a backup again, after looking at every page of it.

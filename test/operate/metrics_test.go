@@ -284,3 +284,42 @@ func TestTheDashboardAndTheAlertsNameWhatTheServerHas(t *testing.T) {
 		}
 	}
 }
+
+func TestTheDocumentationNamesEveryMetricAndNoOther(t *testing.T) {
+	r := rig.Start(t, rig.Options{TLS: true})
+	busy(t, r)
+	_, names := scrape(t, r)
+	text, err := os.ReadFile("../../docs/operations.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	base := func(name string) string {
+		for _, end := range []string{"_bucket", "_sum", "_count"} {
+			name = strings.TrimSuffix(name, end)
+		}
+		return name
+	}
+	have := map[string]bool{}
+	for name := range names {
+		if name, _, _ = strings.Cut(name, "{"); strings.HasPrefix(name, "mobileid_") {
+			have[base(name)] = true
+		}
+	}
+	told := map[string]bool{}
+	for _, name := range metricName.FindAllString(string(text), -1) {
+		if strings.HasPrefix(name, "mobileid_") {
+			told[name] = true
+		}
+	}
+	for name := range have {
+		if !told[name] {
+			t.Errorf("docs/operations.md does not name %s", name)
+		}
+	}
+	quiet := map[string]bool{"mobileid_limited_total": true} // no series until somebody is refused
+	for name := range told {
+		if !have[name] && !quiet[name] {
+			t.Errorf("docs/operations.md names %s, which the server does not have", name)
+		}
+	}
+}

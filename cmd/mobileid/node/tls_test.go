@@ -21,6 +21,7 @@ import (
 	"testing"
 	"time"
 
+	"mobileid/config"
 	"mobileid/internal/clock"
 )
 
@@ -235,5 +236,21 @@ func TestACertificateThatCannotBeUsedStopsTheStart(t *testing.T) {
 		if _, err := LoadCertificate(tc.cert, tc.key, clock.System{}, slog.New(slog.DiscardHandler)); err == nil || !strings.Contains(err.Error(), tc.want) {
 			t.Errorf("%s: %v", tc.name, err)
 		}
+	}
+}
+
+func TestCheckLooksAtTheCertificate(t *testing.T) {
+	dir := t.TempDir()
+	certFile, keyFile := writePair(t, dir, "one", ecKey(t))
+	cfg := &config.Config{DataDir: dir, TLS: config.TLS{Cert: certFile, Key: keyFile}}
+	cfg.DB.URL = config.StoreURL("sqlite:" + filepath.Join(dir, "none.db"))
+	if report, err := Check(t.Context(), cfg); err != nil || !strings.Contains(report, "certificate: ok until 20") {
+		t.Errorf("%q, %v", report, err)
+	}
+	if err := os.Remove(keyFile); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Check(t.Context(), cfg); err == nil {
+		t.Error("a key that is not there is no fault")
 	}
 }
