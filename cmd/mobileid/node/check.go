@@ -18,8 +18,7 @@ import (
 
 // Check reports whether a server could start on what is there: the database has
 // a schema this program knows, the master key opens what it sealed, and the
-// certificate can be used. It makes
-// and changes nothing.
+// certificate can be used. It makes and changes nothing.
 func Check(ctx context.Context, cfg *config.Config) (report string, err error) {
 	if cfg.TLS.On() {
 		cert, err := LoadCertificate(cfg.TLS.Cert, cfg.TLS.Key, clock.System{}, slog.New(slog.DiscardHandler))

@@ -115,5 +115,6 @@ func (t *traces) close() error {
 	if err := t.provider.Shutdown(ctx); err != nil {
 		otel.Handle(err)
 	}
+	otel.SetErrorHandler(otel.ErrorHandlerFunc(func(error) {})) // the log may be gone before the exporter's last word
 	return nil
 }
