@@ -7,6 +7,8 @@ SHELL := /bin/bash
 KV ?=
 DB ?=
 ARGS ?=
+# make run TLS=1 HOST=laptop.lan; only from the command line, since shells have a HOST of their own
+tls = $(if $(filter-out 0,$(TLS)),--tls$(if $(filter command%,$(origin HOST)), --host '$(HOST)'))
 FUZZTIME ?= 20s
 TEST ?= ./...
 
@@ -23,6 +25,7 @@ help: ## print this list
 	@echo
 	@echo "  make run KV=redis://127.0.0.1:6379    on Redis instead of the embedded store"
 	@echo "  make run DB=postgres://me@host/name   on PostgreSQL"
+	@echo "  make run TLS=1 HOST=laptop.lan         https on the local network, for a real phone"
 	@echo "  make run ARGS='--listen 127.0.0.1:0'  with flags of mobileid demo"
 	@echo "  make race TEST=./config               some tests only"
 
@@ -33,7 +36,7 @@ build: ## build bin/mobileid
 
 .PHONY: run
 run: build ## build, start server and demo shop, print the addresses
-	@$(if $(KV),MOBILEID_KV__URL='$(KV)' )$(if $(DB),MOBILEID_DB__URL='$(DB)' )bin/mobileid demo $(ARGS)
+	@$(if $(KV),MOBILEID_KV__URL='$(KV)' )$(if $(DB),MOBILEID_DB__URL='$(DB)' )bin/mobileid demo $(tls) $(ARGS)
 
 .PHONY: demo
 demo: run ## the same as run
@@ -69,7 +72,7 @@ verify: ## fail if a generated file is not what its source makes
 	@scripts/verify
 
 .PHONY: smoke
-smoke: build ## the whole story against a real server, on every engine
+smoke: build ## the whole story against a real server, on every engine and over TLS
 	@scripts/smoke bin/mobileid
 
 .PHONY: fuzz

@@ -15,10 +15,11 @@ import (
 type Config struct {
 	// Issuer is the OpenID issuer, scheme and authority only. It is empty in
 	// one case: it was not given and Listen has port 0. Then the caller must
-	// put the address in once the listener has one (LoopbackIssuer).
+	// put the address in once the listener has one (SelfIssuer).
 	Issuer         string
 	Listen         string         // host:port of the public listener
 	AdminListen    string         // host:port of /healthz, /readyz and /metrics
+	TLS            TLS            // of the public listener; zero: it speaks http, and a proxy in front may speak https
 	DataDir        string         // folder of the embedded stores and the master key; the caller makes it, 0700
 	TrustedProxies []netip.Prefix // whose X-Forwarded-For and X-Forwarded-Proto are believed; masked, never IPv4-in-IPv6
 	DB             DB
@@ -28,6 +29,7 @@ type Config struct {
 	Log            Log
 	Audit          Audit
 	Limits         Limits
+	Telemetry      Telemetry
 	Demo           Demo
 }
 
@@ -46,6 +48,16 @@ type Egress struct {
 	Allow []netip.Prefix // besides public addresses
 }
 
+// TLS names the files of the public listener's certificate. They are read again
+// when they change.
+type TLS struct {
+	Cert string // PEM, the chain behind the certificate
+	Key  string // PEM
+}
+
+// On reports whether the public listener speaks https.
+func (t TLS) On() bool { return t.Cert != "" }
+
 // Log says what is written to standard error and how.
 type Log struct {
 	Level  slog.Level
@@ -58,9 +70,17 @@ type Audit struct {
 	AnchorSyslog string // local, udp://HOST:PORT or tcp://HOST:PORT; empty: none
 }
 
+// Telemetry says where traces go.
+type Telemetry struct {
+	OTLPEndpoint string // http or https URL without user; empty: none are made
+}
+
 // Demo holds what only `mobileid demo` uses.
 type Demo struct {
 	ShopListen string // host:port of the demo shop
+	TLS        bool   // https under an authority of the demo's own; false unless Sources.Demo
+	Host       string // by which this machine is reached; localhost without TLS
+	CAListen   string // host:port where the authority's certificate is; with TLS
 }
 
 // Sources are the layers above the defaults. All of them may be empty.
@@ -68,12 +88,13 @@ type Sources struct {
 	File  string         // path of a YAML file; empty: the value of --config, if that is set
 	Env   []string       // as os.Environ gives it
 	Flags *pflag.FlagSet // parsed, with what Flags and DemoFlags registered
+	Demo  bool           // for `mobileid demo`: demo.tls and demo.host decide about listeners and issuer
 }
 
 // Load reads the layers and checks the result. The error is Faults and holds
 // every fault found, sorted by key.
 func Load(src Sources) (*Config, error) {
-	l := newLoader()
+	l := newLoader(src.Demo)
 	l.readFile(src.file())
 	l.readEnv(src.Env)
 	l.readFlags(src.Flags)

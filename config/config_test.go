@@ -304,3 +304,47 @@ func TestTheDocumentationNamesEveryKey(t *testing.T) {
 		}
 	})
 }
+
+func TestTheDemoIsReachedUnderItsHost(t *testing.T) {
+	for _, tc := range []struct {
+		name           string
+		args           []string
+		issuer, listen string
+		problem        string
+	}{
+		{"without --tls the host says nothing", []string{"--host", "laptop.lan"}, "http://localhost:8080", "127.0.0.1:8080", ""},
+		{"a host on the network opens the listeners", []string{"--tls", "--host", "laptop.lan"}, "https://laptop.lan:8080", ":8080", ""},
+		{"but not one that was given", []string{"--tls", "--host", "192.0.2.7", "--listen", "192.0.2.7:443"}, "https://192.0.2.7", "192.0.2.7:443", ""},
+		{"localhost stays on loopback", []string{"--tls"}, "https://localhost:8080", "127.0.0.1:8080", ""},
+		{"an IPv6 address gets its brackets", []string{"--tls", "--host", "2001:db8::1"}, "https://[2001:db8::1]:8080", ":8080", ""},
+		{"a free port waits for its listener", []string{"--tls", "--host", "laptop.lan", "--listen", ":0"}, "", ":0", ""},
+		{"a port in the host", []string{"--tls", "--host", "laptop.lan:443"}, "", "", "demo.host"},
+		{"a host in upper case", []string{"--tls", "--host", "Laptop"}, "", "", "demo.host"},
+		{"an issuer besides", []string{"--tls", "--issuer", "https://id.example.com"}, "", "", "issuer"},
+		{"a certificate besides", []string{"--tls", "--tls-cert", "c", "--tls-key", "k"}, "", "", "demo.tls"},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			c, err := config.Load(config.Sources{Flags: parse(t, tc.args...), Demo: true})
+			if tc.problem != "" {
+				var faults config.Faults
+				if !errors.As(err, &faults) || len(faults) != 1 || faults[0].Path != tc.problem {
+					t.Fatalf("got %v, want one fault of %s", err, tc.problem)
+				}
+				return
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			if c.Issuer != tc.issuer || c.Listen != tc.listen {
+				t.Errorf("issuer %q, listen %q; want %q, %q", c.Issuer, c.Listen, tc.issuer, tc.listen)
+			}
+		})
+	}
+}
+
+func TestAServerPaysNoHeedToTheDemosTLS(t *testing.T) {
+	c, err := config.Load(config.Sources{Env: []string{"MOBILEID_DEMO__TLS=true", "MOBILEID_DEMO__HOST=laptop.lan"}})
+	if err != nil || c.Issuer != "http://localhost:8080" || c.Listen != "127.0.0.1:8080" {
+		t.Fatalf("got %+v, %v", c, err)
+	}
+}

@@ -20,6 +20,7 @@ var foreignEnv = map[string]bool{envPrefix + "PHONE_PIN": true}
 type key struct {
 	path  string
 	list  bool
+	yes   bool   // true or false; the flag alone means true
 	def   string // empty: derived, or nothing; of a list, separated by commas
 	demo  bool   // only `mobileid demo` uses it
 	usage string
@@ -30,6 +31,8 @@ var keys = []key{
 	{path: "listen", def: "127.0.0.1:8080", usage: "address of the public listener; port 0 picks one"},
 	{path: "admin_listen", def: "127.0.0.1:9090", usage: "address of /healthz, /readyz and /metrics; port 0 picks one"},
 	{path: "data_dir", def: "data", usage: "folder of the embedded stores and the master key"},
+	{path: "tls.cert", usage: "PEM file of the certificate and its chain; with tls.key the public listener speaks https itself"},
+	{path: "tls.key", usage: "PEM file of the certificate's private key"},
 	{path: "trusted_proxies", list: true, usage: "networks whose X-Forwarded headers are believed, such as 10.0.0.0/8"},
 	{path: "db.url", usage: "durable store, sqlite:PATH or postgres://USER@HOST/DATABASE (default: mobileid.db in the data folder)"},
 	{path: "kv.url", usage: "short-lived store, sqlite:PATH, postgres://USER@HOST/DATABASE, redis://HOST:PORT or rediss://HOST:PORT (default: the database of --db-url, if that is PostgreSQL, or else kv.db in the data folder)"},
@@ -45,7 +48,11 @@ var keys = []key{
 	{path: "limits.failures", def: "30/1m", usage: "failed authentications of one client from one address block"},
 	{path: "limits.junk", def: "300/1m", usage: "messages from one address block that no known phone signed"},
 	{path: "limits.client", def: "3000/10s", usage: "backchannel requests and REST calls of one client"},
+	{path: "telemetry.otlp_endpoint", usage: "URL of an OpenTelemetry collector that takes traces by OTLP over HTTP, such as http://127.0.0.1:4318 (default: no traces)"},
 	{path: "demo.shop_listen", def: "127.0.0.1:8081", demo: true, usage: "address of the demo shop; port 0 picks one"},
+	{path: "demo.tls", yes: true, def: "false", demo: true, usage: "https with a certificate authority of the demo's own, so that a phone on the same network can be used"},
+	{path: "demo.host", def: "localhost", demo: true, usage: "name or address of this machine, by which browsers and phones reach it; with --tls"},
+	{path: "demo.ca_listen", def: "127.0.0.1:8082", demo: true, usage: "address where the authority's certificate can be downloaded over http; with --tls; port 0 picks one"},
 }
 
 // env is the name of the environment variable: two underscores between levels.
@@ -78,6 +85,9 @@ func register(fs *pflag.FlagSet, demo bool) {
 			fs.StringSlice(k.flag(), splitList(k.def), k.usage)
 		default:
 			fs.String(k.flag(), k.def, k.usage)
+			if k.yes {
+				fs.Lookup(k.flag()).NoOptDefVal = "true"
+			}
 		}
 	}
 }

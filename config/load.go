@@ -2,8 +2,10 @@ package config
 
 import (
 	"fmt"
+	"net"
 	"path/filepath"
 	"sort"
+	"strconv"
 	"strings"
 
 	"github.com/knadh/koanf/parsers/yaml"
@@ -26,10 +28,12 @@ type loader struct {
 	origin map[string]string
 	faulty map[string]bool // keys whose value could not be read; not checked further
 	faults Faults
+	demo   bool
 }
 
-func newLoader() *loader {
+func newLoader(demo bool) *loader {
 	l := &loader{
+		demo:   demo,
 		k:      koanf.New("."),
 		byPath: make(map[string]key, len(keys)),
 		origin: make(map[string]string, len(keys)),
@@ -121,6 +125,9 @@ func (l *loader) walk(prefix string, node map[string]any, origin string) {
 func (l *loader) setFromFile(k key, v any, origin string) {
 	if v == nil {
 		return
+	}
+	if yes, ok := v.(bool); ok && k.yes {
+		v = strconv.FormatBool(yes)
 	}
 	if !k.list {
 		s, ok := v.(string)
@@ -257,6 +264,20 @@ func (l *loader) derive() {
 		if !l.k.Exists(path) {
 			l.set(path, value, "derived from data_dir")
 			l.faulty[path] = l.faulty[path] || l.faulty["data_dir"]
+		}
+	}
+	l.reachable()
+}
+
+// reachable opens the demo's listeners to the network where it is to be reached
+// under a name that other machines know, and they were not given.
+func (l *loader) reachable() {
+	if !l.demo || l.k.String("demo.tls") != "true" || isLoopback(l.k.String("demo.host")) {
+		return
+	}
+	for _, path := range []string{"listen", "demo.shop_listen", "demo.ca_listen"} {
+		if _, port, err := net.SplitHostPort(l.k.String(path)); err == nil && l.origin[path] == byDefault {
+			l.set(path, ":"+port, byDefault)
 		}
 	}
 }

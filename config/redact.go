@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"net/netip"
 	"net/url"
+	"strconv"
 	"strings"
 
 	"github.com/knadh/koanf/parsers/yaml"
@@ -72,26 +73,32 @@ func (u StoreURL) MarshalText() ([]byte, error) { return []byte(u.String()), nil
 func (c *Config) Redacted() ([]byte, error) {
 	k := koanf.New(".")
 	for path, v := range map[string]any{
-		"issuer":              c.Issuer,
-		"listen":              c.Listen,
-		"admin_listen":        c.AdminListen,
-		"data_dir":            c.DataDir,
-		"trusted_proxies":     prefixes(c.TrustedProxies),
-		"db.url":              c.DB.URL.String(),
-		"kv.url":              c.KV.URL.String(),
-		"master_key_file":     c.MasterKeyFile,
-		"egress.allow":        prefixes(c.Egress.Allow),
-		"log.level":           strings.ToLower(c.Log.Level.String()),
-		"log.format":          c.Log.Format,
-		"demo.shop_listen":    c.Demo.ShopListen,
-		"audit.anchor_file":   c.Audit.AnchorFile,
-		"audit.anchor_syslog": c.Audit.AnchorSyslog,
-		"limits.exempt":       exempt(c.Limits.Exempt),
-		"limits.authorize":    c.Limits.Authorize.String(),
-		"limits.identify":     c.Limits.Identify.String(),
-		"limits.failures":     c.Limits.Failures.String(),
-		"limits.junk":         c.Limits.Junk.String(),
-		"limits.client":       c.Limits.Client.String(),
+		"issuer":                  c.Issuer,
+		"listen":                  c.Listen,
+		"admin_listen":            c.AdminListen,
+		"data_dir":                c.DataDir,
+		"tls.cert":                c.TLS.Cert,
+		"tls.key":                 c.TLS.Key,
+		"trusted_proxies":         prefixes(c.TrustedProxies),
+		"db.url":                  c.DB.URL.String(),
+		"kv.url":                  c.KV.URL.String(),
+		"master_key_file":         c.MasterKeyFile,
+		"egress.allow":            prefixes(c.Egress.Allow),
+		"log.level":               strings.ToLower(c.Log.Level.String()),
+		"log.format":              c.Log.Format,
+		"telemetry.otlp_endpoint": c.Telemetry.OTLPEndpoint,
+		"demo.shop_listen":        c.Demo.ShopListen,
+		"demo.tls":                strconv.FormatBool(c.Demo.TLS),
+		"demo.host":               c.Demo.Host,
+		"demo.ca_listen":          c.Demo.CAListen,
+		"audit.anchor_file":       c.Audit.AnchorFile,
+		"audit.anchor_syslog":     c.Audit.AnchorSyslog,
+		"limits.exempt":           exempt(c.Limits.Exempt),
+		"limits.authorize":        c.Limits.Authorize.String(),
+		"limits.identify":         c.Limits.Identify.String(),
+		"limits.failures":         c.Limits.Failures.String(),
+		"limits.junk":             c.Limits.Junk.String(),
+		"limits.client":           c.Limits.Client.String(),
 	} {
 		if err := k.Set(path, v); err != nil {
 			return nil, fmt.Errorf("config: print %s: %w", path, err)

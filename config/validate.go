@@ -17,20 +17,24 @@ func (l *loader) check() *Config {
 	c := &Config{
 		Listen:        l.k.String("listen"),
 		AdminListen:   l.k.String("admin_listen"),
+		TLS:           TLS{Cert: l.k.String("tls.cert"), Key: l.k.String("tls.key")},
 		DataDir:       l.k.String("data_dir"),
 		DB:            DB{URL: StoreURL(l.k.String("db.url"))},
 		KV:            KV{URL: StoreURL(l.k.String("kv.url"))},
 		MasterKeyFile: l.k.String("master_key_file"),
 		Log:           Log{Format: l.k.String("log.format")},
 		Audit:         Audit{AnchorFile: l.k.String("audit.anchor_file"), AnchorSyslog: l.k.String("audit.anchor_syslog")},
-		Demo:          Demo{ShopListen: l.k.String("demo.shop_listen")},
+		Telemetry:     Telemetry{OTLPEndpoint: l.k.String("telemetry.otlp_endpoint")},
+		Demo: Demo{ShopListen: l.k.String("demo.shop_listen"), TLS: l.demo && l.k.String("demo.tls") == "true",
+			Host: l.k.String("demo.host"), CAListen: l.k.String("demo.ca_listen")},
 	}
+	l.checkTLS(c)
 	l.checkListeners()
-	c.Issuer = l.checkIssuer()
 	c.TrustedProxies = l.networks("trusted_proxies")
 	c.Egress.Allow = l.networks("egress.allow")
 	c.Limits = l.checkLimits()
 	l.verify("audit.anchor_syslog", anchorSyslog(c.Audit.AnchorSyslog))
+	c.Issuer = l.checkIssuer(c)
 	l.verify("db.url", dbURL(c.DB.URL.Reveal()))
 	l.verify("kv.url", kvURL(c.KV.URL.Reveal()))
 	l.checkFiles(c)
@@ -38,7 +42,24 @@ func (l *loader) check() *Config {
 	if c.Log.Format != "text" && c.Log.Format != "json" {
 		l.verify("log.format", "must be text or json")
 	}
+	l.verify("telemetry.otlp_endpoint", endpointProblem(c.Telemetry.OTLPEndpoint))
 	return c
+}
+
+// endpointProblem wants no password here: what is printed of the configuration
+// would tell it.
+func endpointProblem(s string) string {
+	if s == "" {
+		return ""
+	}
+	u, err := url.Parse(s)
+	switch {
+	case err != nil || u.Hostname() == "" || u.Scheme != "http" && u.Scheme != "https" || u.RawQuery != "" || u.Fragment != "":
+		return "must be a URL, such as http://127.0.0.1:4318"
+	case u.User != nil:
+		return "must not hold a user or password; OTEL_EXPORTER_OTLP_HEADERS can hold an Authorization header"
+	}
+	return ""
 }
 
 // verify notes a problem of a key unless the key is known to be faulty already
@@ -49,18 +70,18 @@ func (l *loader) verify(path, problem string) {
 	}
 }
 
-// checkListeners wants three addresses that can be bound side by side. The
-// shop's default is not compared: most servers never open it.
+// checkListeners wants addresses that can be bound side by side. The
+// demo's defaults are not compared: most servers never open them.
 func (l *loader) checkListeners() {
 	taken := map[string]string{}
-	for _, path := range []string{"listen", "admin_listen", "demo.shop_listen"} {
+	for _, path := range []string{"listen", "admin_listen", "demo.shop_listen", "demo.ca_listen"} {
 		addr := l.k.String(path)
 		_, port, err := splitAddr(addr)
 		if err != "" {
 			l.verify(path, err)
 			continue
 		}
-		if path == "demo.shop_listen" && l.origin[path] == byDefault {
+		if strings.HasPrefix(path, "demo.") && l.origin[path] == byDefault {
 			continue
 		}
 		if other, ok := taken[addr]; ok && port != 0 {
@@ -85,28 +106,67 @@ func splitAddr(addr string) (host string, port uint64, problem string) {
 // checkIssuer returns the issuer, or derives it from a listener on loopback.
 // OpenID Connect Discovery 1.0 section 3 wants https and neither query nor
 // fragment; a path is refused because the server answers at the root.
-func (l *loader) checkIssuer() string {
+func (l *loader) checkIssuer(c *Config) string {
 	issuer := l.k.String("issuer")
+	own := c.Demo.TLS // the demo's host is checked already
+	if own && issuer != "" {
+		l.verify("issuer", "must not be given with demo.tls, which makes it of demo.host")
+	}
 	if issuer == "" {
 		host, port, problem := splitAddr(l.k.String("listen"))
 		switch {
 		case problem != "" || l.faulty["listen"] || l.faulty["issuer"]:
-		case !isLoopback(host):
+		case !own && !isLoopback(host):
 			l.fault("issuer", byDefault, "must be given when listen is not on loopback; it is the https address that browsers use")
 		case port != 0:
-			return LoopbackIssuer(int(port))
+			return c.SelfIssuer(int(port))
 		default:
 			// Port 0: the caller fills it in once the listener has its port.
 		}
 		return ""
 	}
 	l.verify("issuer", issuerProblem(issuer))
+	if c.TLS.On() && strings.HasPrefix(issuer, "http:") {
+		l.verify("issuer", "must be https: tls.cert is given")
+	}
 	return issuer
 }
 
-// LoopbackIssuer is the issuer of a server that listens on loopback and was
-// given none.
+// LoopbackIssuer is the issuer of a server that listens on loopback without TLS
+// and was given none.
 func LoopbackIssuer(port int) string { return "http://localhost:" + strconv.Itoa(port) }
+
+// SelfIssuer is the issuer of a server that was given none and listens on port;
+// the address of the demo shop follows the same rule. A default port is left out.
+func (c *Config) SelfIssuer(port int) string {
+	switch {
+	case c.Demo.TLS:
+		return strings.TrimSuffix("https://"+net.JoinHostPort(c.Demo.Host, strconv.Itoa(port)), ":443")
+	case c.TLS.On():
+		return strings.TrimSuffix("https://localhost:"+strconv.Itoa(port), ":443")
+	}
+	return LoopbackIssuer(port)
+}
+
+// checkTLS wants both files or none. Whether they fit together is seen when they
+// are read.
+func (l *loader) checkTLS(c *Config) {
+	for _, f := range []struct{ path, file, other string }{{"tls.cert", c.TLS.Cert, c.TLS.Key}, {"tls.key", c.TLS.Key, c.TLS.Cert}} {
+		if f.file == "" && f.other != "" {
+			l.fault(f.path, byDefault, "must be given too; TLS needs the certificate and its key")
+		}
+	}
+	if s := l.k.String("demo.tls"); s != "true" && s != "false" {
+		l.verify("demo.tls", "must be true or false")
+	}
+	host := c.Demo.Host
+	if problem := issuerProblem("https://" + net.JoinHostPort(host, "8080")); problem != "" || strings.Trim(host, "abcdefghijklmnopqrstuvwxyz0123456789-.:") != "" {
+		l.verify("demo.host", "must be a host name or an IP address, in lower case and without a port")
+	}
+	if c.Demo.TLS && c.TLS.On() {
+		l.verify("demo.tls", "makes its own certificate; leave out tls.cert and tls.key")
+	}
+}
 
 func issuerProblem(issuer string) string {
 	u, err := url.Parse(issuer)

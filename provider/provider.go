@@ -72,6 +72,8 @@ type Options struct {
 	// Failures limits failed authentications of a client from an address block,
 	// Requests the backchannel requests of a client.
 	Failures, Requests *limit.Limit
+	// Issued is told the grant type of every answer with tokens. It may be nil.
+	Issued func(grant string)
 }
 
 // Provider is the authorization server. Safe for concurrent use.
@@ -89,6 +91,7 @@ type Provider struct {
 	formPost func(http.ResponseWriter, string, url.Values)
 	failures *limit.Limit
 	requests *limit.Limit
+	issued   func(grant string)
 
 	fosite     *fosite.Fosite
 	grants     map[string]*grantType
@@ -112,7 +115,7 @@ func New(o Options) (*Provider, error) {
 	}
 	p := &Provider{
 		issuer: o.Issuer, db: o.DB, kv: o.KV, ring: o.Keys, flows: o.Flows, audit: o.Audit, egress: o.Egress, clk: o.Clock, log: o.Log,
-		clientIP: o.ClientIP, formPost: o.FormPost, failures: o.Failures, requests: o.Requests,
+		clientIP: o.ClientIP, formPost: o.FormPost, failures: o.Failures, requests: o.Requests, issued: o.Issued,
 		refreshKey: o.Box.Derive("refresh tokens 1"),
 	}
 	p.clients.byID = map[string]*client{}

@@ -51,6 +51,9 @@ func (p *Provider) token(w http.ResponseWriter, r *http.Request) (*tokenBody, er
 	resp, err := p.grant(ctx, u)
 	if err == nil {
 		if err = u.commit(ctx); err == nil {
+			if p.issued != nil {
+				p.issued(form.Get("grant_type"))
+			}
 			return bodyOf(resp), nil
 		}
 		return nil, err

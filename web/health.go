@@ -5,29 +5,56 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"sync"
 	"time"
+
+	"mobileid/internal/clock"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 )
 
+// buckets reach from an answer out of memory to a poll that is held.
+var buckets = []float64{.0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30}
+
+// metrics counts requests by route and class of status and times them. A route
+// is its pattern, so there are as many series as there are routes.
 type metrics struct {
-	requests *prometheus.CounterVec
+	requests *prometheus.HistogramVec
 }
 
 func newMetrics(reg prometheus.Registerer) *metrics {
-	m := &metrics{requests: prometheus.NewCounterVec(prometheus.CounterOpts{
-		Name: "mobileid_http_requests_total", Help: "Requests received, by route.",
-	}, []string{"route"})}
+	m := &metrics{requests: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+		Name: "mobileid_http_request_duration_seconds", Help: "Time to answer a request, by route and class of status. Polls and event streams are held on purpose.",
+		Buckets: buckets,
+	}, []string{"route", "code"})}
 	reg.MustRegister(m.requests)
 	return m
 }
 
-func (m *metrics) count(pattern string, next http.Handler) http.Handler {
-	c := m.requests.WithLabelValues(pattern)
+// classes of status, by their first digit.
+var classes = [...]string{1: "1xx", 2: "2xx", 3: "3xx", 4: "4xx", 5: "5xx"}
+
+func (m *metrics) observe(clk clock.Clock, pattern string, next http.Handler) http.Handler {
+	// A series is made when it is first needed: most routes never fail.
+	var series [len(classes)]func() prometheus.Observer
+	for i, class := range classes {
+		series[i] = sync.OnceValue(func() prometheus.Observer { return m.requests.WithLabelValues(pattern, class) })
+	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		c.Inc()
-		next.ServeHTTP(w, r)
+		begun := clk.Now()
+		rec := &recorder{ResponseWriter: w}
+		defer func() {
+			class := rec.status / 100
+			if class < 2 || class >= len(series) {
+				class = 5 // a panic before anything was written
+			}
+			series[class]().Observe(clk.Now().Sub(begun).Seconds())
+		}()
+		next.ServeHTTP(rec, r)
+		if rec.status == 0 {
+			rec.status = http.StatusOK // nothing was written
+		}
 	})
 }
 

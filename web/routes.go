@@ -83,13 +83,16 @@ func (s *Server) Handler() http.Handler {
 			sameOrigin.SetDenyHandler(s.adapt(route{rt.pattern, page, crossOrigin}))
 			h = sameOrigin.Handler(h)
 		}
-		mux.Handle(rt.pattern, s.metrics.count(rt.pattern, h))
+		if s.Trace != nil {
+			h = s.Trace(rt.pattern, h)
+		}
+		mux.Handle(rt.pattern, s.metrics.observe(s.Clock, rt.pattern, h))
 		if method, path, ok := strings.Cut(rt.pattern, " "); ok {
 			methods[path], kinds[path] = append(methods[path], method), rt.kind
 		}
 	}
 	for path, of := range methods {
-		mux.Handle(path, s.adapt(route{path, kinds[path], wrongMethod(of)}))
+		mux.Handle(path, s.metrics.observe(s.Clock, path, s.adapt(route{path, kinds[path], wrongMethod(of)})))
 	}
 	return s.outermost(mux)
 }

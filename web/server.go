@@ -36,8 +36,9 @@ type Config struct {
 	Log           *slog.Logger
 	Trusts        func(netip.Addr) bool // whether a peer's X-Forwarded-For is believed
 	Metrics       prometheus.Registerer
-	ShopURL       string // of the demo shop; "": none
 	Limits        Limits
+	Trace         func(route string, next http.Handler) http.Handler // makes a span of every request; nil: none
+	ShopURL       string                                             // of the demo shop; "": none
 }
 
 // Server answers HTTP.
@@ -47,6 +48,7 @@ type Server struct {
 	consents kv.Bucket[parked]
 	streams  *streams
 	secure   bool   // the issuer is https
+	hsts     bool   // browsers shall never use http again; not on localhost, which is everybody's
 	host     string // of the issuer
 	metrics  *metrics
 }
@@ -59,6 +61,7 @@ func New(c Config) (*Server, error) {
 	}
 	s := &Server{Config: c, secure: issuer.Scheme == "https", host: issuer.Host, streams: newStreams(), metrics: newMetrics(c.Metrics)}
 	s.consents = kv.NewBucket[parked](c.KV, "consent")
+	s.hsts = s.secure && issuer.Hostname() != "localhost"
 	s.sessions = newSessionStore(c.KV, c.DB, c.Clock, s.secure)
 	return s, nil
 }

@@ -2,12 +2,15 @@ package main
 
 import (
 	"context"
+	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net"
 	"net/url"
 	"os"
 	"path/filepath"
+	"strconv"
 
 	"mobileid/cmd/mobileid/node"
 	"mobileid/cmd/mobileid/shop"
@@ -28,8 +31,9 @@ type demoFile struct {
 	MerchantID string           `json:"merchant_id"`
 	UserID     string           `json:"user_id"`
 	UserRef    string           `json:"user_ref"`
-	Shop       shop.Credentials `json:"shop"`    // authorization code, refresh
-	Backend    shop.Credentials `json:"backend"` // REST and CIBA, trusted
+	Shop       shop.Credentials `json:"shop"`              // authorization code, refresh
+	Backend    shop.Credentials `json:"backend"`           // REST and CIBA, trusted
+	CAFile     string           `json:"ca_file,omitempty"` // root of the demo's own authority, with --tls
 }
 
 const demoName = "demo.json"
@@ -38,7 +42,7 @@ func demoCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "demo", Short: "Run the server with a merchant, a user and a demo shop", Args: exactly(0),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			cfg, err := load(cmd)
+			cfg, err := config.Load(config.Sources{Env: os.Environ(), Flags: cmd.Flags(), Demo: true})
 			if err != nil {
 				return err
 			}
@@ -51,32 +55,68 @@ func demoCommand() *cobra.Command {
 }
 
 func demo(ctx context.Context, cfg *config.Config) error {
-	ln, err := node.Listen(cfg.Listen, cfg.AdminListen, cfg.Demo.ShopListen)
+	addrs := []string{cfg.Listen, cfg.AdminListen, cfg.Demo.ShopListen}
+	if cfg.Demo.TLS {
+		addrs = append(addrs, cfg.Demo.CAListen)
+	}
+	ln, err := node.Listen(addrs...)
 	if err != nil {
 		return err
 	}
+	return errors.Join(demoOn(ctx, cfg, ln), node.CloseListeners(ln))
+}
+
+// demoOn runs the demo on its listeners: issuer, admin, shop, and the
+// authority's, if it has one.
+func demoOn(ctx context.Context, cfg *config.Config, ln []net.Listener) error {
 	if cfg.Issuer == "" {
-		cfg.Issuer = config.LoopbackIssuer(node.Port(ln[0]))
+		cfg.Issuer = cfg.SelfIssuer(node.Port(ln[0]))
 	}
-	d := demoFile{ShopURL: config.LoopbackIssuer(node.Port(ln[2])), AdminURL: "http://" + ln[1].Addr().String()}
+	d := demoFile{ShopURL: cfg.SelfIssuer(node.Port(ln[2])), AdminURL: "http://" + ln[1].Addr().String()}
+	var ca *demoCA
+	var secure *tls.Config
+	var err error
+	if cfg.Demo.TLS {
+		if ca, err = openCA(cfg.DataDir, cfg.Demo.Host); err != nil {
+			return fmt.Errorf("demo: %w", err)
+		}
+		leaf, err := ca.leaf(cfg.Demo.Host)
+		if err != nil {
+			return fmt.Errorf("demo: %w", err)
+		}
+		secure = node.TLSConfig(func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return leaf, nil })
+		if d.CAFile, err = filepath.Abs(ca.file); err != nil {
+			return err
+		}
+	}
 	s, err := node.Open(ctx, cfg, clock.System{}, true)
 	if err != nil {
-		return errors.Join(err, node.CloseListeners(ln))
+		return err
 	}
 	d, err = seed(ctx, s, d)
 	if err != nil {
-		return errors.Join(err, s.DB.Close(), node.CloseListeners(ln))
+		return errors.Join(err, s.DB.Close())
 	}
 	n, err := node.New(ctx, s, node.NewLog(cfg, os.Stderr), d.ShopURL)
 	if err != nil {
-		return errors.Join(err, s.DB.Close(), node.CloseListeners(ln))
+		return errors.Join(err, s.DB.Close())
+	}
+	err = errors.Join(runDemo(ctx, n, d, ln, ca, secure), n.Close())
+	return err
+}
+
+func runDemo(ctx context.Context, n *node.Node, d demoFile, ln []net.Listener, ca *demoCA, secure *tls.Config) error {
+	cfg := n.Config
+	transport, err := trusting(d.CAFile)
+	if err != nil {
+		return err
 	}
 	sh := shop.New(shop.Config{Issuer: cfg.Issuer, URL: d.ShopURL, Name: "Acme Shop", Web: d.Shop, Backend: d.Backend,
-		UserID: d.UserID, UserName: d.UserRef, DataDir: cfg.DataDir, Log: n.Log})
+		UserID: d.UserID, UserName: d.UserRef, DataDir: cfg.DataDir, CAFile: d.CAFile, HTTP: transport, Log: n.Log})
 	// The listeners take connections from here on, so whoever reads the file
 	// gets an answer.
 	if err := writeDemo(cfg.DataDir, d); err != nil {
-		return errors.Join(err, n.Close(), node.CloseListeners(ln))
+		return err
 	}
 	fmt.Printf(`MobileID is running.
 
@@ -86,14 +126,25 @@ func demo(ctx context.Context, cfg *config.Config) error {
   discovery     %[3]s/.well-known/openid-configuration
   health        %s/readyz
   credentials   %s
-
+`, d.ShopURL, d.UserRef, cfg.Issuer, d.AdminURL, filepath.Join(cfg.DataDir, demoName))
+	sites := []node.Site{n.Public(ln[0]), {Listener: ln[1], Handler: n.Admin()}, {Listener: ln[2], Handler: sh.Handler(), TLS: secure}}
+	if ca != nil {
+		sites[0].TLS = secure
+		sites = append(sites, node.Site{Listener: ln[3], Handler: ca})
+		fmt.Printf(`
+  root certificate, for browsers and phones that are to trust this demo; it
+  vouches for this machine and for private addresses only:
+                http://%s%s    (file %s)
+  SHA-256       %s
+  command line  bin/mobileid phone --ca %[3]s ...
+`, net.JoinHostPort(cfg.Demo.Host, strconv.Itoa(node.Port(ln[3]))), caPath, ca.file, ca.fingerprint())
+	}
+	fmt.Printf(`
   the story     bin/mobileid smoke --data-dir %s
   stop          Ctrl-C
 
-`, d.ShopURL, d.UserRef, cfg.Issuer, d.AdminURL, filepath.Join(cfg.DataDir, demoName), cfg.DataDir)
-	err = n.Run(ctx, node.Site{Listener: ln[0], Handler: n.Handler()}, node.Site{Listener: ln[1], Handler: n.Admin()},
-		node.Site{Listener: ln[2], Handler: sh.Handler()})
-	return errors.Join(err, n.Close())
+`, cfg.DataDir)
+	return n.Run(ctx, sites...)
 }
 
 // seed makes merchant, user and clients on the first start, and on every start
@@ -174,13 +225,19 @@ func writeDemo(dir string, d demoFile) error {
 	if err != nil {
 		return err
 	}
-	f, err := os.CreateTemp(dir, demoName+".*") // mode 0600
+	return replace(filepath.Join(dir, demoName), append(text, '\n'))
+}
+
+// replace writes a file of mode 0600 as a whole: its reader sees the old one or
+// the new one.
+func replace(path string, text []byte) error {
+	f, err := os.CreateTemp(filepath.Dir(path), filepath.Base(path)+".*") // mode 0600
 	if err != nil {
 		return err
 	}
-	_, err = f.Write(append(text, '\n'))
+	_, err = f.Write(text)
 	if err = errors.Join(err, f.Close()); err != nil {
 		return errors.Join(err, os.Remove(f.Name()))
 	}
-	return os.Rename(f.Name(), filepath.Join(dir, demoName))
+	return os.Rename(f.Name(), path)
 }

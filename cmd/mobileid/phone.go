@@ -2,10 +2,8 @@ package main
 
 import (
 	"context"
-	"crypto/rand"
 	"errors"
 	"fmt"
-	"net/http"
 	"strings"
 	"time"
 
@@ -20,6 +18,7 @@ const pinVariable = "MOBILEID_PHONE_PIN"
 // phoneFlags are what the phone's commands share.
 type phoneFlags struct {
 	state, issuer, pin, match string
+	ca                        string
 	report, approve           bool
 }
 
@@ -27,6 +26,7 @@ func phoneCommand() *cobra.Command {
 	var f phoneFlags
 	group := &cobra.Command{Use: "phone", Short: "A phone for the command line: keys in a file, PIN checked by the server"}
 	group.PersistentFlags().StringVar(&f.state, "state", "phone.json", "file that is this phone")
+	group.PersistentFlags().StringVar(&f.ca, "ca", "", "PEM file of the only certificate authority to trust (default: those of the system)")
 
 	register := &cobra.Command{
 		Use: "register LINK | LOCATOR CODE", Short: "Register with a link, or with a typed locator and activation code",
@@ -73,17 +73,12 @@ func atMostOne(cmd *cobra.Command, args []string) error {
 	return nil
 }
 
-// newPhone is the phone whose whole self is the file at path.
-func newPhone(path string) *sdk.Phone {
-	file := &sdk.File{Path: path}
-	return &sdk.Phone{Store: file, Keys: file, HTTP: &http.Client{Timeout: 30 * time.Second}, Now: time.Now, Rand: rand.Reader,
-		Platform: "cli", Model: "Command line phone", Pause: func(try int) { time.Sleep(time.Duration(try) * time.Second) }}
-}
-
 func (f *phoneFlags) register(ctx context.Context, args []string) error {
-	p := newPhone(f.state)
+	p, err := f.phone()
+	if err != nil {
+		return err
+	}
 	var reg *sdk.Registration
-	var err error
 	if len(args) == 1 {
 		reg, err = p.Register(ctx, args[0])
 	} else {
@@ -138,7 +133,11 @@ func show(op *wire.Operation) error {
 }
 
 func (f *phoneFlags) inbox(ctx context.Context) error {
-	ops, err := newPhone(f.state).List(ctx)
+	p, err := f.phone()
+	if err != nil {
+		return err
+	}
+	ops, err := p.List(ctx)
 	if err != nil {
 		return err
 	}
@@ -174,7 +173,10 @@ func (f *phoneFlags) one(ctx context.Context, p *sdk.Phone, args []string) (*wir
 }
 
 func (f *phoneFlags) answer(ctx context.Context, args []string) error {
-	p := newPhone(f.state)
+	p, err := f.phone()
+	if err != nil {
+		return err
+	}
 	op, err := f.one(ctx, p, args)
 	if err != nil {
 		return err
@@ -201,7 +203,10 @@ func (f *phoneFlags) answer(ctx context.Context, args []string) error {
 }
 
 func (f *phoneFlags) decline(ctx context.Context, args []string) error {
-	p := newPhone(f.state)
+	p, err := f.phone()
+	if err != nil {
+		return err
+	}
 	op, err := f.one(ctx, p, args)
 	if err != nil {
 		return err
@@ -216,7 +221,10 @@ func (f *phoneFlags) decline(ctx context.Context, args []string) error {
 
 // watch shows each operation once, and approves it if so told.
 func (f *phoneFlags) watch(ctx context.Context) error {
-	p := newPhone(f.state)
+	p, err := f.phone()
+	if err != nil {
+		return err
+	}
 	pin := ""
 	if f.approve {
 		var err error

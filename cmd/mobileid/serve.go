@@ -34,7 +34,7 @@ func serve(ctx context.Context, cfg *config.Config) error {
 		return err
 	}
 	if cfg.Issuer == "" {
-		cfg.Issuer = config.LoopbackIssuer(node.Port(ln[0]))
+		cfg.Issuer = cfg.SelfIssuer(node.Port(ln[0]))
 	}
 	s, err := node.Open(ctx, cfg, clock.System{}, true)
 	if err != nil {
@@ -45,7 +45,7 @@ func serve(ctx context.Context, cfg *config.Config) error {
 		return errors.Join(err, s.DB.Close(), node.CloseListeners(ln))
 	}
 	n.Log.Info("serving", "issuer", cfg.Issuer, "listen", ln[0].Addr().String(), "admin", ln[1].Addr().String())
-	err = n.Run(ctx, node.Site{Listener: ln[0], Handler: n.Handler()}, node.Site{Listener: ln[1], Handler: n.Admin()})
+	err = n.Run(ctx, n.Public(ln[0]), node.Site{Listener: ln[1], Handler: n.Admin()})
 	return errors.Join(err, n.Close())
 }
 

@@ -46,6 +46,9 @@ func smokeCommand() *cobra.Command {
 					return &exit{exitUsage, fmt.Errorf("no demo runs from %s: %w (start it, or give --issuer, --client-id and --client-secret)", dataDir, err)}
 				}
 			}
+			if given.CAFile != "" {
+				d.CAFile = given.CAFile
+			}
 			return smoke(cmd.Context(), d)
 		},
 	}
@@ -54,17 +57,22 @@ func smokeCommand() *cobra.Command {
 	f.StringVar(&given.Issuer, "issuer", "", "another server than the demo")
 	f.StringVar(&given.Backend.ID, "client-id", "", "its client for REST and CIBA; the redirect steps are left out")
 	f.StringVar(&given.Backend.Secret, "client-secret", "", "that client's secret")
+	f.StringVar(&given.CAFile, "ca", "", "PEM file of the only certificate authority to trust (default: that of a demo with --tls, or those of the system)")
 	return cmd
 }
 
 func smoke(ctx context.Context, d demoFile) error {
+	transport, err := trusting(d.CAFile)
+	if err != nil {
+		return err
+	}
 	dir, err := os.MkdirTemp("", "mobileid-smoke-")
 	if err != nil {
 		return err
 	}
-	s := &story{demoFile: d, dir: dir, http: &http.Client{Timeout: 40 * time.Second}, begun: time.Now()}
+	s := &story{demoFile: d, dir: dir, http: &http.Client{Transport: transport, Timeout: 40 * time.Second}, begun: time.Now()}
 	s.ref = "smoke-" + rand.Text()[:10]
-	s.phone = newPhone(filepath.Join(dir, "phone.json"))
+	s.phone = newPhone(filepath.Join(dir, "phone.json"), transport)
 	s.phone.Model = "Smoke phone"
 	return errors.Join(s.tell(ctx), os.RemoveAll(dir))
 }
@@ -102,7 +110,7 @@ func (s *story) tell(ctx context.Context) error {
 }
 
 func (s *story) discover(ctx context.Context) (err error) {
-	s.rp, err = oidc.NewProvider(ctx, s.Issuer)
+	s.rp, err = oidc.NewProvider(oidc.ClientContext(ctx, s.http), s.Issuer)
 	return err
 }
 

@@ -203,7 +203,7 @@ func (s *story) login(ctx context.Context, nonce string) (code, verifier string,
 	if err != nil {
 		return "", "", err
 	}
-	browser := &http.Client{Jar: jar, Timeout: s.http.Timeout, CheckRedirect: func(r *http.Request, _ []*http.Request) error {
+	browser := &http.Client{Jar: jar, Transport: s.http.Transport, Timeout: s.http.Timeout, CheckRedirect: func(r *http.Request, _ []*http.Request) error {
 		if strings.HasPrefix(r.URL.String(), s.ShopURL) {
 			return errLeaving
 		}

@@ -35,6 +35,11 @@ type Server struct {
 	// OnStranger is told of a message that opened but proved no phone's key; nil
 	// if nobody counts them.
 	OnStranger func(ctx context.Context, remoteIP string)
+	// OnRefused is told the code of every refusal that is sealed. nil is nobody.
+	OnRefused func(code string)
+	// Span is called before a request is carried out, by the name of its call,
+	// and the function it returns after it; that may be nil. nil does nothing.
+	Span func(ctx context.Context, name string) (context.Context, func(error))
 
 	handlers map[string]Handler
 }
@@ -104,6 +109,14 @@ func (s *Server) RPC(ctx context.Context, body []byte, remoteIP string) ([]byte,
 		Op: req.Op, Body: req.Body, Head: req.Head, JTI: req.JTI, EK: req.EK, KeyID: req.KeyID,
 		RH: req.RH, JWE: env.Hash, IssuedAt: time.Unix(req.Iat, 0), RemoteIP: remoteIP,
 	}}
+	if _, known := s.handlers[req.Op]; known && s.Span != nil {
+		ctx, end := s.Span(ctx, "mid."+req.Op)
+		reply, err := x.answer(ctx)
+		if end != nil {
+			end(err)
+		}
+		return reply, err
+	}
 	return x.answer(ctx)
 }
 
@@ -289,6 +302,9 @@ func accepted(body any) (wire.Result, error) {
 
 // seal makes the reply to req. next is the new head, "" if none was spent.
 func (s *Server) seal(req *wire.Request, res wire.Result, next string) ([]byte, error) {
+	if res.Err != nil && s.OnRefused != nil {
+		s.OnRefused(res.Err.Code)
+	}
 	now := s.Clock.Now().Unix()
 	return wire.SealReply(req.RK, &wire.Reply{
 		Iss: s.Issuer, Aud: req.Iss, Iat: now, Exp: now + wire.ReplyLife,

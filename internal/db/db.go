@@ -22,6 +22,7 @@ import (
 	"os"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"mobileid/internal/clock"
@@ -49,6 +50,8 @@ type DB struct {
 
 	readStmts  sync.Map // query → *sql.Stmt
 	writeStmts map[string]*sql.Stmt
+
+	observer atomic.Pointer[Observer]
 
 	jobs chan *job
 	stop chan struct{}
@@ -160,10 +163,17 @@ func (d *DB) Close() error {
 // View runs fn with read access. Each statement sees what is committed when it
 // starts; there is no snapshot across statements.
 func (d *DB) View(ctx context.Context, fn func(tx *Tx) error) error {
+	ctx, end := d.span(ctx, "db.view")
+	var err error
 	if d.pg != nil {
-		return d.pg.view(ctx, d, fn)
+		err = d.pg.view(ctx, d, fn)
+	} else {
+		err = fn(&Tx{ctx: ctx, d: d, at: d.clk.Now()})
 	}
-	return fn(&Tx{ctx: ctx, d: d, at: d.clk.Now()})
+	if end != nil {
+		end(err)
+	}
+	return err
 }
 
 // millis and fromMillis turn times into the stored form and back; the zero

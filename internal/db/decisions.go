@@ -82,6 +82,17 @@ func (tx *Tx) Lease(most int, lease time.Duration) ([]OutboxItem, error) {
 	return out, err
 }
 
+// OutboxDepth counts the items that are still to be told, and says how long the
+// oldest of them has been due.
+func (tx *Tx) OutboxDepth() (items int64, overdue time.Duration, err error) {
+	var due int64
+	err = tx.row(`SELECT count(*), coalesce(min(due_at), 0) FROM outbox`, nil, &items, &due)
+	if items > 0 {
+		overdue = max(0, tx.Now().Sub(fromMillis(due)))
+	}
+	return items, overdue, err
+}
+
 // Delivered removes an item.
 func (tx *Tx) Delivered(id string) error {
 	_, err := tx.exec(`DELETE FROM outbox WHERE id = $1`, id)

@@ -97,7 +97,8 @@ func (sl *slot) run(ctx context.Context, d *DB, fn func(tx *Tx) error) (err erro
 	if err != nil {
 		return err, true
 	}
-	tx := &Tx{ctx: context.WithoutCancel(ctx), d: d, s: sl.s, slot: sl, base: began, writes: true, next: maps.Clone(sl.next)}
+	var after []func()
+	tx := &Tx{ctx: context.WithoutCancel(ctx), d: d, s: sl.s, slot: sl, base: began, writes: true, next: maps.Clone(sl.next), after: &after}
 	if err = guarded(tx, fn); err == nil {
 		err = tx.broken
 	}
@@ -105,14 +106,20 @@ func (sl *slot) run(ctx context.Context, d *DB, fn func(tx *Tx) error) (err erro
 		sl.undo()
 		return err, overtaken(err) || lost(err)
 	}
+	begun := d.clk.Now()
 	err, unknown := sl.commit(tx)
-	if !unknown {
-		if err == nil {
-			sl.next = tx.next
-		}
-		return err, err != nil && (overtaken(err) || lost(err))
+	switch {
+	case unknown:
+		err, again = sl.settle(err)
+	case err == nil:
+		sl.next = tx.next
+	default:
+		again = overtaken(err) || lost(err)
 	}
-	return sl.settle(err)
+	if err == nil {
+		d.committed(1, begun, after)
+	}
+	return err, again
 }
 
 // overtaken reports whether err is a deadlock or another's doing, so that the

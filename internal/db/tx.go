@@ -16,6 +16,7 @@ type Tx struct {
 	d      *DB
 	at     time.Time // Now, while nothing was waited for since
 	writes bool
+	after  *[]func() // of a write transaction: what OnCommit was given
 
 	// On PostgreSQL only:
 	s      *session

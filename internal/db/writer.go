@@ -22,6 +22,7 @@ type job struct {
 	fn     func(tx *Tx) error
 	alone  func() error // instead of fn: runs while the writer's connection is lent out
 	result chan error
+	after  []func() // once fn is durable
 }
 
 // Update runs fn in a write transaction and returns once it is durable. Once fn
@@ -32,10 +33,17 @@ type job struct {
 // kind Unavailable means that the database could not be asked or, rarely, that
 // the reply to the commit was lost and could not be found out within 5 s.
 func (d *DB) Update(ctx context.Context, fn func(tx *Tx) error) error {
+	ctx, end := d.span(ctx, "db.update")
+	var err error
 	if d.pg != nil {
-		return d.pg.update(ctx, d, fn)
+		err = d.pg.update(ctx, d, fn)
+	} else {
+		err = d.submit(ctx, &job{ctx: ctx, fn: fn, result: make(chan error, 1)})
 	}
-	return d.submit(ctx, &job{ctx: ctx, fn: fn, result: make(chan error, 1)})
+	if end != nil {
+		end(err)
+	}
+	return err
 }
 
 func (d *DB) submit(ctx context.Context, j *job) error {
@@ -107,12 +115,17 @@ func (d *DB) group(first *job) {
 	}
 	err := broken
 	if err == nil {
-		err = d.finish(len(kept) > 0)
+		err = d.finish(len(kept))
 	}
 	if err != nil {
 		d.reset()
 	}
 	for _, j := range kept {
+		if err == nil {
+			for _, fn := range j.after {
+				fn()
+			}
+		}
 		j.result <- err
 	}
 	if lent != nil {
@@ -159,7 +172,7 @@ func (d *DB) run(j *job, shared bool) error {
 func (d *DB) call(j *job) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(j.ctx), writeTimeout)
 	defer cancel()
-	return guarded(&Tx{ctx: ctx, d: d, at: d.clk.Now(), writes: true}, j.fn)
+	return guarded(&Tx{ctx: ctx, d: d, at: d.clk.Now(), writes: true, after: &j.after}, j.fn)
 }
 
 // guarded runs fn with its panics caught.
@@ -172,13 +185,18 @@ func guarded(tx *Tx, fn func(tx *Tx) error) (err error) {
 	return fn(tx)
 }
 
-func (d *DB) finish(commit bool) error {
+// finish commits the kept transactions, or undoes a group that kept none.
+func (d *DB) finish(kept int) error {
 	end := "ROLLBACK"
-	if commit {
+	if kept > 0 {
 		end = "COMMIT"
 	}
+	begun := d.clk.Now()
 	if err := d.exec(end); err != nil {
 		return fmt.Errorf("db: %s: %w", end, err)
+	}
+	if kept > 0 {
+		d.committed(kept, begun, nil)
 	}
 	return nil
 }

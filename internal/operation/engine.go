@@ -43,6 +43,10 @@ type Config struct {
 	// Draining is closed when the node is about to stop: held requests are told
 	// the state they are in. nil never is.
 	Draining <-chan struct{}
+	// Started and Decided are told of every operation that was started here and
+	// every decision that this node made durable. They may be nil.
+	Started func(kind string)
+	Decided func(kind string, state State)
 }
 
 // Engine starts operations, takes devices' answers and tells outcomes.
@@ -94,6 +98,9 @@ func (e *Engine) Start(ctx context.Context, op *Operation) error {
 			}
 			return err
 		}
+	}
+	if e.Started != nil {
+		e.Started(op.Kind)
 	}
 	return nil
 }
@@ -242,6 +249,9 @@ func (e *Engine) decide(tx *db.Tx, op *Operation, p *proof, m Move, reason strin
 	body, err := Record(tx, e.Audit, out, op.View, answer, details)
 	if err != nil {
 		return Outcome{}, err
+	}
+	if e.Decided != nil {
+		tx.OnCommit(func() { e.Decided(out.Kind, out.State) })
 	}
 	return out, tx.Enqueue(db.OutboxItem{ID: op.ID, Kind: OutboxDecided, Subject: op.UserID, Payload: string(body)}, settleAfter)
 }

@@ -22,6 +22,7 @@ import (
 	"mobileid/internal/identity"
 	"mobileid/internal/keys"
 	"mobileid/internal/kv"
+	"mobileid/internal/operation"
 	"mobileid/sdk/wire"
 )
 
@@ -53,6 +54,10 @@ type Config struct {
 	// Draining is closed when the node is about to stop: held requests are told
 	// the state they are in. nil never is.
 	Draining <-chan struct{}
+	// Started and Decided are told of every registration that was started here and
+	// every decision that this node made durable. They may be nil.
+	Started func(kind string)
+	Decided func(kind string, state operation.State)
 }
 
 // Registrations starts, serves and ends registrations.
@@ -155,6 +160,9 @@ func (r *Registrations) Start(ctx context.Context, s Start) (Started, error) {
 	}
 	if err := r.tickets.Create(ctx, t.ID, t, policy.RegistrationTTL+linger); err != nil {
 		return Started{}, fault.Wrap(fault.Unavailable, "the registration could not be started; try again", err)
+	}
+	if r.Config.Started != nil {
+		r.Config.Started(operation.KindRegistration)
 	}
 	link := wire.Ticket{Origin: r.Origin, ID: t.ID, Secret: t.Secret, Pin: ssk.KID}.Link()
 	return Started{ID: t.ID, Link: link, Locator: t.Locator, Code: t.Code, Confirm: t.Confirm, ExpiresAt: t.expires()}, nil

@@ -232,6 +232,9 @@ func (r *Registrations) decide(tx *db.Tx, t *ticket, m operation.Move, reason st
 		confirm = t.Confirm
 	}
 	_, err = operation.Record(tx, r.Audit, out, nil, "", map[string]string{"confirm": confirm})
+	if err == nil && r.Decided != nil {
+		tx.OnCommit(func() { r.Decided(out.Kind, out.State) })
+	}
 	return out, err
 }
 

@@ -80,6 +80,7 @@ var fences = []fence{
 	{"github.com/pressly/goose", []string{"internal/db"}, false, "SQL has one home"},
 	{"github.com/gorilla/sessions", []string{"web"}, false, "browser sessions are the web's"},
 	{"github.com/a-h/templ", []string{"templates", "web"}, false, "pages are rendered in templates"},
+	{"go.opentelemetry.io", []string{"cmd"}, false, "the rooms below tell an observer of their own; cmd makes spans of it"},
 	{"math/rand", drivers, false, "chance is crypto/rand, or comes in as a field"},
 }
 

@@ -42,6 +42,8 @@ type Options struct {
 	Dir    string          // data folder, to start again on old data; "": a new one
 	Policy identity.Policy // of the App
 	Egress []netip.Prefix  // what may be called besides public addresses
+	TLS    bool            // the server speaks https by itself
+	Trace  string          // URL of an OTLP collector; "": no traces
 	Log    slog.Level      // what is logged to the test; default errors only
 	LogTo  io.Writer       // where to instead
 	Logger *slog.Logger    // instead of both
@@ -105,6 +107,12 @@ func Start(t testing.TB, o Options) *Rig {
 		cfg.DB.URL, cfg.KV.URL = config.StoreURL(o.DB), config.StoreURL(o.DB)
 	}
 	cfg.Egress.Allow = o.Egress
+	if o.TLS {
+		cfg.TLS = r.secure()
+		r.Issuer = cfg.SelfIssuer(node.Port(ln))
+		cfg.Issuer = r.Issuer
+	}
+	cfg.Telemetry.OTLPEndpoint = o.Trace
 	if o.KV != "" {
 		cfg.KV.URL = config.StoreURL(o.KV)
 	}
@@ -126,7 +134,7 @@ func Start(t testing.TB, o Options) *Rig {
 	r.must(err)
 	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
 	done := make(chan error, 1)
-	go func() { done <- r.Node.Run(ctx, node.Site{Listener: ln, Handler: r.Node.Handler()}) }()
+	go func() { done <- r.Node.Run(ctx, r.Node.Public(ln)) }()
 	stopped := false
 	r.stop = func() {
 		if stopped {

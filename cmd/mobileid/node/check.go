@@ -5,8 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"log/slog"
 	"os"
 	"strings"
+	"time"
 
 	"mobileid/config"
 	"mobileid/internal/clock"
@@ -15,9 +17,21 @@ import (
 )
 
 // Check reports whether a server could start on what is there: the database has
-// a schema this program knows, and the master key opens what it sealed. It makes
-// and changes nothing.
+// a schema this program knows, the master key opens what it sealed, and the
+// certificate can be used. It makes and changes nothing.
 func Check(ctx context.Context, cfg *config.Config) (report string, err error) {
+	if cfg.TLS.On() {
+		cert, err := LoadCertificate(cfg.TLS.Cert, cfg.TLS.Key, clock.System{}, slog.New(slog.DiscardHandler))
+		if err != nil {
+			return "", err
+		}
+		report = fmt.Sprintf("certificate: ok until %s\n", cert.NotAfter().UTC().Format(time.DateOnly))
+	}
+	more, err := checkStores(ctx, cfg)
+	return report + more, err
+}
+
+func checkStores(ctx context.Context, cfg *config.Config) (report string, err error) {
 	if path, embedded := strings.CutPrefix(cfg.DB.URL.Reveal(), "sqlite:"); embedded {
 		_, err = os.Stat(path)
 		if errors.Is(err, fs.ErrNotExist) {

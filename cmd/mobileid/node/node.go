@@ -7,11 +7,13 @@ import (
 	"context"
 	"crypto"
 	"crypto/rand"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
 	"log/slog"
+	"net"
 	"net/http"
 	"os"
 	"strings"
@@ -122,6 +124,9 @@ type Node struct {
 	sealer  *audit.Sealer
 	web     *web.Server
 	metrics *prometheus.Registry
+	gauges  *gauges
+	traces  *traces     // nil: none are made
+	tls     *tls.Config // of the public listener; nil: http
 }
 
 // NewLog makes the log of the configuration.
@@ -182,9 +187,20 @@ func New(ctx context.Context, s *Stores, log *slog.Logger, shopURL string) (*Nod
 		return nil, err
 	}
 	n := &Node{Stores: s, kv: store, drain: make(chan struct{}), Log: log, outbox: outbox.New(s.DB, log), metrics: prometheus.NewRegistry()}
-	n.metrics.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
-	if err := errors.Join(n.seal(), n.wire(shopURL)); err != nil {
+	n.gauges = newGauges(n.metrics)
+	if n.traces, err = newTraces(ctx, s.Config.Telemetry.OTLPEndpoint, s.Config.Issuer, log); err != nil {
 		return nil, errors.Join(err, store.Close())
+	}
+	watchKV := kv.Observer{Failed: func(call string) { n.gauges.kvFailed.WithLabelValues(call).Inc() }}
+	watchDB := db.Observer{Commit: n.gauges.committed}
+	if n.traces != nil {
+		watchKV.Span, watchDB.Span = n.traces.span, n.traces.span
+	}
+	n.kv = kv.Observe(store, watchKV)
+	n.DB.Observe(watchDB)
+	n.metrics.MustRegister(newOutboxDepth(s.DB), collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	if err := errors.Join(n.seal(), n.certificate(), n.wire(shopURL)); err != nil {
+		return nil, errors.Join(err, n.traces.close(), store.Close())
 	}
 	return n, nil
 }
@@ -203,11 +219,32 @@ func (n *Node) seal() error {
 	return nil
 }
 
+// certificate loads what tls.cert and tls.key name.
+func (n *Node) certificate() error {
+	t := n.Config.TLS
+	if !t.On() {
+		return nil
+	}
+	c, err := LoadCertificate(t.Cert, t.Key, n.Clock, n.Log)
+	if err != nil {
+		return err
+	}
+	n.tls = TLSConfig(c.Get)
+	return n.metrics.Register(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "mobileid_tls_certificate_expiry_timestamp_seconds", Help: "When the public listener's certificate ends, Unix time.",
+	}, func() float64 { return float64(c.NotAfter().Unix()) }))
+}
+
+// Public is the public listener's site: https if the configuration says so.
+func (n *Node) Public(l net.Listener) Site { return Site{l, n.Handler(), n.tls} }
+
 func (n *Node) wire(shopURL string) error {
 	issuer := n.Config.Issuer
-	ops := operation.New(operation.Config{DB: n.DB, KV: n.kv, Box: n.box, Audit: n.Audit, Outbox: n.outbox, Clock: n.Clock, Log: n.Log, Draining: n.drain})
+	ops := operation.New(operation.Config{DB: n.DB, KV: n.kv, Box: n.box, Audit: n.Audit, Outbox: n.outbox, Clock: n.Clock, Log: n.Log, Draining: n.drain,
+		Started: n.gauges.operationStarted, Decided: n.gauges.operationDecided})
 	n.outbox.Register(operation.OutboxDecided, ops.DeliverDecided)
-	regs := registration.New(registration.Config{Origin: issuer, DB: n.DB, KV: n.kv, Keys: n.Keys, Box: n.box, Audit: n.Audit, Clock: n.Clock, Log: n.Log, Draining: n.drain})
+	regs := registration.New(registration.Config{Origin: issuer, DB: n.DB, KV: n.kv, Keys: n.Keys, Box: n.box, Audit: n.Audit, Clock: n.Clock, Log: n.Log, Draining: n.drain,
+		Started: n.gauges.operationStarted, Decided: n.gauges.operationDecided})
 	n.regs = regs
 	fl := flows.New(flows.Config{DB: n.DB, KV: n.kv, Users: n.Users, Operations: ops, Clock: n.Clock, Log: n.Log})
 
@@ -224,10 +261,15 @@ func (n *Node) wire(shopURL string) error {
 			}
 			return k.Private, nil
 		},
+		OnRefused: func(code string) { n.gauges.refused.WithLabelValues(code).Inc() },
 		OnFork: func(tx *db.Tx, dev *db.Device) error {
 			return n.Audit.Append(tx, audit.Record{Act: "device.suspended", Merchant: dev.MerchantID, User: dev.UserID, Device: dev.ID,
 				Details: map[string]string{"reason": "a copy of this phone sent a message"}})
 		},
+	}
+	var traced func(string, http.Handler) http.Handler
+	if n.traces != nil {
+		ch.Span, traced = n.traces.span, n.traces.route
 	}
 	for op, h := range ops.Handlers() {
 		ch.Handle(op, h)
@@ -244,6 +286,7 @@ func (n *Node) wire(shopURL string) error {
 		Failures: limits.Failures, Requests: limits.Client,
 		Issuer: issuer, DB: n.DB, KV: n.kv, Keys: n.Keys, Box: n.box, Flows: fl, Audit: n.Audit, Egress: egress.New(n.Config.Egress.Allow), Clock: n.Clock, Log: n.Log,
 		ClientIP: clientIP, FormPost: web.FormPost, Scopes: []string{web.ScopeUsers, web.ScopeDevices},
+		Issued: func(grant string) { n.gauges.tokens.WithLabelValues(grant).Inc() },
 	})
 	if err != nil {
 		return err
@@ -251,7 +294,7 @@ func (n *Node) wire(shopURL string) error {
 	n.outbox.Register(provider.OutboxLogout, p.DeliverLogout)
 	n.web, err = web.New(web.Config{
 		Issuer: issuer, DB: n.DB, KV: n.kv, Provider: p, Flows: fl, Registrations: regs, Channel: ch, Users: n.Users,
-		Clock: n.Clock, Log: n.Log, Trusts: n.Config.Trusts, Metrics: n.metrics, ShopURL: shopURL, Limits: limits,
+		Clock: n.Clock, Log: n.Log, Trusts: n.Config.Trusts, Metrics: n.metrics, Trace: traced, ShopURL: shopURL, Limits: limits,
 	})
 	return err
 }
@@ -273,4 +316,4 @@ func (n *Node) Handler() http.Handler { return n.web.Handler() }
 func (n *Node) Admin() http.Handler { return n.web.AdminHandler(n.metrics) }
 
 // Close closes the stores; Run has returned.
-func (n *Node) Close() error { return errors.Join(n.kv.Close(), n.DB.Close()) }
+func (n *Node) Close() error { return errors.Join(n.traces.close(), n.kv.Close(), n.DB.Close()) }

@@ -2,6 +2,7 @@ package node
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -38,10 +39,12 @@ func Listen(addrs ...string) ([]net.Listener, error) {
 	return out, nil
 }
 
-// CloseListeners closes what Listen opened and nobody serves.
+// CloseListeners closes what Listen opened, unless it was served and is closed.
 func CloseListeners(ln []net.Listener) (err error) {
 	for _, l := range ln {
-		err = errors.Join(err, l.Close())
+		if cerr := l.Close(); !errors.Is(cerr, net.ErrClosed) {
+			err = errors.Join(err, cerr)
+		}
 	}
 	return err
 }
@@ -53,6 +56,7 @@ func Port(l net.Listener) int { return l.Addr().(*net.TCPAddr).Port }
 type Site struct {
 	Listener net.Listener
 	Handler  http.Handler
+	TLS      *tls.Config // nil: http
 }
 
 // Run serves the sites and the background work until ctx ends, then drains:
@@ -68,7 +72,14 @@ func (n *Node) Run(ctx context.Context, sites ...Site) error {
 	servers := make([]*http.Server, len(sites))
 	for i, s := range sites {
 		servers[i] = n.server(s.Handler)
-		go func() { failed <- servers[i].Serve(s.Listener) }()
+		servers[i].TLSConfig = s.TLS
+		go func() {
+			if s.TLS != nil {
+				failed <- servers[i].ServeTLS(s.Listener, "", "")
+				return
+			}
+			failed <- servers[i].Serve(s.Listener)
+		}()
 	}
 	var err error
 	select {

@@ -79,13 +79,22 @@ func (s *Shop) phone(w http.ResponseWriter, r *http.Request) {
 	show(w, r, templates.Demo(s.demoView(v, p, now)))
 }
 
+// command is how the command line's phone is called here.
+func (s *Shop) command() string {
+	trust := ""
+	if s.CAFile != "" {
+		trust = "--ca '" + s.CAFile + "' "
+	}
+	return "bin/mobileid phone " + trust + "--state " + s.UserName + ".json "
+}
+
 func (s *Shop) demoView(v *visit, p *registration, now registration) templates.DemoView {
 	d := templates.DemoView{Page: templates.Page{Lang: "en"}, Path: "/phone", CSRF: v.csrf, UserName: s.UserName, State: templates.DemoStart,
 		NextURL: s.URL + "/login?login_hint=" + url.QueryEscape(s.UserName)}
 	if p == nil {
 		return d
 	}
-	command := "bin/mobileid phone --state " + s.UserName + ".json register "
+	command := s.command() + "register "
 	d.ID, d.Link, d.Locator, d.Code = p.ID, p.Link, p.Locator, p.Code
 	d.LinkCommand = command + "'" + p.Link + "'"
 	d.CodeCommand = command + "--issuer " + s.Issuer + " " + p.Locator + " " + p.Code

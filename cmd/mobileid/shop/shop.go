@@ -40,13 +40,16 @@ type Config struct {
 	UserID   string      // whose phone the demo registers
 	UserName string      // its external reference
 	DataDir  string      // where demo.json is, for the commands that the pages show
+	CAFile   string      // root that the commands must trust; "": what the system trusts
+	HTTP     http.RoundTripper
 	Log      *slog.Logger
 }
 
 // Shop is the relying party.
 type Shop struct {
 	Config
-	api *http.Client
+	http *http.Client
+	api  *http.Client // with the backend's access token
 
 	mu       sync.Mutex // guards what follows, and every visit
 	provider *oidc.Provider
@@ -86,8 +89,13 @@ const (
 func New(c Config) *Shop {
 	cc := clientcredentials.Config{ClientID: c.Backend.ID, ClientSecret: c.Backend.Secret, TokenURL: c.Issuer + "/token",
 		Scopes: []string{"mobileid.devices"}, AuthStyle: oauth2.AuthStyleInHeader}
-	return &Shop{Config: c, api: cc.Client(context.Background()), visits: map[string]*visit{}}
+	s := &Shop{Config: c, http: &http.Client{Transport: c.HTTP, Timeout: 30 * time.Second}, visits: map[string]*visit{}}
+	s.api = cc.Client(s.client(context.Background()))
+	return s
 }
+
+// client makes the libraries use the shop's HTTP client, which trusts the issuer.
+func (s *Shop) client(ctx context.Context) context.Context { return oidc.ClientContext(ctx, s.http) }
 
 // Handler serves the shop.
 func (s *Shop) Handler() http.Handler {
@@ -168,7 +176,7 @@ func (s *Shop) relyingParty(ctx context.Context) (*oidc.Provider, *oauth2.Config
 	if p == nil {
 		var err error
 		// The provider keeps the context for fetching keys later.
-		if p, err = oidc.NewProvider(context.WithoutCancel(ctx), s.Issuer); err != nil {
+		if p, err = oidc.NewProvider(s.client(context.WithoutCancel(ctx)), s.Issuer); err != nil {
 			return nil, nil, err
 		}
 		s.mu.Lock()
@@ -237,7 +245,7 @@ func (s *Shop) redeem(ctx context.Context, code string, p pending) (*claims, err
 	if err != nil {
 		return nil, err
 	}
-	tokens, err := rp.Exchange(ctx, code, oauth2.VerifierOption(p.verifier))
+	tokens, err := rp.Exchange(s.client(ctx), code, oauth2.VerifierOption(p.verifier))
 	if err != nil {
 		return nil, err
 	}
@@ -291,12 +299,16 @@ func (s *Shop) logout(w http.ResponseWriter, r *http.Request) {
 // ciba shows how a backend asks the same phone without a browser.
 func (s *Shop) ciba(w http.ResponseWriter, r *http.Request) {
 	v := s.of(w, r)
-	credentials := `-u "$(jq -r '.backend|.client_id+":"+.client_secret' ` + s.DataDir + `/demo.json)"`
+	trust := ""
+	if s.CAFile != "" {
+		trust = "--cacert '" + s.CAFile + "' "
+	}
+	credentials := trust + `-u "$(jq -r '.backend|.client_id+":"+.client_secret' ` + s.DataDir + `/demo.json)"`
 	show(w, r, templates.ShopBackchannel(templates.ShopBackchannelView{Shop: s.frame(v), Steps: []templates.Step{
 		{Title: "Ask", Note: "The answer holds the auth_req_id; the phone shows the message. The command reads the back end's secret with jq, which you may have to install.",
 			Command: "curl -s " + credentials + " " + s.Issuer + "/bc-authorize -d scope=openid -d login_hint=" + s.UserName + ` -d 'binding_message=Order 4711'`},
 		{Title: "Answer on the phone", Note: "It shows who asks and what for, and takes your PIN.",
-			Command: "bin/mobileid phone --state " + s.UserName + ".json answer"},
+			Command: s.command() + "answer"},
 		{Title: "Fetch the tokens", Note: "The request is held until the phone has answered, or 25 seconds.",
 			Command: "curl -s " + credentials + " " + s.Issuer + "/token -d grant_type=urn:openid:params:grant-type:ciba -d auth_req_id=AUTH_REQ_ID"},
 	}}))

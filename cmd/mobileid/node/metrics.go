@@ -1,0 +1,102 @@
+package node
+
+import (
+	"context"
+	"time"
+
+	"mobileid/internal/db"
+	"mobileid/internal/operation"
+
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// scrapeFor bounds what a scrape may ask of the database.
+const scrapeFor = time.Second
+
+var terminal = []operation.State{operation.Completed, operation.Declined, operation.Reported, operation.Locked,
+	operation.Cancelled, operation.Superseded, operation.Expired}
+
+// gauges are the numbers of /metrics that are not HTTP's. Every label has few
+// values, all of them ours: nobody outside can make another series.
+type gauges struct {
+	started, decided, refused, tokens, kvFailed *prometheus.CounterVec
+	batch, commit                               prometheus.Histogram
+}
+
+func newGauges(reg prometheus.Registerer) *gauges {
+	counter := func(name, help string, labels ...string) *prometheus.CounterVec {
+		c := prometheus.NewCounterVec(prometheus.CounterOpts{Name: name, Help: help}, labels)
+		reg.MustRegister(c)
+		return c
+	}
+	histogram := func(name, help string, buckets []float64) prometheus.Histogram {
+		h := prometheus.NewHistogram(prometheus.HistogramOpts{Name: name, Help: help, Buckets: buckets})
+		reg.MustRegister(h)
+		return h
+	}
+	g := &gauges{
+		started:  counter("mobileid_operations_started_total", "Operations started on this node, by kind.", "kind"),
+		decided:  counter("mobileid_operations_decided_total", "Decisions this node made durable, by kind and state.", "kind", "state"),
+		refused:  counter("mobileid_device_refusals_total", "Phones' requests that were refused, by code.", "code"),
+		tokens:   counter("mobileid_tokens_issued_total", "Answers with tokens, by grant type.", "grant"),
+		kvFailed: counter("mobileid_kv_errors_total", "Calls to the short-lived store that could not be carried out, by call.", "call"),
+		batch:    histogram("mobileid_db_commit_transactions", "Transactions that one commit made durable.", []float64{1, 2, 4, 8, 16, 32, 64}),
+		commit:   histogram("mobileid_db_commit_duration_seconds", "Time of one commit.", []float64{.0001, .00025, .0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1}),
+	}
+	// Series that exist from the start: a rate over one that appears with its
+	// first event misses that event.
+	for _, kind := range []string{operation.KindAuthentication, operation.KindRegistration} {
+		g.started.WithLabelValues(kind)
+		for _, s := range terminal {
+			g.decided.WithLabelValues(kind, string(s))
+		}
+	}
+	for _, call := range []string{"create", "get", "swap", "take", "delete", "notify", "ping"} {
+		g.kvFailed.WithLabelValues(call)
+	}
+	return g
+}
+
+func (g *gauges) operationStarted(kind string) { g.started.WithLabelValues(kind).Inc() }
+
+func (g *gauges) operationDecided(kind string, s operation.State) {
+	g.decided.WithLabelValues(kind, string(s)).Inc()
+}
+
+func (g *gauges) committed(transactions int, took time.Duration) {
+	g.batch.Observe(float64(transactions))
+	g.commit.Observe(took.Seconds())
+}
+
+// outboxDepth asks the database at every scrape.
+type outboxDepth struct {
+	db             *db.DB
+	items, overdue *prometheus.Desc
+}
+
+func newOutboxDepth(d *db.DB) *outboxDepth {
+	return &outboxDepth{d,
+		prometheus.NewDesc("mobileid_outbox_items", "Items that are still to be told to somebody.", nil, nil),
+		prometheus.NewDesc("mobileid_outbox_overdue_seconds", "How long the oldest of them has been due.", nil, nil),
+	}
+}
+
+// Describe implements prometheus.Collector.
+func (o *outboxDepth) Describe(ch chan<- *prometheus.Desc) { ch <- o.items; ch <- o.overdue }
+
+// Collect implements prometheus.Collector. Without an answer there is no number.
+func (o *outboxDepth) Collect(ch chan<- prometheus.Metric) {
+	ctx, cancel := context.WithTimeout(context.Background(), scrapeFor)
+	defer cancel()
+	var items int64
+	var overdue time.Duration
+	err := o.db.View(ctx, func(tx *db.Tx) (err error) {
+		items, overdue, err = tx.OutboxDepth()
+		return err
+	})
+	if err != nil {
+		return
+	}
+	ch <- prometheus.MustNewConstMetric(o.items, prometheus.GaugeValue, float64(items))
+	ch <- prometheus.MustNewConstMetric(o.overdue, prometheus.GaugeValue, overdue.Seconds())
+}
