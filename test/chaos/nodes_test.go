@@ -1,0 +1,201 @@
+package chaos
+
+import (
+	"encoding/json"
+	"errors"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"net/http/httputil"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"mobileid/internal/db/dbtest"
+	"mobileid/internal/kv/kvtest"
+	"mobileid/test/program"
+)
+
+// node is one of several processes behind one address.
+type node struct {
+	addr, admin string
+	cmd         *exec.Cmd
+	done        chan error
+}
+
+// cluster is two nodes on one PostgreSQL and one Redis, behind a proxy that
+// gives each request to the next of them, and to the other if that one is gone.
+type cluster struct {
+	t     *testing.T
+	proxy *httptest.Server
+	nodes [2]*node
+	turn  atomic.Int64
+	args  []string
+}
+
+func (c *cluster) RoundTrip(r *http.Request) (*http.Response, error) {
+	first := c.turn.Add(1)
+	var last error
+	for i := range int64(len(c.nodes)) {
+		n := c.nodes[(first+i)%int64(len(c.nodes))]
+		r.URL.Scheme, r.URL.Host = "http", n.addr
+		res, err := http.DefaultTransport.RoundTrip(r)
+		if err == nil {
+			return res, nil
+		}
+		last = err
+		if op, ok := errors.AsType[*net.OpError](err); !ok || op.Op != "dial" {
+			break // it may have been carried out
+		}
+	}
+	return nil, last
+}
+
+func freeAddr(t *testing.T) string {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	return l.Addr().String()
+}
+
+func startCluster(t *testing.T, dbURL, kvURL string) *cluster {
+	t.Helper()
+	dir := t.TempDir()
+	c := &cluster{t: t}
+	c.proxy = httptest.NewServer(&httputil.ReverseProxy{Transport: c, FlushInterval: -1, Rewrite: func(r *httputil.ProxyRequest) {
+		r.SetXForwarded()
+	}, ErrorHandler: func(w http.ResponseWriter, _ *http.Request, _ error) { w.WriteHeader(http.StatusBadGateway) }})
+	t.Cleanup(c.proxy.Close)
+	issuer := strings.Replace(c.proxy.URL, "127.0.0.1", "localhost", 1)
+	c.args = []string{"--issuer", issuer, "--db-url", dbURL, "--kv-url", kvURL, "--master-key-file", filepath.Join(dir, "master.key"), "--data-dir", dir}
+	for i := range c.nodes {
+		c.nodes[i] = &node{addr: freeAddr(t), admin: freeAddr(t)}
+		c.start(c.nodes[i])
+	}
+	t.Cleanup(func() {
+		for _, n := range c.nodes {
+			if n.cmd != nil {
+				c.stop(n)
+			}
+		}
+	})
+	return c
+}
+
+func (c *cluster) start(n *node) {
+	c.t.Helper()
+	n.cmd = exec.Command(bin, append([]string{"serve", "--listen", n.addr, "--admin-listen", n.admin, "--trusted-proxies", "127.0.0.0/8"}, c.args...)...)
+	n.cmd.Env, n.cmd.Stderr = program.Environ(), c.t.Output()
+	if err := n.cmd.Start(); err != nil {
+		c.t.Fatal(err)
+	}
+	n.done = make(chan error, 1)
+	go func(cmd *exec.Cmd, done chan error) { done <- cmd.Wait() }(n.cmd, n.done)
+	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+		if res, err := http.Get("http://" + n.admin + "/readyz"); err == nil {
+			res.Body.Close()
+			if res.StatusCode == http.StatusOK {
+				return
+			}
+		}
+		if time.Now().After(deadline) {
+			c.t.Fatal("a node did not come up")
+		}
+	}
+}
+
+// stop drains the node; it has to end by itself with status 0.
+func (c *cluster) stop(n *node) {
+	c.t.Helper()
+	if err := n.cmd.Process.Signal(syscall.SIGTERM); err != nil {
+		c.t.Error(err)
+	}
+	if err := <-n.done; err != nil {
+		c.t.Errorf("a node ended with %v", err)
+	}
+	n.cmd = nil
+}
+
+// backend makes a merchant with a trusted client by the program's own commands.
+func (c *cluster) backend() program.Client {
+	c.t.Helper()
+	run := func(into any, args ...string) {
+		cmd := exec.Command(bin, append(args, c.args[2:]...)...)
+		cmd.Env = program.Environ()
+		out, err := cmd.Output()
+		if err == nil && into != nil {
+			err = json.Unmarshal(out, into)
+		}
+		if err != nil {
+			c.t.Fatalf("%v: %v %s", args, err, out)
+		}
+	}
+	run(nil, "merchant", "create", "Acme")
+	var out program.Client
+	run(&out, "client", "create", "--name", "Acme Backend", "--binding", "trusted", "--reveal-unknown-user",
+		"--grant", "client_credentials,urn:openid:params:grant-type:ciba,refresh_token", "--scope", "openid,mobileid.users,mobileid.devices")
+	return out
+}
+
+// TestTwoNodesTellOneStory tells the whole story to two nodes at once: each step
+// of it meets whichever node is next.
+func TestTwoNodesTellOneStory(t *testing.T) {
+	c := startCluster(t, dbtest.Postgres(t), kvtest.Redis(t))
+	b := c.backend()
+	for range 3 {
+		cmd := exec.Command(bin, "smoke", "--issuer", c.args[1], "--client-id", b.ID, "--client-secret", b.Secret)
+		cmd.Env = program.Environ()
+		if out, err := cmd.CombinedOutput(); err != nil {
+			t.Fatalf("%v\n%s", err, out)
+		}
+	}
+}
+
+// TestDrainingOneOfTwoNodesLosesNothing takes each node down and up again under
+// load: every login that was begun ends in its tokens.
+func TestDrainingOneOfTwoNodesLosesNothing(t *testing.T) {
+	c := startCluster(t, dbtest.Postgres(t), kvtest.Redis(t))
+	cl := &client{t: t, srv: &program.Server{Demo: program.Demo{Issuer: c.args[1], Backend: c.backend()}}, c: http.Client{Timeout: 40 * time.Second}}
+	dir := t.TempDir()
+	var wg sync.WaitGroup
+	var logins, tokens atomic.Int64
+	done := make(chan struct{})
+	for range 4 {
+		ref, p := cl.person(dir)
+		wg.Go(func() {
+			for {
+				select {
+				case <-done:
+					return
+				default:
+				}
+				h := cl.login(ref, p, false)
+				logins.Add(1)
+				if len(h.tokens) == 1 {
+					tokens.Add(1)
+				} else {
+					t.Errorf("a login came to nothing: %+v", h)
+				}
+			}
+		})
+	}
+	for i := range 4 {
+		time.Sleep(300 * time.Millisecond)
+		n := c.nodes[i%2]
+		c.stop(n)
+		c.start(n)
+	}
+	close(done)
+	wg.Wait()
+	t.Logf("%d logins, %d with tokens", logins.Load(), tokens.Load())
+	if logins.Load() < 20 {
+		t.Errorf("only %d logins", logins.Load())
+	}
+}
