@@ -128,6 +128,7 @@ type load struct {
 	during  time.Duration
 	pace    time.Duration      // between two calls of a client
 	key     func(n int) string // of six
+	done    func() bool        // if not nil, ends the load earlier
 	outages bool               // calls may find no store; they then had no effect
 }
 
@@ -147,7 +148,7 @@ func (l load) run(t *testing.T, s kv.KV) []porcupine.Operation {
 		wg.Go(func() {
 			rng := rand.New(rand.NewPCG(uint64(client), 1))
 			seen := make(map[string]string)
-			for i := 0; time.Since(begin) < l.during && (i < 1000 || l.pace > 0); i++ {
+			for i := 0; time.Since(begin) < l.during && (i < 1000 || l.pace > 0) && (l.done == nil || !l.done()); i++ {
 				time.Sleep(l.pace)
 				in := call{
 					name: names[rng.IntN(len(names))],

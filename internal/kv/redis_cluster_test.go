@@ -28,6 +28,7 @@ func suite(t *testing.T, open func(t *testing.T) kv.KV) {
 }
 
 func TestRedisCluster(t *testing.T) {
+	t.Parallel()
 	ctx := context.Background()
 	cluster := kvtest.StartRedisCluster(t)
 	open := func(t *testing.T) kv.KV {

@@ -19,6 +19,7 @@ import (
 )
 
 func TestRedisSentinel(t *testing.T) {
+	t.Parallel()
 	set := kvtest.StartRedisSentinel(t)
 	suite(t, func(t *testing.T) kv.KV {
 		set.Master.CLI("flushall")
@@ -47,7 +48,7 @@ func failOver(t *testing.T, set *kvtest.RedisSentinel) {
 
 	// One writer counts what is lost.
 	var acked []string
-	var died, recovered atomic.Bool
+	var died, recovered, enough atomic.Bool
 	var writer sync.WaitGroup
 	writer.Go(func() {
 		for i := 0; !died.Load(); i++ {
@@ -60,6 +61,7 @@ func failOver(t *testing.T, set *kvtest.RedisSentinel) {
 	var killed sync.WaitGroup
 	begin := time.Now()
 	killed.Go(func() {
+		defer enough.Store(true)
 		time.Sleep(time.Second)
 		deadAt = time.Now()
 		set.Master.Kill()
@@ -77,8 +79,9 @@ func failOver(t *testing.T, set *kvtest.RedisSentinel) {
 		if took > 10*time.Second {
 			t.Errorf("recovery took %v", took)
 		}
+		time.Sleep(1500 * time.Millisecond)
 	})
-	all := load{clients: 6, during: 9 * time.Second, pace: 5 * time.Millisecond, outages: true, key: func(n int) string {
+	all := load{clients: 6, during: time.Minute, pace: 5 * time.Millisecond, done: enough.Load, outages: true, key: func(n int) string {
 		return "l" + strconv.FormatBool(recovered.Load()) + "/{" + strconv.Itoa(n) + "}"
 	}}.run(t, s)
 	killed.Wait()
