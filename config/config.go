@@ -40,7 +40,7 @@ type DB struct {
 
 // KV says where the short-lived shared state lives.
 type KV struct {
-	URL StoreURL // sqlite:PATH, postgres://…, redis://… or rediss://…
+	URL StoreURL // sqlite:PATH, postgres://…, redis://…, redis-sentinel://…, redis-cluster://… or rediss…
 }
 
 // Egress says where requests to addresses that clients name may go.

@@ -245,6 +245,11 @@ func TestPasswordsNeverPrint(t *testing.T) {
 		"redis://app:s3cr3t@[::1",
 		"postgres://app:s3cr3t@db.internal/mobileid?sslmode=verify-full",
 		"postgresql://app@db.internal/mobileid?password=s3cr3t&sslpassword=s3cr3t",
+		"redis-sentinel://app:s3cr3t@s1:26379,s2:26379/0?master=m&sentinel_password=s3cr3t",
+		"rediss-cluster://:s3cr3t@c1:6379,c2:6379,[::1]:6379",
+		"redis-cluster://:s3cr3t@c1:x,c2:6379",
+		"redis-cluster://u,x:s3cr3t/y@c1",
+		"redis-cluster://u:1/s3cr3t@c1",
 	} {
 		c := &config.Config{KV: config.KV{URL: u}}
 		y, err := c.Redacted()
@@ -346,5 +351,27 @@ func TestAServerPaysNoHeedToTheDemosTLS(t *testing.T) {
 	c, err := config.Load(config.Sources{Env: []string{"MOBILEID_DEMO__TLS=true", "MOBILEID_DEMO__HOST=laptop.lan"}})
 	if err != nil || c.Issuer != "http://localhost:8080" || c.Listen != "127.0.0.1:8080" {
 		t.Fatalf("got %+v, %v", c, err)
+	}
+}
+
+func TestTheURLsOfSeveralRedisNodes(t *testing.T) {
+	for _, tt := range []struct{ url, says string }{
+		{"redis-sentinel://s1:26379,s2:26379/3?master=mobileid", ""},
+		{"rediss-sentinel://app:pw@s1,s2?master=mobileid&sentinel_password=pw", ""},
+		{"redis-cluster://c1:6379,c2:6379", ""},
+		{"rediss-cluster://app:pw@[::1]:6379,c2/0", ""},
+		{"redis-sentinel://s1:26379,s2:26379/3", "what the Sentinels call the master"},
+		{"redis-sentinel://s1:26379,s2:26379/zero?master=m", "database number"},
+		{"redis-sentinel://?master=m", "HOST:PORT,HOST:PORT/NUMBER?master=NAME"},
+		{"redis-cluster://c1:6379,c2:6379/1", "0 only"},
+		{"redis-cluster://c1:6379,,c2:6379", "must be redis-cluster://HOST:PORT,HOST:PORT"},
+		{"redis-cluster://c1:x,c2:6379", "HOST:PORT"},
+		{"redis-cluster://c1,c2:99999", "HOST:PORT"},
+		{"redis-ring://c1:6379", "must be sqlite:PATH"},
+	} {
+		_, err := config.Load(config.Sources{Flags: parse(t, "--kv-url", tt.url)})
+		if tt.says == "" && err != nil || tt.says != "" && (err == nil || !strings.Contains(err.Error(), tt.says)) {
+			t.Errorf("%s: %v, want %q", tt.url, err, tt.says)
+		}
 	}
 }

@@ -35,7 +35,7 @@ var keys = []key{
 	{path: "tls.key", usage: "PEM file of the certificate's private key"},
 	{path: "trusted_proxies", list: true, usage: "networks whose X-Forwarded headers are believed, such as 10.0.0.0/8"},
 	{path: "db.url", usage: "durable store, sqlite:PATH or postgres://USER@HOST/DATABASE (default: mobileid.db in the data folder)"},
-	{path: "kv.url", usage: "short-lived store, sqlite:PATH, postgres://USER@HOST/DATABASE, redis://HOST:PORT or rediss://HOST:PORT (default: the database of --db-url, if that is PostgreSQL, or else kv.db in the data folder)"},
+	{path: "kv.url", usage: "short-lived store, sqlite:PATH, postgres://USER@HOST/DATABASE, redis://HOST:PORT or rediss://HOST:PORT; redis-sentinel:// or redis-cluster:// and several hosts (default: the database of --db-url, if that is PostgreSQL, or else kv.db in the data folder)"},
 	{path: "master_key_file", usage: "file of the key that seals all others, made on first start (default: master.key in the data folder)"},
 	{path: "egress.allow", list: true, usage: "networks besides the public ones that clients may have called, such as 127.0.0.0/8 for development"},
 	{path: "log.level", def: "info", usage: "debug, info, warn or error"},

@@ -28,8 +28,8 @@ func (u StoreURL) String() string {
 	if strings.HasPrefix(s, "sqlite:") {
 		return s
 	}
-	p, err := url.Parse(s)
-	if err != nil {
+	p, hosts, err := parseHosts(s)
+	if err != nil || !strings.Contains(s, "://") || hosts != "" && !validHosts(hosts) || strings.Contains(p.Path, "@") {
 		return redacted
 	}
 	// By hand rather than by p.String: that would escape the brackets.
@@ -41,7 +41,7 @@ func (u StoreURL) String() string {
 		}
 		out += "@"
 	}
-	out += p.Host + p.EscapedPath()
+	out += hosts + p.EscapedPath()
 	if p.RawQuery != "" {
 		out += "?" + redactQuery(p.RawQuery)
 	}

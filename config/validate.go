@@ -281,6 +281,9 @@ func kvURL(s string) string {
 	if isPostgres(s) {
 		return postgresURL(s)
 	}
+	if fault, ok := redisSetURL(s); ok {
+		return fault
+	}
 	const want = "must be sqlite:PATH, postgres://HOST:PORT/DATABASE, redis://HOST:PORT or rediss://HOST:PORT"
 	u, err := url.Parse(s) // its error would repeat the URL, and with it the password
 	if err != nil || u.Scheme != "redis" && u.Scheme != "rediss" || u.Hostname() == "" || u.Fragment != "" {

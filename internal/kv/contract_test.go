@@ -47,12 +47,21 @@ func holds(t *testing.T, s kv.KV, key, want string) {
 }
 
 func TestContract(t *testing.T) {
+	for _, tt := range contract() {
+		t.Run(tt.name, func(t *testing.T) { kvtest.Each(t, tt.run) })
+	}
+}
+
+type clause struct {
+	name string
+	run  func(t *testing.T, s kv.KV)
+}
+
+// contract is what every backend must keep, each clause on an empty store.
+func contract() []clause {
 	ctx := context.Background()
 	const life = time.Minute
-	tests := []struct {
-		name string
-		run  func(t *testing.T, s kv.KV)
-	}{
+	return []clause{
 		{"a created record is read back", func(t *testing.T, s kv.KV) {
 			ok(t, s.Create(ctx, "a/{1}", []byte("one"), life))
 			holds(t, s, "a/{1}", "one")
@@ -199,9 +208,6 @@ func TestContract(t *testing.T) {
 			stop()
 		}},
 	}
-	for _, tt := range tests {
-		t.Run(tt.name, func(t *testing.T) { kvtest.Each(t, tt.run) })
-	}
 }
 
 // race runs fn n times at once and returns how many calls returned nil. Errors
@@ -232,23 +238,23 @@ func race(t *testing.T, n int, fn func(i int) error, expected ...error) int {
 	return int(wins.Load())
 }
 
-func TestOfThirtyTwoOneWins(t *testing.T) {
+func TestOfThirtyTwoOneWins(t *testing.T) { kvtest.Each(t, ofThirtyTwoOneWins) }
+
+func ofThirtyTwoOneWins(t *testing.T, s kv.KV) {
 	ctx := context.Background()
-	kvtest.Each(t, func(t *testing.T, s kv.KV) {
-		for round := range 20 {
-			key := fmt.Sprintf("r/{%d}", round)
-			val := func(i int) []byte { return fmt.Appendf(nil, "v%d", i) }
-			if n := race(t, 32, func(i int) error { return s.Create(ctx, key, val(i), time.Minute) }, kv.ErrExists); n != 1 {
-				t.Fatalf("%d creates won", n)
-			}
-			old, err := s.Get(ctx, key)
-			ok(t, err)
-			if n := race(t, 32, func(i int) error { return s.Swap(ctx, key, old, val(100+i), kv.KeepTTL) }, kv.ErrConflict); n != 1 {
-				t.Fatalf("%d swaps won", n)
-			}
-			if n := race(t, 32, func(int) error { _, err := s.Take(ctx, key); return err }, kv.ErrNotFound); n != 1 {
-				t.Fatalf("%d takes won", n)
-			}
+	for round := range 20 {
+		key := fmt.Sprintf("r/{%d}", round)
+		val := func(i int) []byte { return fmt.Appendf(nil, "v%d", i) }
+		if n := race(t, 32, func(i int) error { return s.Create(ctx, key, val(i), time.Minute) }, kv.ErrExists); n != 1 {
+			t.Fatalf("%d creates won", n)
 		}
-	})
+		old, err := s.Get(ctx, key)
+		ok(t, err)
+		if n := race(t, 32, func(i int) error { return s.Swap(ctx, key, old, val(100+i), kv.KeepTTL) }, kv.ErrConflict); n != 1 {
+			t.Fatalf("%d swaps won", n)
+		}
+		if n := race(t, 32, func(int) error { _, err := s.Take(ctx, key); return err }, kv.ErrNotFound); n != 1 {
+			t.Fatalf("%d takes won", n)
+		}
+	}
 }

@@ -3,7 +3,11 @@
 //
 // What lives here may be lost as a whole; durable truth lives in internal/db.
 // A caller must therefore never conclude from a missing record that something
-// did not happen, only that the user has to try again.
+// did not happen, only that the user has to try again. Nor may it conclude from
+// a record that is there that nobody changed or took it: a fail-over of Redis
+// (Sentinel, or a replica in a Cluster) can undo the last writes that were
+// acknowledged, deletions too, since Redis replicates after it has answered. Each
+// call is linearizable on the master that answers it.
 //
 // There are three backends behind one contract and one test suite: SQLite in a
 // file of its own (one node, nothing to install), PostgreSQL in an UNLOGGED table
@@ -85,9 +89,11 @@ type KV interface {
 }
 
 // Open connects to the store that url names: "sqlite:/path/kv.db" for the
-// embedded one, postgres:// for PostgreSQL, redis:// or rediss:// (TLS) for Redis.
-// clk decides expiry in the embedded store; the others count by their own clock.
-// Errors do not quote the URL, which may hold a password.
+// embedded one, postgres:// for PostgreSQL, redis:// or rediss:// (TLS) for one
+// Redis, redis-sentinel://h1:26379,h2:26379/0?master=name and
+// redis-cluster://h1:6379,h2:6379 (with TLS: rediss-…) for several. clk decides
+// expiry in the embedded store; the others count by their own clock. Errors do
+// not quote the URL, which may hold a password.
 func Open(ctx context.Context, url string, clk clock.Clock) (KV, error) {
 	scheme, rest, _ := strings.Cut(url, ":")
 	switch scheme {
@@ -99,7 +105,7 @@ func Open(ctx context.Context, url string, clk clock.Clock) (KV, error) {
 		return openSQLite(ctx, path, clk, bootID())
 	case "postgres", "postgresql":
 		return openPostgres(ctx, url)
-	case "redis", "rediss":
+	case "redis", "rediss", "redis-sentinel", "rediss-sentinel", "redis-cluster", "rediss-cluster":
 		return openRedis(ctx, url)
 	}
 	return nil, errors.New("kv: the URL must start with sqlite:, postgres://, redis:// or rediss://")

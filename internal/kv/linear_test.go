@@ -122,22 +122,37 @@ func perform(s kv.KV, in call) (out outcome, other error) {
 	return out, err
 }
 
+// load says what history's clients do.
+type load struct {
+	clients int
+	during  time.Duration
+	pace    time.Duration      // between two calls of a client
+	key     func(n int) string // of six
+	done    func() bool        // if not nil, ends the load earlier
+	outages bool               // calls may find no store; they then had no effect
+}
+
 // history lets clients make random calls on a few keys for a time, each value
 // written once only, and records what they saw.
 func history(t *testing.T, s kv.KV, clients int, during time.Duration) []porcupine.Operation {
+	return load{clients: clients, during: during, key: func(n int) string { return fmt.Sprintf("l/{%d}", n) }}.run(t, s)
+}
+
+func (l load) run(t *testing.T, s kv.KV) []porcupine.Operation {
 	names := []string{"create", "create", "get", "get", "swap", "swap", "swap", "take", "delete"}
 	var mu sync.Mutex
 	var all []porcupine.Operation
 	begin := time.Now()
 	var wg sync.WaitGroup
-	for client := range clients {
+	for client := range l.clients {
 		wg.Go(func() {
 			rng := rand.New(rand.NewPCG(uint64(client), 1))
 			seen := make(map[string]string)
-			for i := 0; time.Since(begin) < during && i < 1000; i++ {
+			for i := 0; time.Since(begin) < l.during && (i < 1000 || l.pace > 0) && (l.done == nil || !l.done()); i++ {
+				time.Sleep(l.pace)
 				in := call{
 					name: names[rng.IntN(len(names))],
-					key:  fmt.Sprintf("l/{%d}", rng.IntN(6)),
+					key:  l.key(rng.IntN(6)),
 					val:  fmt.Sprintf("%d-%d", client, i),
 				}
 				in.old = seen[in.key]
@@ -145,6 +160,8 @@ func history(t *testing.T, s kv.KV, clients int, during time.Duration) []porcupi
 				out, err := perform(s, in)
 				op.Output, op.Return = out, time.Since(begin).Nanoseconds()
 				switch {
+				case err != nil && l.outages:
+					continue
 				case err != nil:
 					t.Errorf("%+v: %v", in, err)
 				case out.err == kv.ErrUnknown:

@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/url"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -28,7 +29,7 @@ const writeID = 8
 
 // swap replaces a record's value if what follows the write id equals ARGV[1].
 // The new life is ARGV[3] milliseconds, or the old one if that is 0.
-var swap = redis.NewScript(`
+const swapSource = `
 local cur = redis.call('GET', KEYS[1])
 if not cur or string.sub(cur, 9) ~= ARGV[1] then return 0 end
 if ARGV[3] == '0' then
@@ -36,13 +37,23 @@ if ARGV[3] == '0' then
 else
   redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[3])
 end
-return 1`)
+return 1`
 
-// redisStore is the backend on Redis 7 or later, shared by several nodes. Every
-// command and script touches one key.
+var swapHash = redis.NewScript(swapSource).Hash()
+
+// redisStore is the backend on Redis 7 or later, shared by several nodes: one
+// Redis, a master found by Sentinel, or a Cluster. Every command and script
+// touches one key, so that no Cluster refuses it for keys on two slots.
+//
+// A node that refuses a command for its state (READONLY, LOADING, CLUSTERDOWN,
+// TRYAGAIN, NOREPLICAS) did nothing; the caller gets an error and answers
+// "unavailable".
 type redisStore struct {
 	c     redis.UniversalClient
-	wakes *wakes
+	wakes interface {
+		watch(key string) (<-chan struct{}, func())
+		close()
+	}
 
 	closer   sync.Once
 	closeErr error
@@ -77,15 +88,19 @@ func redisOptions(rawURL string) (*redis.Options, error) {
 }
 
 func openRedis(ctx context.Context, rawURL string) (*redisStore, error) {
-	opt, err := redisOptions(rawURL)
+	c, err := redisClient(rawURL)
 	if err != nil {
 		return nil, err
 	}
-	s := &redisStore{c: redis.NewClient(opt)}
+	s := &redisStore{c: c}
 	if err := s.check(ctx); err != nil {
 		return nil, errors.Join(err, s.c.Close())
 	}
-	s.wakes = newWakes(s.c)
+	if cluster, ok := c.(*redis.ClusterClient); ok {
+		s.wakes = newShards(cluster)
+	} else {
+		s.wakes = newWakes(c)
+	}
 	return s, nil
 }
 
@@ -96,18 +111,42 @@ func (s *redisStore) check(ctx context.Context) error {
 	if err := s.Ping(ctx); err != nil {
 		return err
 	}
-	conf, err := s.c.ConfigGet(ctx, "maxmemory-policy").Result()
-	var refused redis.Error
-	if errors.As(err, &refused) {
+	return s.masters(ctx, func(ctx context.Context, c *redis.Client) error {
+		conf, err := c.ConfigGet(ctx, "maxmemory-policy").Result()
+		var refused redis.Error
+		if errors.As(err, &refused) {
+			return nil
+		}
+		if err != nil {
+			return fmt.Errorf("kv: read maxmemory-policy: %w", err)
+		}
+		if policy, ok := conf["maxmemory-policy"]; ok && policy != "noeviction" {
+			return fmt.Errorf("kv: Redis has maxmemory-policy %s and may drop live records; set it to noeviction", policy)
+		}
 		return nil
+	})
+}
+
+// masters calls fn for every node that is written to, of several at once, and
+// returns the first error.
+func (s *redisStore) masters(ctx context.Context, fn func(ctx context.Context, c *redis.Client) error) error {
+	if c, ok := s.c.(*redis.Client); ok {
+		return fn(ctx, c)
 	}
-	if err != nil {
-		return fmt.Errorf("kv: read maxmemory-policy: %w", err)
+	var n atomic.Int32
+	err := s.c.(*redis.ClusterClient).ForEachMaster(ctx, func(ctx context.Context, c *redis.Client) error {
+		n.Add(1)
+		return fn(ctx, c)
+	})
+	if err == nil && n.Load() == 0 {
+		err = errors.New("the Redis Cluster has no masters")
 	}
-	if policy, ok := conf["maxmemory-policy"]; ok && policy != "noeviction" {
-		return fmt.Errorf("kv: Redis has maxmemory-policy %s and may drop live records; set it to noeviction", policy)
-	}
-	return nil
+	return err
+}
+
+// do sends a command, which has one key, once: see type once.
+func (s *redisStore) do(ctx context.Context, cmd redis.Cmder) error {
+	return s.c.Process(ctx, once{cmd})
 }
 
 // stamp returns val behind a new write id.
@@ -124,7 +163,7 @@ func (s *redisStore) Create(ctx context.Context, key string, val []byte, ttl tim
 	}
 	mine := stamp(val)
 	cmd := redis.NewStatusCmd(ctx, "set", key, mine, "px", millis(ttl), "nx")
-	err := s.c.Process(ctx, cmd)
+	err := s.do(ctx, cmd)
 	if errors.Is(err, redis.Nil) {
 		return ErrExists
 	}
@@ -157,20 +196,28 @@ func (s *redisStore) Swap(ctx context.Context, key string, old, val []byte, ttl 
 		old = []byte{}
 	}
 	mine := stamp(val)
-	done, err := swap.Run(ctx, s.c, []string{key}, old, mine, millis(ttl)).Int()
-	if err == nil && done == 0 {
+	cmd := redis.NewCmd(ctx, "evalsha", swapHash, 1, key, old, mine, millis(ttl))
+	cmd.SetFirstKeyPos(3)
+	err := s.do(ctx, cmd)
+	if redis.HasErrorPrefix(err, "NOSCRIPT") { // a new node, or SCRIPT FLUSH
+		cmd = redis.NewCmd(ctx, "eval", swapSource, 1, key, old, mine, millis(ttl))
+		cmd.SetFirstKeyPos(3)
+		err = s.do(ctx, cmd)
+	}
+	if err == nil && cmd.Val() == int64(0) {
 		return ErrConflict
 	}
 	return s.settle(ctx, "swap", key, err, mine)
 }
 
 func (s *redisStore) Take(ctx context.Context, key string) ([]byte, error) {
-	raw, err := s.c.GetDel(ctx, key).Bytes()
+	cmd := redis.NewStringCmd(ctx, "getdel", key)
+	err := s.do(ctx, cmd)
 	switch {
 	case errors.Is(err, redis.Nil):
 		return nil, ErrNotFound
 	case err == nil:
-		return value(key, raw)
+		return value(key, []byte(cmd.Val()))
 	case unsent(err):
 		return nil, opError("take", key, err)
 	}
@@ -180,7 +227,7 @@ func (s *redisStore) Take(ctx context.Context, key string) ([]byte, error) {
 }
 
 func (s *redisStore) Delete(ctx context.Context, key string) error {
-	return s.settle(ctx, "delete", key, s.c.Del(ctx, key).Err(), nil)
+	return s.settle(ctx, "delete", key, s.do(ctx, redis.NewIntCmd(ctx, "del", key)), nil)
 }
 
 // settle turns a write's error into what is known about the write. If the reply
@@ -214,6 +261,10 @@ func unsent(err error) bool {
 	if errors.As(err, &reply) || errors.Is(err, redis.ErrPoolTimeout) || errors.Is(err, redis.ErrClosed) {
 		return true
 	}
+	var none *unreached
+	if errors.As(err, &none) {
+		return true
+	}
 	var op *net.OpError
 	return errors.As(err, &op) && op.Op == "dial"
 }
@@ -221,15 +272,23 @@ func unsent(err error) bool {
 // get reads the raw record, a second time if the connection broke: after a
 // restart of Redis the pool may hold connections that are dead already.
 func (s *redisStore) get(ctx context.Context, key string) ([]byte, error) {
-	raw, err := s.c.Get(ctx, key).Bytes()
+	cmd := redis.NewStringCmd(ctx, "get", key)
+	err := s.do(ctx, cmd)
 	if err != nil && !unsent(err) && ctx.Err() == nil {
-		raw, err = s.c.Get(ctx, key).Bytes()
+		cmd = redis.NewStringCmd(ctx, "get", key)
+		err = s.do(ctx, cmd)
 	}
-	return raw, err
+	return []byte(cmd.Val()), err
 }
 
 func (s *redisStore) Notify(ctx context.Context, key string) error {
-	if err := s.c.Publish(ctx, key, "").Err(); err != nil {
+	verb := "publish"
+	if _, ok := s.wakes.(*shards); ok {
+		verb = "spublish"
+	}
+	cmd := redis.NewIntCmd(ctx, verb, key, "")
+	cmd.SetFirstKeyPos(1)
+	if err := s.do(ctx, cmd); err != nil {
 		return opError("notify", key, err)
 	}
 	return nil
@@ -238,7 +297,7 @@ func (s *redisStore) Notify(ctx context.Context, key string) error {
 func (s *redisStore) Watch(key string) (<-chan struct{}, func()) { return s.wakes.watch(key) }
 
 func (s *redisStore) Ping(ctx context.Context) error {
-	if err := s.c.Ping(ctx).Err(); err != nil {
+	if err := s.masters(ctx, func(ctx context.Context, c *redis.Client) error { return c.Ping(ctx).Err() }); err != nil {
 		return fmt.Errorf("kv: ping: %w", err)
 	}
 	return nil

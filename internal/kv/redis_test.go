@@ -3,6 +3,7 @@ package kv_test
 import (
 	"context"
 	"errors"
+	"net"
 	"strings"
 	"testing"
 	"time"
@@ -151,6 +152,33 @@ func TestR9AForgottenScriptIsLoadedAgain(t *testing.T) {
 	holds(t, s, "op/{1}", "3")
 }
 
+// R9: while a script of somebody else blocks Redis, calls fail within bounds and
+// without effect.
+func TestR9ABusyRedisIsUnavailableForABoundedTime(t *testing.T) {
+	ctx := context.Background()
+	server := kvtest.StartRedis(t)
+	s := kvtest.Open(t, server.URL(), clock.System{})
+	server.CLI("config", "set", "busy-reply-threshold", "50")
+	c, err := net.Dial("tcp", server.Addr())
+	ok(t, err)
+	defer c.Close()
+	_, err = c.Write([]byte("EVAL \"while true do end\" 0\r\n"))
+	ok(t, err)
+	time.Sleep(100 * time.Millisecond)
+	begin := time.Now()
+	err = s.Create(ctx, "op/{1}", []byte("x"), time.Minute)
+	if err == nil || errors.Is(err, kv.ErrUnknown) || errors.Is(err, kv.ErrExists) || time.Since(begin) > time.Second {
+		t.Errorf("create says %v after %v", err, time.Since(begin))
+	}
+	server.CLI("script", "kill")
+	_, err = s.Get(ctx, "op/{1}")
+	for deadline := time.Now().Add(soon); !errors.Is(err, kv.ErrNotFound) && time.Now().Before(deadline); time.Sleep(10 * time.Millisecond) {
+		_, err = s.Get(ctx, "op/{1}") // the script ends a little later
+	}
+	is(t, err, kv.ErrNotFound)
+	ok(t, s.Create(ctx, "op/{1}", []byte("x"), time.Minute))
+}
+
 func TestOpenRefuses(t *testing.T) {
 	evicting := kvtest.StartRedis(t, "--maxmemory-policy", "volatile-lru")
 	locked := kvtest.StartRedis(t, "--requirepass", "the-right-one")
@@ -166,6 +194,15 @@ func TestOpenRefuses(t *testing.T) {
 		{"a database that is no number", "redis://:s3cret-canary@127.0.0.1:1/zero", "database number"},
 		{"nobody listening", "redis://:s3cret-canary@127.0.0.1:1", "refused"},
 		{"a wrong password", "redis://:s3cret-canary@" + locked.Addr(), "WRONGPASS"},
+		{"Sentinels without the master's name", "redis-sentinel://u:s3cret-canary@127.0.0.1:1", "name the master"},
+		{"Sentinels that are absent", "redis-sentinel://u:s3cret-canary@127.0.0.1:1,127.0.0.1:2/0?master=m&sentinel_password=canary", "refused"},
+		{"a Cluster with a database", "redis-cluster://127.0.0.1:1/1", "database 0"},
+		{"a Cluster with a master's name", "redis-cluster://:s3cret-canary@127.0.0.1:1?master=canary", "master"},
+		{"a Cluster that is absent", "rediss-cluster://:s3cret-canary@127.0.0.1:1,127.0.0.1:2", "refused"},
+		{"a Cluster that is a single Redis", "redis-cluster://:the-right-one@" + locked.Addr(), "cluster support disabled"},
+		{"a node without a host", "redis-cluster://:s3cret-canary@127.0.0.1:1,:2", "list its nodes"},
+		{"a node with a bad port", "redis-sentinel://:s3cret-canary@127.0.0.1:x,h:2?master=m", "list its nodes"},
+		{"a third kind", "redis-ring://127.0.0.1:1", "must start with"},
 		{"a Redis that evicts (R8)", evicting.URL(), "noeviction"},
 	}
 	for _, tt := range tests {

@@ -47,63 +47,63 @@ func still(t *testing.T, hint <-chan struct{}, what string) {
 	}
 }
 
-func TestNotifyHintsTheWatchersOfTheKey(t *testing.T) {
+func TestNotifyHintsTheWatchersOfTheKey(t *testing.T) { kvtest.Each(t, notifyHintsTheWatchers) }
+
+func notifyHintsTheWatchers(t *testing.T, s kv.KV) {
 	ctx := context.Background()
-	kvtest.Each(t, func(t *testing.T, s kv.KV) {
-		b := kv.NewBucket[counter](s, "op")
-		one, stopOne := b.Watch("1")
-		defer stopOne()
-		two, stopTwo := b.Watch("1")
-		other, stopOther := b.Watch("2")
-		defer stopOther()
-		for _, h := range []<-chan struct{}{one, two, other} {
-			quiet(t, h)
-		}
+	b := kv.NewBucket[counter](s, "op")
+	one, stopOne := b.Watch("1")
+	defer stopOne()
+	two, stopTwo := b.Watch("1")
+	other, stopOther := b.Watch("2")
+	defer stopOther()
+	for _, h := range []<-chan struct{}{one, two, other} {
+		quiet(t, h)
+	}
 
+	ok(t, b.Notify(ctx, "1"))
+	hinted(t, one, "first watcher")
+	hinted(t, two, "second watcher")
+	still(t, other, "the other key's watcher")
+
+	for range 50 {
 		ok(t, b.Notify(ctx, "1"))
-		hinted(t, one, "first watcher")
-		hinted(t, two, "second watcher")
-		still(t, other, "the other key's watcher")
+	}
+	time.Sleep(50 * time.Millisecond)
+	hinted(t, one, "after many notifications")
+	still(t, one, "hints do not coalesce")
 
-		for range 50 {
-			ok(t, b.Notify(ctx, "1"))
-		}
-		time.Sleep(50 * time.Millisecond)
-		hinted(t, one, "after many notifications")
-		still(t, one, "hints do not coalesce")
-
-		quiet(t, two)
-		stopTwo()
-		stopTwo()
-		ok(t, b.Notify(ctx, "1"))
-		hinted(t, one, "the watcher that stayed")
-		still(t, two, "the watcher that stopped")
-		ok(t, b.Notify(ctx, "nobody watches"))
-	})
+	quiet(t, two)
+	stopTwo()
+	stopTwo()
+	ok(t, b.Notify(ctx, "1"))
+	hinted(t, one, "the watcher that stayed")
+	still(t, two, "the watcher that stopped")
+	ok(t, b.Notify(ctx, "nobody watches"))
 }
 
 // A waiter that reads on hints alone must see a write made at any moment after
 // Watch, though a subscription may not be in place when Watch returns.
-func TestNoWriteFallsBetweenWatchAndTheFirstHint(t *testing.T) {
+func TestNoWriteFallsBetweenWatchAndTheFirstHint(t *testing.T) { kvtest.Each(t, noWriteIsMissed) }
+
+func noWriteIsMissed(t *testing.T, s kv.KV) {
 	ctx := context.Background()
-	kvtest.Each(t, func(t *testing.T, s kv.KV) {
-		for i := range 50 {
-			key := fmt.Sprintf("op/{%d}", i)
-			hint, stop := s.Watch(key)
-			ok(t, s.Create(ctx, key, []byte("x"), time.Minute))
-			ok(t, s.Notify(ctx, key))
-			for deadline := time.Now().Add(soon); ; {
-				hinted(t, hint, key)
-				if _, err := s.Get(ctx, key); err == nil {
-					break
-				}
-				if time.Now().After(deadline) {
-					t.Fatal("the write was never seen")
-				}
+	for i := range 50 {
+		key := fmt.Sprintf("op/{%d}", i)
+		hint, stop := s.Watch(key)
+		ok(t, s.Create(ctx, key, []byte("x"), time.Minute))
+		ok(t, s.Notify(ctx, key))
+		for deadline := time.Now().Add(soon); ; {
+			hinted(t, hint, key)
+			if _, err := s.Get(ctx, key); err == nil {
+				break
 			}
-			stop()
+			if time.Now().After(deadline) {
+				t.Fatal("the write was never seen")
+			}
 		}
-	})
+		stop()
+	}
 }
 
 func TestWatchersOfAllNodesAreHintedOnOneConnectionEach(t *testing.T) {

@@ -26,8 +26,10 @@ type RedisServer struct {
 	dir  string
 	args []string
 	cmd  *exec.Cmd
-	log  lockedBuffer
-	gone chan struct{} // closed when the process has ended
+	// command is the whole command line, if not a plain redis-server's.
+	command []string
+	log     lockedBuffer
+	gone    chan struct{} // closed when the process has ended
 }
 
 // StartRedis starts a redis-server with the given further arguments, such as
@@ -92,6 +94,9 @@ func (s *RedisServer) start() error {
 		"--port", fmt.Sprint(s.port), "--bind", "127.0.0.1", "--dir", s.dir,
 		"--save", "", "--appendonly", "no", "--daemonize", "no",
 	}, s.args...)
+	if s.command != nil {
+		args = s.command
+	}
 	cmd := exec.Command("redis-server", args...)
 	cmd.Stdout, cmd.Stderr = &s.log, &s.log
 	cmd.SysProcAttr = dieWithParent()
