@@ -16,6 +16,7 @@ import (
 // post is an outbox whose worker is driven by hand; a crash is a new worker on
 // the same rows.
 type post struct {
+	mu sync.Mutex
 	*Worker
 	t    *testing.T
 	clk  *clock.Manual
@@ -41,6 +42,8 @@ func newPost(t *testing.T) *post {
 func (p *post) restart(d *db.DB) {
 	p.Worker = New(d, slog.New(slog.DiscardHandler))
 	p.Register("letter", func(_ context.Context, it db.OutboxItem) error {
+		p.mu.Lock() // several are delivered at once
+		defer p.mu.Unlock()
 		p.got = append(p.got, it)
 		return p.fail
 	})
