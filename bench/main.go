@@ -1,7 +1,9 @@
 // Command bench measures what the server costs. It starts the real program and
 // beside it a floor server, which does of each flow only what nobody can leave
-// out, loads both in turn within the same run, and prints CPU time a flow and its
-// ratio to the floor: on a shared machine only that ratio carries over.
+// out, and node-oidc-provider as a peer, loads them in turn within the same run,
+// and prints CPU time a flow and the ratios between them: on a shared machine only
+// ratios carry over. With -growth it compares the server with itself when it holds
+// many users, and when many requests wait.
 // docs/performance.md tells how to read the table.
 package main
 
@@ -29,6 +31,8 @@ type options struct {
 	conns   int
 	cores   int // that a server may use
 	settle  time.Duration
+	peer    string // folder of the peer; "": without
+	growth  int    // users, and pending requests, to compare with few and none; 0: do not
 }
 
 func main() {
@@ -45,6 +49,8 @@ func main() {
 	flag.IntVar(&o.count, "count", 1000, "how often a round runs each flow without a phone")
 	flag.IntVar(&o.conns, "conns", 8, "connections, each with one request under way")
 	flag.IntVar(&o.cores, "cores", 1, "CPUs that a server may use")
+	flag.StringVar(&o.peer, "peer", "bench/peer", "folder of node-oidc-provider, the peer; empty: without")
+	flag.IntVar(&o.growth, "growth", 0, "compare also few users with that many, and none pending with that many")
 	flag.Parse()
 	if flag.NArg() > 0 {
 		fmt.Fprintln(os.Stderr, "bench takes no arguments; see -help")
@@ -74,6 +80,12 @@ func bench(ctx context.Context, o options, to io.Writer) error {
 	if err != nil {
 		return err
 	}
+	if o.peer != "" {
+		if why := preparePeer(ctx, o.peer); why != nil {
+			fmt.Fprintln(to, "the peer is left out:", why)
+			o.peer = ""
+		}
+	}
 	for _, name := range strings.Split(o.engines, ",") {
 		if name != "embedded" && name != "redis" {
 			return fmt.Errorf("no engine %q: embedded or redis", name)
@@ -85,11 +97,17 @@ func bench(ctx context.Context, o options, to io.Writer) error {
 		if err := engine(ctx, o, name, bin, filepath.Join(dir, name), to); err != nil {
 			return fmt.Errorf("%s: %w", name, err)
 		}
+		if o.growth == 0 {
+			continue
+		}
+		if err := growth(ctx, o, name, bin, filepath.Join(dir, name+"-growth"), to); err != nil {
+			return fmt.Errorf("%s: growth: %w", name, err)
+		}
 	}
 	return nil
 }
 
-// engine compares both servers on one engine.
+// engine compares the servers on one engine.
 func engine(ctx context.Context, o options, name, bin, dir string, to io.Writer) error {
 	begun := time.Now()
 	for _, sub := range []string{"server", "floor", "redis"} {
@@ -137,14 +155,34 @@ func engine(ctx context.Context, o options, name, bin, dir string, to io.Writer)
 		return err
 	}
 	a.step, b.step = us.step, them.step
-	if err := compare(ctx, a, b, o.rounds, o.count); err != nil {
+	sides := []*side{a, b}
+	var c *side
+	if o.peer != "" {
+		peer, fix, err := startPeer(ctx, o.cores, o.peer)
+		if err != nil {
+			return err
+		}
+		defer peer.stop()
+		c = &side{name: "peer", pids: []int{peer.pid()}}
+		if c.pool, err = dialAll(hostOf(fix.Issuer), o.conns); err != nil {
+			return err
+		}
+		defer c.pool.close()
+		load, err := newPeerLoad(c.pool[0], fix, o.people)
+		if err != nil {
+			return fmt.Errorf("%w\n%s", err, peer.log.String())
+		}
+		c.step = load.step
+		sides = append(sides, c)
+	}
+	if err := compare(ctx, sides, o.rounds, o.count); err != nil {
 		return fmt.Errorf("%w\n%s", err, server.log.String())
 	}
 	rss, peak, err := memory(server.pid())
 	if err != nil {
 		return err
 	}
-	table(to, o, name, a, b)
+	table(to, o, name, a, b, c)
 	fmt.Fprintf(to, "server memory %d MB now, %d MB at most; %d rounds in %s\n\n", rss>>20, peak>>20, o.rounds, time.Since(begun).Round(time.Second))
 	return nil
 }

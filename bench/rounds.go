@@ -43,7 +43,7 @@ var rows = []row{
 	{"discovery, JWKS", []string{stepDiscovery}, 0.02, 0},
 }
 
-// side is one of the two servers that are compared.
+// side is one of the servers that are compared.
 type side struct {
 	name   string
 	pids   []int // the server's, and its Redis'
@@ -75,9 +75,12 @@ func (s *side) used() (sum time.Duration, err error) {
 // removes delivered outbox items once a second.
 const settleFor = 1200 * time.Millisecond
 
-// run measures one step once.
+// run measures one step once; a step that the side does not have is left out.
 func (s *side) run(ctx context.Context, name string, n int) error {
 	b := s.step(name, n)
+	if b.n == 0 {
+		return nil
+	}
 	for i := range b.n {
 		if b.prepare == nil {
 			break
@@ -116,18 +119,17 @@ func (s *side) run(ctx context.Context, name string, n int) error {
 	return nil
 }
 
-// compare runs rounds of all steps, on both sides in turn and in each order as
-// often as in the other, after one round that does not count.
-func compare(ctx context.Context, a, b *side, rounds, count int) error {
-	for r := -1; r < rounds; r++ {
-		if r <= 0 {
-			a.reset()
-			b.reset()
+// compare runs rounds of all steps, on the sides in turn and each of them as often
+// first as the others, after one round that does not count.
+func compare(ctx context.Context, sides []*side, rounds, count int) error {
+	for r := range rounds + 1 {
+		if r <= 1 {
+			for _, s := range sides {
+				s.reset()
+			}
 		}
-		order := []*side{a, b}
-		if r%2 != 0 {
-			slices.Reverse(order)
-		}
+		first := r % len(sides)
+		order := append(slices.Clone(sides[first:]), sides[:first]...)
 		for _, group := range groups {
 			for _, s := range order {
 				for _, name := range group {
@@ -149,8 +151,14 @@ type figure struct {
 	p50, p99 time.Duration
 }
 
+// figure is the zero figure for a row with a step that the side does not have.
 func (s *side) figure(r row) figure {
 	var f figure
+	for _, name := range r.steps {
+		if len(s.cpu[name]) == 0 {
+			return f
+		}
+	}
 	var wall time.Duration
 	var took []time.Duration
 	f.rounds = make([]time.Duration, len(s.cpu[r.steps[0]]))
@@ -172,6 +180,19 @@ func (s *side) figure(r row) figure {
 	f.rate = float64(len(took)) / wall.Seconds()
 	f.p50, f.p99 = percentile(took, 0.5), percentile(took, 0.99)
 	return f
+}
+
+// over is the median of the rounds' ratios to another side's figure, 0 where one
+// of them has none.
+func (f figure) over(other figure) float64 {
+	if f.cpu == 0 || other.cpu == 0 {
+		return 0
+	}
+	ratios := make([]float64, len(f.rounds))
+	for i := range ratios {
+		ratios[i] = float64(f.rounds[i]) / float64(other.rounds[i])
+	}
+	return median(ratios)
 }
 
 func median[T int64 | float64 | time.Duration](of []T) T {

@@ -9,19 +9,29 @@ import (
 	"time"
 )
 
-// table prints what both sides cost.
-func table(to io.Writer, o options, engine string, ours, floor *side) {
+// table prints what the sides cost; peer may be nil.
+func table(to io.Writer, o options, engine string, ours, floor, peer *side) {
 	fmt.Fprintf(to, "%s store; %d connections, closed loop; GOMAXPROCS=%d for each server; %s, %d CPUs, %s\n",
 		engine, o.conns, o.cores, cpuModel(), runtime.NumCPU(), runtime.Version())
-	fmt.Fprintf(to, "%-30s %8s %8s %7s   %-16s %8s %8s %8s\n", "flow", "CPU ms", "floor", "ratio", "must be", "flows/s", "p50 ms", "p99 ms")
+	fmt.Fprintf(to, "%-28s %8s %8s %7s %8s %8s %7s   %-14s %8s %8s %8s\n",
+		"flow", "CPU ms", "floor", "ratio", "peer", "to floor", "to ours", "must be", "flows/s", "p50 ms", "p99 ms")
 	for _, r := range rows {
 		a, b := ours.figure(r), floor.figure(r)
-		ratios := make([]float64, len(a.rounds))
-		for i := range ratios {
-			ratios[i] = float64(a.rounds[i]) / float64(b.rounds[i])
+		var c figure
+		if peer != nil {
+			c = peer.figure(r)
 		}
-		fmt.Fprintf(to, "%-30s %8.3f %8.3f %6.2fx   %-16s %8.0f %8.2f %8.2f\n", r.name, ms(a.cpu), ms(b.cpu), median(ratios), r.goal(), a.rate, ms(a.p50), ms(a.p99))
+		fmt.Fprintf(to, "%-28s %8.3f %8.3f %6.2fx %8s %8s %7s   %-14s %8.0f %8.2f %8.2f\n", r.name, ms(a.cpu), ms(b.cpu), a.over(b),
+			known("%.3f", ms(c.cpu)), known("%.2fx", c.over(b)), known("%.2fx", c.over(a)), r.goal(), a.rate, ms(a.p50), ms(a.p99))
 	}
+}
+
+// known is the number as text, or a dash where there is none.
+func known(format string, v float64) string {
+	if v == 0 {
+		return "-"
+	}
+	return fmt.Sprintf(format, v)
 }
 
 func ms(d time.Duration) float64 { return float64(d) / float64(time.Millisecond) }
