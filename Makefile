@@ -16,12 +16,12 @@ tool := go tool -modfile=tools/go.mod
 
 # One set of compiled packages for the binary and the checkers, statically
 # linked; a second one, with the race detector, for the tests.
-build run demo lint verify generate smoke fuzz bench: export CGO_ENABLED = 0
+build run demo lint verify generate smoke fuzz bench bench-full: export CGO_ENABLED = 0
 race: export CGO_ENABLED = 1
 
 .PHONY: help
 help: ## print this list
-	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 	@echo
 	@echo "  make run KV=redis://127.0.0.1:6379    on Redis instead of the embedded store"
 	@echo "  make run DB=postgres://me@host/name   on PostgreSQL"
@@ -80,5 +80,9 @@ fuzz: ## every fuzz target for FUZZTIME (20s) each
 	@scripts/fuzz $(FUZZTIME)
 
 .PHONY: bench
-bench: ## load generator and floor server; figures as ratios to the floor
+bench: ## CPU a flow, as ratios to a floor server and to node-oidc-provider
 	go run ./bench $(ARGS)
+
+.PHONY: bench-full
+bench-full: ## the same with more rounds, and with 100 000 users and requests
+	go run ./bench -rounds 20 -growth 100000 $(ARGS)

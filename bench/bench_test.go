@@ -18,13 +18,21 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
+// installedPeer is the peer's folder if make deps or an earlier run has been there.
+func installedPeer() string {
+	if _, err := os.Stat("peer/node_modules/.installed-lock"); err != nil {
+		return ""
+	}
+	return "peer"
+}
+
 func TestAShortRunFillsEveryRowOfItsTable(t *testing.T) {
 	engines := "embedded"
 	if _, err := exec.LookPath("redis-server"); err == nil {
 		engines = "embedded,redis"
 	}
 	var out strings.Builder
-	o := options{engines: engines, rounds: 1, people: 3, count: 4, conns: 2, cores: 1, settle: time.Millisecond}
+	o := options{engines: engines, rounds: 1, people: 3, growth: 20, peer: installedPeer(), count: 4, conns: 2, cores: 1, settle: time.Millisecond}
 	if err := bench(t.Context(), o, &out); err != nil {
 		t.Fatalf("%v\n%s", err, out.String())
 	}
@@ -32,6 +40,9 @@ func TestAShortRunFillsEveryRowOfItsTable(t *testing.T) {
 		_, table, found := strings.Cut(out.String(), engine+" store")
 		if !found {
 			t.Fatalf("no table of %s:\n%s", engine, out.String())
+		}
+		if _, grown, found := strings.Cut(table, "growth: 3 users against 20 more"); !found || !strings.Contains(grown, rows[0].name) {
+			t.Errorf("%s: no table of growth", engine)
 		}
 		for _, r := range rows {
 			_, rest, found := strings.Cut(table, r.name)

@@ -176,12 +176,17 @@ type credentials struct {
 }
 
 // startServer starts the server with its seeded merchant and clients on free
-// ports of the loopback interface.
+// ports of the loopback interface, or starts it again in the same folder.
 func startServer(ctx context.Context, cores int, bin, dir, redis string) (*process, demo, error) {
 	var d demo
 	env := plainEnv()
 	if redis != "" {
 		env = append(env, "MOBILEID_KV__URL=redis://"+redis)
+	}
+	file := filepath.Join(dir, "demo.json")
+	before, err := os.ReadFile(file) // the last start's: another port, so another text
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		return nil, d, err
 	}
 	p, err := start(cores, env, bin, "demo", "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0",
 		"--shop-listen", "127.0.0.1:0", "--data-dir", dir)
@@ -189,8 +194,8 @@ func startServer(ctx context.Context, cores int, bin, dir, redis string) (*proce
 		return nil, d, err
 	}
 	err = p.await(ctx, "the server", func() bool {
-		text, err := os.ReadFile(filepath.Join(dir, "demo.json"))
-		return err == nil && json.Unmarshal(text, &d) == nil
+		text, err := os.ReadFile(file)
+		return err == nil && !bytes.Equal(text, before) && json.Unmarshal(text, &d) == nil
 	})
 	if err != nil {
 		p.stop()
