@@ -32,6 +32,7 @@ type options struct {
 	cores   int // that a server may use
 	settle  time.Duration
 	peer    string // folder of the peer; "": without
+	against string // another build of the server, to compare with in place of the floor and the peer
 	growth  int    // users, and pending requests, to compare with few and none; 0: do not
 }
 
@@ -50,6 +51,7 @@ func main() {
 	flag.IntVar(&o.conns, "conns", 8, "connections, each with one request under way")
 	flag.IntVar(&o.cores, "cores", 1, "CPUs that a server may use")
 	flag.StringVar(&o.peer, "peer", "bench/peer", "folder of node-oidc-provider, the peer; empty: without")
+	flag.StringVar(&o.against, "against", "", "another build of the server: compare with it, and with nothing else")
 	flag.IntVar(&o.growth, "growth", 0, "compare also few users with that many, and none pending with that many")
 	flag.Parse()
 	if flag.NArg() > 0 {
@@ -80,7 +82,7 @@ func bench(ctx context.Context, o options, to io.Writer) error {
 	if err != nil {
 		return err
 	}
-	if o.peer != "" {
+	if o.peer != "" && o.against == "" {
 		if why := preparePeer(ctx, o.peer); why != nil {
 			fmt.Fprintln(to, "the peer is left out:", why)
 			o.peer = ""
@@ -92,6 +94,12 @@ func bench(ctx context.Context, o options, to io.Writer) error {
 		}
 		if _, err := exec.LookPath("redis-server"); err != nil && name == "redis" {
 			fmt.Fprintln(to, "redis-server is not installed; Redis left out")
+			continue
+		}
+		if o.against != "" {
+			if err := against(ctx, o, name, bin, filepath.Join(dir, name), to); err != nil {
+				return fmt.Errorf("%s: %w", name, err)
+			}
 			continue
 		}
 		if err := engine(ctx, o, name, bin, filepath.Join(dir, name), to); err != nil {
