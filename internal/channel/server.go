@@ -41,7 +41,8 @@ type Server struct {
 	// and the function it returns after it; that may be nil. nil does nothing.
 	Span func(ctx context.Context, name string) (context.Context, func(error))
 
-	handlers map[string]Handler
+	handlers   map[string]Handler
+	deviceKeys deviceKeys
 }
 
 // Handle registers the handler of op; a second one for the same op is a
@@ -229,18 +230,24 @@ func (x *exchange) findDevice(ctx context.Context) (stored []byte, werr *wire.Er
 	case dev.ID != x.req.Iss:
 		return nil, &wire.Error{Code: wire.UnknownKey}, nil
 	}
-	if err := json.Unmarshal([]byte(dev.DSK), &x.call.DSK); err != nil {
-		return nil, nil, fmt.Errorf("stored device key: %w", err)
+	key, err := x.deviceKeys.parse(dev.DSK)
+	if err != nil {
+		return nil, nil, err
 	}
-	x.call.Device = &dev
+	x.call.DSK, x.call.Key, x.call.Device = key.jwk, key.pub, &dev
 	return nil, nil, nil
 }
 
 // check verifies the signature and what the signed claims say about this server
 // and now. The device's state is told only to who holds its key.
 func (x *exchange) check() *wire.Error {
-	pub, err := x.call.DSK.ECDSA()
-	if err != nil || !x.req.Verify(pub) {
+	if x.call.Key == nil { // reg.begin brings its own
+		var err error
+		if x.call.Key, err = x.call.DSK.ECDSA(); err != nil {
+			return &wire.Error{Code: wire.UnknownKey}
+		}
+	}
+	if !x.req.Verify(x.call.Key) {
 		return &wire.Error{Code: wire.UnknownKey}
 	}
 	if x.call.Device != nil {

@@ -6,6 +6,7 @@ package channel
 
 import (
 	"context"
+	"crypto/ecdsa"
 	"encoding/json"
 	"time"
 
@@ -16,9 +17,10 @@ import (
 // Call is a request that has been opened and verified: this device sent these
 // bytes to this server, now. Whether its head is good shows in the transaction.
 type Call struct {
-	Device   *db.Device // as read before the transaction; nil for reg.begin
-	DSK      wire.JWK   // the key that signed; json.Marshal gives its JWK
-	KeyID    string     // its thumbprint
+	Device   *db.Device       // as read before the transaction; nil for reg.begin
+	DSK      wire.JWK         // the key that signed; json.Marshal gives its JWK
+	Key      *ecdsa.PublicKey // the same, for verifying; shared, so only to be read
+	KeyID    string           // its thumbprint
 	Op       string
 	Body     json.RawMessage
 	Head     string

@@ -150,11 +150,7 @@ func (e *Engine) prepareAnswer(ctx context.Context, c *channel.Call) (channel.Pl
 	if werr := c.Decode(&body); werr != nil {
 		return channel.Plan{}, werr, nil
 	}
-	key, err := c.DSK.ECDSA()
-	if err != nil {
-		return channel.Plan{}, nil, err
-	}
-	claims, err := wire.VerifyAnswer(body.Ans, c.KeyID, key)
+	claims, err := wire.VerifyAnswer(body.Ans, c.KeyID, c.Key)
 	if err != nil {
 		return channel.Plan{}, &wire.Error{Code: wire.Malformed}, nil
 	}
