@@ -3,13 +3,15 @@ package kv
 import (
 	"bytes"
 	"context"
+	"encoding"
 	"encoding/json"
 	"errors"
 	"strings"
 	"time"
 )
 
-// Bucket is a typed view of the records under one prefix, kept as JSON.
+// Bucket is a typed view of the records under one prefix, kept as JSON, or in the
+// form of T's own if it has MarshalBinary and *T has UnmarshalBinary.
 // The zero Bucket is not usable.
 type Bucket[T any] struct {
 	kv     KV
@@ -30,7 +32,7 @@ func (b Bucket[T]) key(id string) string { return b.prefix + id + "}" }
 // Create writes a new record, or returns ErrExists.
 func (b Bucket[T]) Create(ctx context.Context, id string, v T, ttl time.Duration) error {
 	key := b.key(id)
-	val, err := json.Marshal(v)
+	val, err := encode(v)
 	if err != nil {
 		return opError("encode", key, err)
 	}
@@ -59,7 +61,7 @@ func (b Bucket[T]) Update(ctx context.Context, id string, fn func(T) (T, error))
 		if err != nil {
 			return zero, err
 		}
-		val, err := json.Marshal(next)
+		val, err := encode(next)
 		if err != nil {
 			return zero, opError("encode", key, err)
 		}
@@ -97,7 +99,7 @@ func (b Bucket[T]) Upsert(ctx context.Context, id string, ttl time.Duration, fn 
 		if err != nil {
 			return zero, err
 		}
-		val, err := json.Marshal(next)
+		val, err := encode(next)
 		if err != nil {
 			return zero, opError("encode", key, err)
 		}
@@ -152,8 +154,20 @@ func (b Bucket[T]) read(ctx context.Context, key string) (v T, val []byte, err e
 	return v, val, decode(key, val, &v)
 }
 
-func decode(key string, val []byte, v any) error {
-	if err := json.Unmarshal(val, v); err != nil {
+func encode[T any](v T) ([]byte, error) {
+	if own, ok := any(v).(encoding.BinaryMarshaler); ok {
+		return own.MarshalBinary()
+	}
+	return json.Marshal(v)
+}
+
+func decode[T any](key string, val []byte, v *T) (err error) {
+	if own, ok := any(v).(encoding.BinaryUnmarshaler); ok {
+		err = own.UnmarshalBinary(val)
+	} else {
+		err = json.Unmarshal(val, v)
+	}
+	if err != nil {
 		return opError("decode", key, err)
 	}
 	return nil
