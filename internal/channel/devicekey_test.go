@@ -73,3 +73,30 @@ func TestKeptDeviceKeysAreBounded(t *testing.T) {
 		t.Errorf("%d keys are kept, at most %d may be", len(keys.by), mostKeys)
 	}
 }
+
+func BenchmarkDeviceKey(b *testing.B) {
+	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		b.Fatal(err)
+	}
+	jwk, err := wire.PublicJWK(private)
+	if err != nil {
+		b.Fatal(err)
+	}
+	text, _ := json.Marshal(jwk)
+	var kept deviceKeys
+	b.Run("kept", func(b *testing.B) {
+		for b.Loop() {
+			if _, err := kept.parse(string(text)); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
+	b.Run("parsed", func(b *testing.B) {
+		for b.Loop() {
+			if _, err := new(deviceKeys).parse(string(text)); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
+}

@@ -80,3 +80,24 @@ func FuzzStoredOperation(f *testing.F) {
 		}
 	})
 }
+
+func BenchmarkStoredOperation(b *testing.B) {
+	op := full()
+	op.View = make([]byte, 300)
+	b.Run("own", func(b *testing.B) {
+		for b.Loop() {
+			raw, _ := op.MarshalBinary()
+			if err := new(Operation).UnmarshalBinary(raw); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
+	b.Run("json", func(b *testing.B) {
+		for b.Loop() {
+			raw, _ := json.Marshal(op)
+			if err := new(Operation).UnmarshalBinary(raw); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
+}
