@@ -45,7 +45,7 @@ func main() {
 	}
 	o := options{settle: settleFor}
 	flag.StringVar(&o.engines, "engine", "embedded,redis", "stores for short-lived state: embedded, redis, or both")
-	flag.IntVar(&o.rounds, "rounds", 5, "measured rounds of each engine")
+	flag.IntVar(&o.rounds, "rounds", 4, "measured rounds of each engine")
 	flag.IntVar(&o.people, "people", 300, "users, each with a phone that answers once a round")
 	flag.IntVar(&o.count, "count", 1000, "how often a round runs each flow without a phone")
 	flag.IntVar(&o.conns, "conns", 8, "connections, each with one request under way")
