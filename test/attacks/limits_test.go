@@ -221,7 +221,7 @@ func TestLoopbackIsNotLimitedByDefault(t *testing.T) {
 // name them.
 func TestEveryRouteHasTheSecurityHeaders(t *testing.T) {
 	r := rig.Start(t, rig.Options{})
-	routes := metricRoutes(t, r)
+	routes := routes(t)
 	if len(routes) < 20 {
 		t.Fatalf("only %d routes: %v", len(routes), routes)
 	}
