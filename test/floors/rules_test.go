@@ -24,6 +24,7 @@ var floor = map[string]int{
 	"internal/outbox":   1,
 	"internal/notify":   1,
 	"internal/channel":  1,
+	"internal/evidence": 1,
 	"internal/identity": 1,
 
 	"internal/operation":    2,

@@ -84,7 +84,7 @@ func (s *Stores) prepare(ctx context.Context, migrate bool) (err error) {
 	}
 	s.Keys = keys.NewRing(s.DB, s.box, s.Clock)
 	s.Users = &identity.Store{DB: s.DB, Audit: s.Audit, Clock: s.Clock}
-	return s.Keys.Ensure(ctx, keys.OIDC, keys.Server)
+	return s.Keys.Ensure(ctx, keys.OIDC, keys.Server, keys.Evidence)
 }
 
 // masterKey loads the master key, or makes it while nothing is sealed yet.
@@ -95,7 +95,7 @@ func (s *Stores) masterKey(ctx context.Context) (*keys.Box, error) {
 		return box, err
 	}
 	err = s.DB.View(ctx, func(tx *db.Tx) error {
-		for _, purpose := range append(keys.Tokens(), keys.Server) {
+		for _, purpose := range append(keys.Tokens(), keys.Server, keys.Evidence) {
 			have, err := tx.SigningKeys(purpose)
 			if err != nil {
 				return err
@@ -295,6 +295,7 @@ func (n *Node) wire(shopURL string) error {
 	n.web, err = web.New(web.Config{
 		Issuer: issuer, DB: n.DB, KV: n.kv, Provider: p, Flows: fl, Registrations: regs, Channel: ch, Users: n.Users,
 		Clock: n.Clock, Log: n.Log, Trusts: n.Config.Trusts, Metrics: n.metrics, Trace: traced, ShopURL: shopURL, Limits: limits,
+		EvidenceKeys: func(ctx context.Context) ([]byte, error) { return EvidenceKeys(ctx, n.Keys) },
 	})
 	return err
 }
