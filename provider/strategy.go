@@ -119,14 +119,10 @@ type idToken struct {
 func (s strategy) GenerateIDToken(ctx context.Context, life time.Duration, req fosite.Requester) (string, error) {
 	sess := req.GetSession().(*session)
 	now := s.p.clk.Now().Unix()
-	nonce := sess.Nonce
-	if unitOf(ctx).rotate != nil {
-		nonce = "" // of the login's ID token alone (OIDC Core section 12.2)
-	}
 	payload, err := json.Marshal(idToken{
 		Issuer: s.p.issuer, Subject: sess.UserID, Audience: req.GetClient().GetID(),
 		Expires: now + int64(life/time.Second), IssuedAt: now, AuthTime: sess.AuthTime / 1000,
-		Nonce: nonce, ACR: sess.ACR, AMR: sess.AMR, SID: sess.SID, Txn: sess.OperationID, SCA: sess.SCA,
+		Nonce: sess.Nonce, ACR: sess.ACR, AMR: sess.AMR, SID: sess.SID, Txn: sess.OperationID, SCA: sess.SCA,
 		ATHash: sess.claims.AccessTokenHash,
 	})
 	if err != nil {
