@@ -137,7 +137,7 @@ func TestASiteOnExpressOpenIDConnectIsToldOfTheLogoutByBackChannel(t *testing.T)
 			other := s.client("--name", "Other", "--redirect-uri", callback, "--post-logout-redirect-uri", bye)
 			second := newParty(t, "relying.mjs")
 			second.do("discover", object{"issuer": s.Issuer, "clientId": other.ID, "clientSecret": other.Secret, "method": "client_secret_basic"})
-			_, _, left := w.get(text(second.do("authorize", object{"redirectUri": callback, "scope": "openid"}), "url"), callback)
+			_, _, left := w.get(text(second.do("authorize", object{"redirectUri": callback, "loginHint": s.UserRef, "scope": "openid"}), "url"), callback)
 			if left == nil {
 				t.Fatal("the second client's login is not silent")
 			}
