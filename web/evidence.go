@@ -8,7 +8,7 @@ import (
 )
 
 // evidenceKeys publishes the keys that evidence is verified with, to anyone and
-// for ever. Pages of other origins may read them too: nothing in them is secret.
+// for ever. A new key is seen at once. Pages of other origins may read them too: nothing in them is secret.
 func (s *Server) evidenceKeys(w http.ResponseWriter, r *http.Request) error {
 	set, err := s.EvidenceKeys(r.Context())
 	if err != nil {
@@ -16,7 +16,7 @@ func (s *Server) evidenceKeys(w http.ResponseWriter, r *http.Request) error {
 	}
 	h := w.Header()
 	h.Set("Content-Type", "application/jwk-set+json")
-	h.Set("Cache-Control", "public, max-age=60")
+	h.Set("Cache-Control", "no-cache")
 	h.Set("Access-Control-Allow-Origin", "*")
 	_, err = w.Write(set)
 	return err

@@ -271,7 +271,7 @@ func TestTheFirstKeyOfAnAlgorithmIsKnownToEveryNodeAtOnce(t *testing.T) {
 	}
 }
 
-func TestEvidenceKeysStayKnownWithTheirTimesAndLoseTheirPrivateHalves(t *testing.T) {
+func TestEveryNodePublishesAKeyBeforeAnySignsWithIt(t *testing.T) {
 	clk := clock.NewManual(time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC))
 	d, err := db.Open(t.Context(), "sqlite:"+filepath.Join(t.TempDir(), "id.db"), clk)
 	if err != nil {
@@ -285,52 +285,46 @@ func TestEvidenceKeysStayKnownWithTheirTimesAndLoseTheirPrivateHalves(t *testing
 	if err != nil {
 		t.Fatal(err)
 	}
-	ring := NewRing(d, box, clk)
-	if err := ring.Ensure(t.Context(), Evidence); err != nil {
+	one, two := NewRing(d, box, clk), NewRing(d, box, clk)
+	if err := one.Ensure(t.Context(), OIDC); err != nil {
 		t.Fatal(err)
 	}
-	began := clk.Now()
-	for range 3 {
-		clk.Advance(400 * 24 * time.Hour)
-		if _, err := ring.Rotate(t.Context(), Evidence, Lead, func(*db.Tx, string) error { return nil }); err != nil {
+	clk.Advance(time.Minute)
+	for _, r := range []*Ring{one, two} {
+		if _, err := r.All(t.Context(), OIDC); err != nil {
 			t.Fatal(err)
 		}
 	}
-	past, err := ring.History(t.Context(), Evidence)
-	if err != nil || len(past) != 4 {
-		t.Fatalf("%d keys, %v", len(past), err)
-	}
-	for i, k := range past {
-		from := began
-		if i > 0 {
-			from = began.Add(time.Duration(i)*400*24*time.Hour + Lead)
-		}
-		until := time.Time{}
-		if i < 3 {
-			until = began.Add(time.Duration(i+1)*400*24*time.Hour + Lead + Handover)
-		}
-		if !k.ActiveAt.Equal(from) || !k.RetireAt.Equal(until) || !k.Public.IsPublic() || k.Public.KeyID != k.KID {
-			t.Errorf("key %d signs from %s until %s, want %s and %s", i, k.ActiveAt, k.RetireAt, from, until)
-		}
-	}
-	err = d.View(t.Context(), func(tx *db.Tx) error {
-		all, err := tx.AllSigningKeys(Evidence)
-		for i, k := range all {
-			if gone := len(k.Sealed) == 0; gone != (i < 2) {
-				t.Errorf("the private half of key %d is gone: %v", i, gone)
-			}
-		}
-		return err
-	})
+	kid, err := one.Rotate(t.Context(), OIDC, Soon, func(*db.Tx, string) error { return nil })
 	if err != nil {
 		t.Fatal(err)
 	}
-	k, err := ring.Current(t.Context(), Evidence)
-	if err != nil || k.KID != past[2].KID {
-		t.Errorf("%v signs, %v", k, err)
+	signs := func(r *Ring) bool {
+		k, err := r.Current(t.Context(), OIDC)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return k.KID == kid
 	}
-	clk.Advance(Lead)
-	if k, err = ring.Current(t.Context(), Evidence); err != nil || k.KID != past[3].KID {
-		t.Errorf("after the lead %v signs, %v", k, err)
+	for !signs(one) && !signs(two) {
+		clk.Advance(100 * time.Millisecond)
+	}
+	for name, r := range map[string]*Ring{"the node that rotated": one, "another": two} {
+		if all, err := r.All(t.Context(), OIDC); err != nil || withID(all, kid) == nil {
+			t.Errorf("%s does not publish the key that signs: %v", name, err)
+		}
+	}
+	// Whatever the lead: who is shown a signature looks the key up.
+	kid, err = one.Rotate(t.Context(), OIDC, 0, func(*db.Tx, string) error { return nil })
+	if err != nil {
+		t.Fatal(err)
+	}
+	if k, err := two.Find(t.Context(), OIDC, kid); err != nil || k == nil || k.KID != kid {
+		t.Errorf("another node does not find it: %v, %v", k, err)
+	}
+	for _, none := range []string{"", "x", strings.Repeat("k", 1<<20)} {
+		if k, err := two.Find(t.Context(), OIDC, none); k != nil || err != nil {
+			t.Errorf("%.10q: %v, %v", none, k, err)
+		}
 	}
 }
