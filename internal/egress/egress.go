@@ -63,40 +63,58 @@ func New(allow []netip.Prefix) *Client {
 // errScheme refuses what is neither https nor http.
 var errScheme = errors.New("egress: the address must be https or http")
 
-// Post sends body to the address and returns the answer's status and the first
-// 64 KiB of what it says. A redirect is an answer like any other. The error never
-// holds more of the address than its host.
-func (c *Client) Post(ctx context.Context, address, contentType string, body []byte) (status int, reply []byte, err error) {
-	return c.send(ctx, http.MethodPost, address, "Content-Type", contentType, bytes.NewReader(body))
+// Request is what Send sends.
+type Request struct {
+	Method string
+	URL    string
+	Header http.Header
+	Body   []byte
 }
 
-// Get asks the address for a document of a media type, and else is as Post.
-func (c *Client) Get(ctx context.Context, address, accept string) (status int, reply []byte, err error) {
-	return c.send(ctx, http.MethodGet, address, "Accept", accept, nil)
+// Answer is what came back.
+type Answer struct {
+	Status int
+	Header http.Header
+	Body   []byte // the first 64 KiB
 }
 
-func (c *Client) send(ctx context.Context, method, address, header, value string, body io.Reader) (status int, reply []byte, err error) {
-	u, err := url.Parse(address)
+// Send sends the request and returns what came back; a redirect or an error status
+// is an answer like any other. The error never holds more of the address than its
+// host, and nothing of the header.
+func (c *Client) Send(ctx context.Context, r Request) (Answer, error) {
+	u, err := url.Parse(r.URL)
 	if err != nil || u.Host == "" || u.Scheme != "https" && u.Scheme != "http" || u.User != nil {
-		return 0, nil, errScheme
+		return Answer{}, errScheme
 	}
-	req, err := http.NewRequestWithContext(ctx, method, address, body)
+	req, err := http.NewRequestWithContext(ctx, r.Method, r.URL, bytes.NewReader(r.Body))
 	if err != nil {
-		return 0, nil, errScheme
+		return Answer{}, errScheme
 	}
-	req.Header.Set(header, value)
+	req.Header = r.Header.Clone()
 	req.Header.Set("User-Agent", "mobileid")
 	res, err := c.http.Do(req)
 	if err != nil {
 		if e, ok := errors.AsType[*url.Error](err); ok {
 			err = e.Err
 		}
-		return 0, nil, fmt.Errorf("egress: %s: %w", u.Host, err)
+		return Answer{}, fmt.Errorf("egress: %s: %w", u.Host, err)
 	}
 	defer res.Body.Close()
-	reply, err = io.ReadAll(io.LimitReader(res.Body, maxReply))
+	body, err := io.ReadAll(io.LimitReader(res.Body, maxReply))
 	if err != nil {
-		return 0, nil, fmt.Errorf("egress: %s: %w", u.Host, err)
+		return Answer{}, fmt.Errorf("egress: %s: %w", u.Host, err)
 	}
-	return res.StatusCode, reply, nil
+	return Answer{res.StatusCode, res.Header, body}, nil
+}
+
+// Post sends body to the address.
+func (c *Client) Post(ctx context.Context, address, contentType string, body []byte) (status int, reply []byte, err error) {
+	a, err := c.Send(ctx, Request{Method: http.MethodPost, URL: address, Header: http.Header{"Content-Type": {contentType}}, Body: body})
+	return a.Status, a.Body, err
+}
+
+// Get asks the address for a document of a media type.
+func (c *Client) Get(ctx context.Context, address, accept string) (status int, reply []byte, err error) {
+	a, err := c.Send(ctx, Request{Method: http.MethodGet, URL: address, Header: http.Header{"Accept": {accept}}})
+	return a.Status, a.Body, err
 }

@@ -121,6 +121,8 @@ type Outcome struct {
 	Lang        string    `json:"lang,omitempty"`
 	ClientData  string    `json:"clientData,omitempty"`
 	SCA         *SCA      `json:"sca,omitempty"`
+	// Evidence points to the proof of an approved signature.
+	Evidence *EvidenceRef `json:"evidence,omitempty"`
 
 	// Data are the bytes of the typed data as they were shown and signed.
 	Data []byte `json:"-"`

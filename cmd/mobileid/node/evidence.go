@@ -4,7 +4,9 @@ import (
 	"context"
 	"crypto/ecdsa"
 	"fmt"
+	"net/http"
 
+	"mobileid/internal/egress"
 	"mobileid/internal/evidence"
 	"mobileid/internal/keys"
 )
@@ -29,4 +31,19 @@ func EvidenceKeys(ctx context.Context, ring *keys.Ring) ([]byte, error) {
 		set = append(set, p)
 	}
 	return evidence.Publish(set)
+}
+
+// stamp asks the authority of the configuration; nil without one.
+func (n *Node) stamp(out *egress.Client) func(context.Context, []byte) ([]byte, error) {
+	authority := n.Config.Evidence.TSAURL
+	if authority == "" {
+		return nil
+	}
+	return func(ctx context.Context, query []byte) ([]byte, error) {
+		status, reply, err := out.Post(ctx, authority, evidence.TimestampQuery, query)
+		if err == nil && status != http.StatusOK {
+			err = fmt.Errorf("the authority answered %d", status)
+		}
+		return reply, err
+	}
 }

@@ -21,6 +21,7 @@ import (
 	"mobileid/config"
 	"mobileid/flows"
 	"mobileid/internal/audit"
+	"mobileid/internal/callback"
 	"mobileid/internal/channel"
 	"mobileid/internal/clock"
 	"mobileid/internal/db"
@@ -118,16 +119,17 @@ type Node struct {
 	Log   *slog.Logger
 	Flows *flows.Flows // what REST, OIDC and CIBA start
 
-	kv      kv.KV
-	drain   chan struct{}
-	regs    *registration.Registrations
-	outbox  *outbox.Worker
-	sealer  *audit.Sealer
-	web     *web.Server
-	metrics *prometheus.Registry
-	gauges  *gauges
-	traces  *traces     // nil: none are made
-	tls     *tls.Config // of the public listener; nil: http
+	kv       kv.KV
+	drain    chan struct{}
+	regs     *registration.Registrations
+	outbox   *outbox.Worker
+	webhooks *callback.Callbacks
+	sealer   *audit.Sealer
+	web      *web.Server
+	metrics  *prometheus.Registry
+	gauges   *gauges
+	traces   *traces     // nil: none are made
+	tls      *tls.Config // of the public listener; nil: http
 }
 
 // NewLog makes the log of the configuration.
@@ -199,7 +201,7 @@ func New(ctx context.Context, s *Stores, log *slog.Logger, shopURL string) (*Nod
 	}
 	n.kv = kv.Observe(store, watchKV)
 	n.DB.Observe(watchDB)
-	n.metrics.MustRegister(newOutboxDepth(s.DB), collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	n.metrics.MustRegister(newDepth(s.DB, "mobileid_outbox", "Items", (*db.Tx).OutboxDepth), newDepth(s.DB, "mobileid_webhook", "Events", (*db.Tx).WebhookBacklog), collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	if err := errors.Join(n.seal(), n.certificate(), n.wire(shopURL)); err != nil {
 		return nil, errors.Join(err, n.traces.close(), store.Close())
 	}
@@ -241,8 +243,12 @@ func (n *Node) Public(l net.Listener) Site { return Site{l, n.Handler(), n.tls} 
 
 func (n *Node) wire(shopURL string) error {
 	issuer := n.Config.Issuer
+	out := egress.New(n.Config.Egress.Allow)
+	n.webhooks = n.sending(out)
 	ops := operation.New(operation.Config{DB: n.DB, KV: n.kv, Box: n.box, Audit: n.Audit, Outbox: n.outbox, Clock: n.Clock, Log: n.Log, Draining: n.drain,
-		Started: n.gauges.operationStarted, Decided: n.gauges.operationDecided})
+		Started: n.gauges.operationStarted, Decided: n.gauges.operationDecided, Issuer: issuer,
+		EvidenceKeys: func(ctx context.Context) ([]*keys.Key, error) { return n.Keys.All(ctx, keys.Evidence) }, Stamp: n.stamp(out)})
+	n.outbox.Register(operation.OutboxTimestamp, ops.DeliverTimestamp)
 	n.outbox.Register(operation.OutboxDecided, ops.DeliverDecided)
 	regs := registration.New(registration.Config{Origin: issuer, DB: n.DB, KV: n.kv, Keys: n.Keys, Box: n.box, Audit: n.Audit, Clock: n.Clock, Log: n.Log, Draining: n.drain,
 		Started: n.gauges.operationStarted, Decided: n.gauges.operationDecided})
@@ -285,7 +291,7 @@ func (n *Node) wire(shopURL string) error {
 	}
 	p, err := provider.New(provider.Options{
 		Failures: limits.Failures, Requests: limits.Client,
-		Issuer: issuer, DB: n.DB, KV: n.kv, Keys: n.Keys, Box: n.box, Flows: n.Flows, Audit: n.Audit, Egress: egress.New(n.Config.Egress.Allow), Clock: n.Clock, Log: n.Log,
+		Issuer: issuer, DB: n.DB, KV: n.kv, Keys: n.Keys, Box: n.box, Flows: n.Flows, Audit: n.Audit, Egress: out, Clock: n.Clock, Log: n.Log,
 		ClientIP: clientIP, FormPost: web.FormPost, Scopes: []string{web.ScopeUsers, web.ScopeDevices},
 		Issued: func(grant string) { n.gauges.tokens.WithLabelValues(grant).Inc() },
 	})
