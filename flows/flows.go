@@ -100,13 +100,13 @@ func (f *Flows) start(ctx context.Context, a ask) (asked, error) {
 	if operation.Rank(minACR) < operation.Rank(operation.ACRWeb) {
 		minACR = operation.ACRWeb
 	}
-	user, err := f.Users.Resolve(ctx, a.client.MerchantID, hint)
+	user, phones, err := f.Users.Addressee(ctx, a.client.MerchantID, hint)
 	if fault.Is(err, fault.NotFound) && !a.client.Settings.RevealUnknownUser {
 		user = db.User{ID: f.Operations.Nobody(a.client.MerchantID, hint.UserID+hint.ExternalRef), State: db.UserActive}
 		err = nil
 	}
 	if err == nil {
-		err = f.reachable(ctx, &user, hint.DeviceID, minACR)
+		err = f.reachable(ctx, &user, phones, hint.DeviceID, minACR)
 	}
 	device := hint.DeviceID
 	if err != nil {
@@ -129,23 +129,15 @@ func (f *Flows) start(ctx context.Context, a ask) (asked, error) {
 
 // reachable reports why the user cannot be asked now: locked, or no phone that
 // could answer and prove what is asked for.
-func (f *Flows) reachable(ctx context.Context, u *db.User, deviceID, minACR string) error {
+func (f *Flows) reachable(ctx context.Context, u *db.User, phones []db.Device, deviceID, minACR string) error {
 	switch u.State {
 	case db.UserLocked:
 		return fault.New(fault.UserLocked, "the user is locked")
 	case db.UserDeactivated:
 		return fault.New(fault.UserDeactivated, "the user is deactivated")
 	}
-	var devices []db.Device
-	err := f.DB.View(ctx, func(tx *db.Tx) (err error) {
-		devices, err = tx.PhonesOf(u.ID)
-		return err
-	})
-	if err != nil {
-		return fmt.Errorf("flows: devices: %w", err)
-	}
 	var blocked time.Time
-	for _, d := range devices {
+	for _, d := range phones {
 		if deviceID != "" && d.ID != deviceID {
 			continue
 		}

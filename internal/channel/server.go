@@ -200,7 +200,7 @@ func (x *exchange) findDevice(ctx context.Context) (stored []byte, werr *wire.Er
 	begin := x.call.Op == wire.OpRegBegin
 	refusedBefore := false
 	err = x.DB.View(ctx, func(tx *db.Tx) error {
-		dev, err = tx.DeviceByKey(x.call.KeyID)
+		dev, err = tx.Caller(x.call.KeyID, x.call.JWE[:])
 		if errors.Is(err, db.ErrNotFound) && begin {
 			if _, rerr := tx.RedeemedGrant(refusedBegin, wire.Encode(x.call.RH[:])); !errors.Is(rerr, db.ErrNotFound) {
 				refusedBefore = rerr == nil

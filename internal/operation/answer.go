@@ -85,9 +85,9 @@ func (e *Engine) prepareList(ctx context.Context, c *channel.Call) (channel.Plan
 func (e *Engine) attemptsLeft(ctx context.Context, dev *db.Device) (int, error) {
 	left := dev.MaxFailures - dev.Failures
 	err := e.DB.View(ctx, func(tx *db.Tx) error {
-		user, err := tx.User(dev.UserID)
-		if err == nil && user.FailDay == today(tx) {
-			left = min(left, identity.DailyFailures-user.FailCount)
+		day, count, err := tx.UserFailures(dev.UserID)
+		if err == nil && day == today(tx) {
+			left = min(left, identity.DailyFailures-count)
 		}
 		return err
 	})
@@ -223,16 +223,15 @@ func goneBy(out Outcome, dev *db.Device) *wire.Error {
 // commitAnswer decides. It runs with the device's row locked; a decision it
 // makes is returned even beside an error for the phone (an answer that locks).
 func (e *Engine) commitAnswer(tx *db.Tx, op *Operation, p *proof) (*Outcome, *wire.Error, error) {
-	if out, err := OutcomeOf(tx, op.ID); err == nil {
-		return nil, goneBy(out, p.device), nil
-	} else if !errors.Is(err, db.ErrNotFound) {
-		return nil, nil, err
-	}
-	user, err := tx.User(p.device.UserID)
+	now, err := tx.Standing(op.ID, p.device.UserID, op.ClientID, p.device.AppID)
 	if err != nil {
 		return nil, nil, err
 	}
-	if user.State != db.UserActive {
+	if now.Decided {
+		out, err := OutcomeOf(tx, op.ID)
+		return nil, goneBy(out, p.device), err
+	}
+	if now.UserState != db.UserActive {
 		return nil, &wire.Error{Code: wire.UserLocked}, nil
 	}
 	if !op.Expires().After(tx.Now()) {
@@ -245,14 +244,11 @@ func (e *Engine) commitAnswer(tx *db.Tx, op *Operation, p *proof) (*Outcome, *wi
 	case wire.Report:
 		return e.decideBy(tx, op, p, Report, "reported by the user")
 	}
-	if client, err := tx.Client(op.ClientID); err != nil || !client.DisabledAt.IsZero() {
-		if err != nil && !errors.Is(err, db.ErrNotFound) {
-			return nil, nil, err
-		}
+	if now.Withdrawn {
 		out, err := e.decide(tx, op, nil, Cancel, "the client was disabled")
 		return &out, goneBy(out, p.device), err
 	}
-	return e.commitApproval(tx, op, p, &user)
+	return e.commitApproval(tx, op, p, &now)
 }
 
 func (e *Engine) decideBy(tx *db.Tx, op *Operation, p *proof, m Move, reason string) (*Outcome, *wire.Error, error) {
@@ -260,12 +256,9 @@ func (e *Engine) decideBy(tx *db.Tx, op *Operation, p *proof, m Move, reason str
 	return &out, nil, err
 }
 
-func (e *Engine) commitApproval(tx *db.Tx, op *Operation, p *proof, user *db.User) (*Outcome, *wire.Error, error) {
-	app, err := tx.App(p.device.AppID)
-	if err != nil {
-		return nil, nil, err
-	}
-	if p.policy, err = identity.PolicyOf(app); err != nil {
+func (e *Engine) commitApproval(tx *db.Tx, op *Operation, p *proof, now *db.Standing) (*Outcome, *wire.Error, error) {
+	var err error
+	if p.policy, err = e.policies.parse(p.device.AppID, now.Policy); err != nil {
 		return nil, nil, err
 	}
 	if Rank(Reach(p.device, p.policy)) < Rank(op.MinACR) {
@@ -274,7 +267,7 @@ func (e *Engine) commitApproval(tx *db.Tx, op *Operation, p *proof, user *db.Use
 	if p.device.Failures >= p.device.MaxFailures {
 		return nil, wire.Blocked(p.device.BlockedUntil), nil
 	}
-	if user.FailDay == today(tx) && user.FailCount >= identity.DailyFailures {
+	if now.FailDay == today(tx) && now.FailCount >= identity.DailyFailures {
 		return nil, wire.Blocked(tomorrow(tx)), nil
 	}
 	if len(p.kpf) == 0 {

@@ -55,6 +55,8 @@ type Engine struct {
 	ops     kv.Bucket[Operation]
 	pending kv.Bucket[prompts]
 	nobody  []byte // key of Nobody
+
+	policies policies
 }
 
 // New makes an engine.
@@ -286,15 +288,14 @@ func Record(tx *db.Tx, w *audit.Writer, out Outcome, view []byte, answer string,
 
 // OutcomeOf reads the decision row; db.ErrNotFound while the operation is open.
 func OutcomeOf(tx *db.Tx, id string) (Outcome, error) {
-	d, err := tx.Decision(id)
+	merchant, text, err := tx.Outcome(id)
 	if err != nil {
 		return Outcome{}, err
 	}
-	var out Outcome
-	if err := json.Unmarshal(d.Outcome, &out); err != nil {
+	out := Outcome{MerchantID: merchant}
+	if err := json.Unmarshal(text, &out); err != nil {
 		return Outcome{}, fmt.Errorf("operation: outcome of %s: %w", id, err)
 	}
-	out.MerchantID = d.MerchantID
 	return out, nil
 }
 

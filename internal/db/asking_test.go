@@ -1,0 +1,183 @@
+package db
+
+import (
+	"context"
+	"errors"
+	"reflect"
+	"testing"
+	"time"
+)
+
+func update(t *testing.T, d *DB, fn func(tx *Tx) error) {
+	t.Helper()
+	if err := d.Update(t.Context(), fn); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func view(t *testing.T, d *DB, fn func(tx *Tx) error) {
+	t.Helper()
+	if err := d.View(t.Context(), fn); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestACallerIsItsDeviceWithTheReplyOnlyForWhoGotIt(t *testing.T) {
+	nodes(t, func(t *testing.T, a, b *DB) {
+		seed(t, a, 1)
+		update(t, a, func(tx *Tx) error {
+			return tx.SetChain("dev_0", Chain{Head: []byte{1}, SpentHead: []byte{2}, Seq: 3, IssuedAt: time.UnixMilli(4000), AbandonedJTI: "a b", LastJTI: "jti",
+				LastJWE: []byte("jwe"), LastJWS: []byte("jws"), LastResult: []byte("result"), LastReply: []byte("reply")})
+		})
+		view(t, b, func(tx *Tx) error {
+			want, err := tx.DeviceByKey("dev_0")
+			if err != nil {
+				return err
+			}
+			want.Chain.LastResult = nil
+			got, err := tx.Caller("dev_0", []byte("jwe"))
+			if err != nil || !reflect.DeepEqual(got, want) {
+				t.Errorf("%+v, %v; want %+v", got, err, want)
+			}
+			want.Chain.LastReply = nil
+			got, err = tx.Caller("dev_0", []byte("another"))
+			if err != nil || !reflect.DeepEqual(got, want) {
+				t.Errorf("%+v, %v; want %+v", got, err, want)
+			}
+			if _, err := tx.Caller("nobody", nil); !errors.Is(err, ErrNotFound) {
+				t.Errorf("nobody: %v", err)
+			}
+			return nil
+		})
+	})
+}
+
+func TestAnAddresseeIsTheMerchantsUserWithTheirPhones(t *testing.T) {
+	nodes(t, func(t *testing.T, a, b *DB) {
+		seed(t, a, 2)
+		update(t, a, func(tx *Tx) error {
+			return errors.Join(
+				tx.InsertMerchant(Merchant{ID: "mer_2"}),
+				tx.InsertUser(User{ID: "usr_none", MerchantID: "mer_1", ExternalRef: "none", State: UserLocked}),
+				tx.InsertDevice(Device{ID: "dev_b", MerchantID: "mer_1", UserID: "usr_0", AppID: "app_1", OperationID: "dev_b", State: DeviceActive, DSK: "{}",
+					DSKThumb: "dev_b", Commitment: []byte{1}, Pos: "hwk", MaxFailures: 3, HandleSalt: []byte{1}, Chain: Chain{Head: []byte{1}}, CreatedAt: time.UnixMilli(9)}),
+				tx.BlockDevice("dev_b", time.UnixMilli(77)))
+		})
+		view(t, b, func(tx *Tx) error {
+			for name, ask := range map[string][2]string{"by id": {"usr_0", ""}, "by reference": {"", "usr_0"}} {
+				u, phones, err := tx.Addressee("mer_1", ask[0], ask[1])
+				want := []Device{
+					{ID: "dev_0", UserID: "usr_0", AppID: "app_1", Pos: "swk", State: DeviceActive},
+					{ID: "dev_b", UserID: "usr_0", AppID: "app_1", Pos: "hwk", State: DeviceBlocked, BlockedUntil: time.UnixMilli(77).UTC()},
+				}
+				if err != nil || u.ID != "usr_0" || u.State != UserActive || u.MerchantID != "mer_1" || !reflect.DeepEqual(phones, want) {
+					t.Errorf("%s: %+v, %+v, %v", name, u, phones, err)
+				}
+			}
+			if u, phones, err := tx.Addressee("mer_1", "usr_none", ""); err != nil || u.State != UserLocked || len(phones) != 0 {
+				t.Errorf("without a phone: %+v, %+v, %v", u, phones, err)
+			}
+			for _, ask := range [][3]string{{"mer_2", "usr_0", ""}, {"mer_2", "", "usr_0"}, {"mer_1", "", "nobody"}, {"mer_1", "nobody", ""}} {
+				if _, _, err := tx.Addressee(ask[0], ask[1], ask[2]); !errors.Is(err, ErrNotFound) {
+					t.Errorf("%v: %v", ask, err)
+				}
+			}
+			return nil
+		})
+	})
+}
+
+func TestAStandingTellsOfOperationUserClientAndApp(t *testing.T) {
+	nodes(t, func(t *testing.T, a, b *DB) {
+		seed(t, a, 1)
+		check := func(name, client string, want Standing) {
+			t.Helper()
+			update(t, b, func(tx *Tx) error {
+				got, err := tx.Standing("op_1", "usr_0", client, "app_1")
+				if got != want {
+					t.Errorf("%s: %+v, want %+v", name, got, want)
+				}
+				return err
+			})
+		}
+		want := Standing{UserState: UserActive, Policy: "{}"}
+		check("at first", "cli_1", want)
+		check("a client that is gone", "cli_2", Standing{UserState: UserActive, Withdrawn: true})
+		update(t, a, func(tx *Tx) (err error) {
+			want.FailDay = tx.Now().Unix() / 86400
+			want.FailCount, err = tx.CountUserFailure("usr_0")
+			return err
+		})
+		check("after a failure", "cli_1", want)
+		view(t, a, func(tx *Tx) error {
+			if day, count, err := tx.UserFailures("usr_0"); err != nil || day != want.FailDay || count != 1 {
+				t.Errorf("failures: %d on %d, %v", count, day, err)
+			}
+			return nil
+		})
+		update(t, a, func(tx *Tx) error {
+			return tx.Decide(Decision{OperationID: "op_1", MerchantID: "mer_1", State: "DECLINED", Outcome: []byte(`{"a":1}`)})
+		})
+		want.Decided = true
+		check("decided", "cli_1", want)
+		view(t, b, func(tx *Tx) error {
+			if merchant, outcome, err := tx.Outcome("op_1"); err != nil || merchant != "mer_1" || string(outcome) != `{"a":1}` {
+				t.Errorf("outcome: %s, %s, %v", merchant, outcome, err)
+			}
+			if _, _, err := tx.Outcome("op_2"); !errors.Is(err, ErrNotFound) {
+				t.Errorf("open: %v", err)
+			}
+			return nil
+		})
+		update(t, a, func(tx *Tx) error {
+			return errors.Join(tx.SetUserState("usr_0", UserLocked), tx.DisableClient("cli_1"))
+		})
+		want.UserState, want.Withdrawn = UserLocked, true
+		check("locked and disabled", "cli_1", want)
+		err := a.Update(context.Background(), func(tx *Tx) error { _, err := tx.Standing("op_1", "nobody", "cli_1", "app_1"); return err })
+		if !errors.Is(err, ErrNotFound) {
+			t.Errorf("nobody: %v", err)
+		}
+	})
+}
+
+func TestATokenLivesWhileItsGrantDoesAndItIsNotWithdrawn(t *testing.T) {
+	nodes(t, func(t *testing.T, a, b *DB) {
+		seed(t, a, 1)
+		issued := time.Now()
+		update(t, a, func(tx *Tx) error {
+			return errors.Join(tx.InsertGrant(Grant{ID: "grt_1", MerchantID: "mer_1", ClientID: "cli_1", UserID: "usr_0", DeviceID: "dev_0"}),
+				tx.Revoke("token", "withdrawn", tx.Now().Add(time.Hour)))
+		})
+		alive := func(hash string) (live bool) {
+			t.Helper()
+			view(t, b, func(tx *Tx) (err error) { live, err = tx.TokenLive("grt_1", issued, "token", hash); return err })
+			return live
+		}
+		if !alive("other") || alive("withdrawn") {
+			t.Error("a withdrawn token lives, or another does not")
+		}
+		view(t, b, func(tx *Tx) error {
+			for _, c := range []struct {
+				kind, hash, otherKind, otherHash string
+				want                             bool
+			}{{"token", "withdrawn", "sid", "x", true}, {"sid", "x", "token", "withdrawn", true}, {"token", "x", "sid", "withdrawn", false}} {
+				if got, err := tx.EitherRevoked(c.kind, c.hash, c.otherKind, c.otherHash); err != nil || got != c.want {
+					t.Errorf("%+v: %v, %v", c, got, err)
+				}
+			}
+			if _, err := tx.TokenLive("grt_2", issued, "token", "x"); !errors.Is(err, ErrNotFound) {
+				t.Errorf("no grant: %v", err)
+			}
+			return nil
+		})
+		update(t, a, func(tx *Tx) error { return tx.SetUserState("usr_0", UserLocked) })
+		if alive("other") {
+			t.Error("a token of a locked user lives")
+		}
+		update(t, a, func(tx *Tx) error { return tx.SetUserState("usr_0", UserActive) })
+		if alive("other") {
+			t.Error("a token from before the lock lives")
+		}
+	})
+}
