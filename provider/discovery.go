@@ -5,10 +5,13 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/json"
+	"maps"
 	"net/http"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
+	"time"
 
 	"mobileid/internal/keys"
 	"mobileid/internal/operation"
@@ -16,37 +19,52 @@ import (
 	"github.com/go-jose/go-jose/v4"
 )
 
-// document is a public answer, made once.
+// document is a public answer, made once, with its headers. Answers share their
+// values, which are never written to.
 type document struct {
-	body []byte
-	etag string
+	body   []byte
+	etag   string
+	header http.Header
 }
 
-func newDocument(v any) (document, error) {
+func newDocument(v any, contentType string) (document, error) {
 	body, err := json.Marshal(v)
 	sum := sha256.Sum256(body)
-	return document{body, `"` + base64.RawURLEncoding.EncodeToString(sum[:12]) + `"`}, err
+	etag := `"` + base64.RawURLEncoding.EncodeToString(sum[:12]) + `"`
+	return document{body, etag, http.Header{
+		"Cache-Control": {"public, max-age=300"}, "Etag": {etag}, "Access-Control-Allow-Origin": {"*"},
+		"Content-Type": {contentType}, "Content-Length": {strconv.Itoa(len(body))}, // without it net/http would cut a long body into chunks
+	}}, err
 }
 
 // serve answers a GET with the document, which may be kept for five minutes.
-func (d document) serve(w http.ResponseWriter, r *http.Request, contentType string) {
+func (d *document) serve(w http.ResponseWriter, r *http.Request) {
 	h := w.Header()
 	if r.Method != http.MethodGet && r.Method != http.MethodHead {
 		h.Set("Allow", "GET, HEAD")
 		writeJSON(w, http.StatusMethodNotAllowed, errorBody{codeInvalidRequest, "the method must be GET"})
 		return
 	}
-	h.Set("Cache-Control", "public, max-age=300")
-	h.Set("Etag", d.etag)
-	h.Set("Access-Control-Allow-Origin", "*")
-	for tag := range strings.SplitSeq(r.Header.Get("If-None-Match"), ",") {
-		if tag = strings.TrimPrefix(strings.TrimSpace(tag), "W/"); tag == d.etag || tag == "*" {
-			w.WriteHeader(http.StatusNotModified)
-			return
+	maps.Copy(h, d.header)
+	if d.known(r.Header["If-None-Match"]) {
+		h.Del("Content-Type")
+		h.Del("Content-Length")
+		w.WriteHeader(http.StatusNotModified)
+		return
+	}
+	_, _ = w.Write(d.body)
+}
+
+// known reports whether the caller has the document already (RFC 9110 section 13.1.2).
+func (d *document) known(tags []string) bool {
+	for _, list := range tags {
+		for tag := range strings.SplitSeq(list, ",") {
+			if tag = strings.TrimPrefix(strings.TrimSpace(tag), "W/"); tag == d.etag || tag == "*" {
+				return true
+			}
 		}
 	}
-	h.Set("Content-Type", contentType)
-	_, _ = w.Write(d.body)
+	return false
 }
 
 // metadata is the provider's description (OIDC Discovery section 3, RFC 8414,
@@ -124,19 +142,24 @@ func (p *Provider) describe(further []string) (document, error) {
 		ChallengeMethods: []string{"S256"},
 		Claims:           claims, ClaimTypes: []string{"normal"}, DeliveryModes: []string{"poll"},
 		AuthorizationResponseISS: true,
-	})
+	}, "application/json")
 }
 
 // Discovery serves the metadata, for OpenID Connect and OAuth alike.
 func (p *Provider) Discovery(w http.ResponseWriter, r *http.Request) {
-	p.metadata.serve(w, r, "application/json")
+	p.metadata.serve(w, r)
 }
+
+// keySetFresh is how old the served key set may be beyond the ring's view. The
+// ring asks the database each time about an algorithm that has no key yet.
+const keySetFresh = 200 * time.Millisecond
 
 // jwksCache keeps the key set of the ring's view it was made of.
 type jwksCache struct {
 	mu   sync.Mutex
+	at   time.Time // when of was read; zero: read it anew
 	of   []*keys.Key
-	made document
+	made *document
 }
 
 // JWKS serves all published keys (RFC 7517), of every algorithm that a client
@@ -147,30 +170,47 @@ func (p *Provider) JWKS(w http.ResponseWriter, r *http.Request) {
 		p.writeError(r.Context(), w, err)
 		return
 	}
-	made.serve(w, r, "application/jwk-set+json")
+	made.serve(w, r)
 }
 
-func (p *Provider) keySet(ctx context.Context) (document, error) {
+func (p *Provider) keySet(ctx context.Context) (*document, error) {
+	c, now := &p.jwks, p.clk.Now()
+	c.mu.Lock()
+	made := c.made
+	fresh := made != nil && now.Sub(c.at) < keySetFresh && !now.Before(c.at)
+	c.mu.Unlock()
+	if fresh {
+		return made, nil
+	}
 	var all []*keys.Key
 	for _, purpose := range keys.Tokens() {
 		some, err := p.ring.All(ctx, purpose)
 		if err != nil {
-			return document{}, unavailable(err)
+			return nil, unavailable(err)
 		}
 		all = append(all, some...)
 	}
-	p.jwks.mu.Lock()
-	defer p.jwks.mu.Unlock()
-	if slices.Equal(all, p.jwks.of) {
-		return p.jwks.made, nil
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.at = now
+	if c.made != nil && slices.Equal(all, c.of) {
+		return c.made, nil
 	}
 	set := jose.JSONWebKeySet{}
 	for _, k := range all {
 		set.Keys = append(set.Keys, k.Public)
 	}
-	made, err := newDocument(set)
-	if err == nil {
-		p.jwks.of, p.jwks.made = all, made
+	doc, err := newDocument(set, "application/jwk-set+json")
+	if err != nil {
+		return nil, err
 	}
-	return made, err
+	c.of, c.made = all, &doc
+	return c.made, nil
+}
+
+// forget makes the next call read the keys: this node has made one.
+func (c *jwksCache) forget() {
+	c.mu.Lock()
+	c.at = time.Time{}
+	c.mu.Unlock()
 }
