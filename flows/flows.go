@@ -34,13 +34,13 @@ type Config struct {
 type Flows struct {
 	Config
 	names        *names
-	requests     kv.Bucket[request]
+	paces        kv.Bucket[pace]
 	interactions kv.Bucket[Interaction]
 }
 
 // New makes the core.
 func New(c Config) *Flows {
-	return &Flows{Config: c, names: &names{of: map[string]name{}}, requests: kv.NewBucket[request](c.KV, "ciba"), interactions: kv.NewBucket[Interaction](c.KV, "i")}
+	return &Flows{Config: c, names: &names{of: map[string]name{}}, paces: kv.NewBucket[pace](c.KV, "ciba"), interactions: kv.NewBucket[Interaction](c.KV, "i")}
 }
 
 // ask is one request to one person, before it is known whether there is such a
@@ -55,6 +55,8 @@ type ask struct {
 	life      time.Duration
 	match     bool
 	initiator operation.Initiator
+
+	operationID, scope string // of a backchannel request
 }
 
 // asked is what became of it.
@@ -116,6 +118,7 @@ func (f *Flows) start(ctx context.Context, a ask) (asked, error) {
 		device = operation.NoDevice
 	}
 	op := &operation.Operation{
+		ID: a.operationID, Scope: a.scope,
 		Kind: operation.KindAuthentication, Flow: a.flow, MerchantID: a.client.MerchantID, ClientID: a.client.ID, ClientName: a.client.Name,
 		UserID: user.ID, DeviceID: device, View: view, Tpl: "login/1", Lang: "en", MinACR: minACR, Match: out.match,
 		Initiator: a.initiator, StartedAt: now.UnixMilli(), ExpiresAt: out.expires.UnixMilli(),

@@ -9,15 +9,16 @@ import (
 // An operation is written once and read by every list, answer and poll, so kv
 // keeps it in a form that costs next to nothing to read: a version, the texts one
 // behind the other, each after its length, then the two times. A record of the
-// program before this form is JSON, and its first byte '{'.
-const recordVersion = 1
+// program before this form is JSON, and its first byte '{'; version 1 lacks the
+// last text.
+const recordVersion = 2
 
 var errRecord = errors.New("operation: not a stored operation")
 
 // texts are the members that are texts or bytes, in the order of the record.
-func (o *Operation) texts() (strings [14]*string, blobs [2]*[]byte) {
-	return [14]*string{&o.ID, &o.Kind, &o.Flow, &o.MerchantID, &o.ClientID, &o.ClientName, &o.UserID, &o.DeviceID,
-		&o.Tpl, &o.Lang, &o.MinACR, &o.Match, &o.Initiator.IP, &o.Initiator.Browser}, [2]*[]byte{&o.Challenge, &o.View}
+func (o *Operation) texts() (strings [15]*string, blobs [2]*[]byte) {
+	return [15]*string{&o.ID, &o.Kind, &o.Flow, &o.MerchantID, &o.ClientID, &o.ClientName, &o.UserID, &o.DeviceID,
+		&o.Tpl, &o.Lang, &o.MinACR, &o.Match, &o.Initiator.IP, &o.Initiator.Browser, &o.Scope}, [2]*[]byte{&o.Challenge, &o.View}
 }
 
 // MarshalBinary implements encoding.BinaryMarshaler.
@@ -47,7 +48,7 @@ func (o *Operation) UnmarshalBinary(data []byte) error {
 		type plain Operation // without this method
 		return json.Unmarshal(data, (*plain)(o))
 	}
-	if len(data) == 0 || data[0] != recordVersion {
+	if len(data) == 0 || data[0] == 0 || data[0] > recordVersion {
 		return errRecord
 	}
 	var read Operation
@@ -62,7 +63,10 @@ func (o *Operation) UnmarshalBinary(data []byte) error {
 		return from, rest, true
 	}
 	strings, blobs := read.texts()
-	for _, s := range strings {
+	for i, s := range strings {
+		if data[0] == 1 && i == len(strings)-1 {
+			break
+		}
 		from, to, ok := span()
 		if !ok {
 			return errRecord

@@ -1,6 +1,7 @@
 package operation
 
 import (
+	"bytes"
 	"encoding/json"
 	"reflect"
 	"testing"
@@ -10,7 +11,7 @@ import (
 func full() Operation {
 	return Operation{ID: "op_1", Kind: KindAuthentication, Flow: FlowCIBA, MerchantID: "mer_1", ClientID: "cli_1", ClientName: "Café \"x\"", UserID: "usr_1",
 		DeviceID: "dev_1", Challenge: []byte{0, 1, 255}, View: []byte(`[{"t":"h"}]`), Tpl: "login/1", Lang: "en", MinACR: ACRWeb, Match: "123",
-		Initiator: Initiator{IP: "192.0.2.1", Browser: "Firefox"}, StartedAt: 1_800_000_000_000, ExpiresAt: -1}
+		Initiator: Initiator{IP: "192.0.2.1", Browser: "Firefox"}, Scope: "openid x", StartedAt: 1_800_000_000_000, ExpiresAt: -1}
 }
 
 func TestAStoredOperationIsReadAsItWasWritten(t *testing.T) {
@@ -43,6 +44,22 @@ func TestAnOperationStoredAsJSONIsStillRead(t *testing.T) {
 	}
 }
 
+func TestAnOperationOfTheFirstVersionIsStillRead(t *testing.T) {
+	want := full()
+	want.Scope = ""
+	raw, err := want.MarshalBinary()
+	if err != nil {
+		t.Fatal(err)
+	}
+	// The empty scope is one byte behind the browser's name.
+	at := bytes.Index(raw, []byte("Firefox")) + len("Firefox")
+	old := append(append([]byte{1}, raw[1:at]...), raw[at+1:]...)
+	var got Operation
+	if err := got.UnmarshalBinary(old); err != nil || !reflect.DeepEqual(got, want) {
+		t.Errorf("%x became %+v, %v", old, got, err)
+	}
+}
+
 func TestARecordThatIsNotWholeIsRefused(t *testing.T) {
 	raw, err := full().MarshalBinary()
 	if err != nil {
@@ -54,7 +71,7 @@ func TestARecordThatIsNotWholeIsRefused(t *testing.T) {
 			t.Errorf("%d of %d bytes: %+v, %v", n, len(raw), got, err)
 		}
 	}
-	for _, bad := range [][]byte{append(raw[:len(raw):len(raw)], 0), {2}, {recordVersion, 255, 255, 255, 255, 255, 255, 255, 255, 255, 1}} {
+	for _, bad := range [][]byte{append(raw[:len(raw):len(raw)], 0), {0}, {recordVersion + 1}, {recordVersion, 255, 255, 255, 255, 255, 255, 255, 255, 255, 1}} {
 		if err := new(Operation).UnmarshalBinary(bad); err == nil {
 			t.Errorf("%x was read", bad)
 		}

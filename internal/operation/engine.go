@@ -72,11 +72,13 @@ func (e *Engine) Nobody(merchantID, hint string) string {
 }
 
 // Start puts op before its user's devices. The caller fills who, what and how
-// long (ExpiresAt); Start gives it id and challenge, counts it against the
+// long (ExpiresAt), and may fill a new id; Start gives it challenge and id, counts it against the
 // user's caps (limit_reached, forbidden while the client cools down) and
 // supersedes the client's older prompt to the same user.
 func (e *Engine) Start(ctx context.Context, op *Operation) error {
-	op.ID = db.NewID("op_")
+	if op.ID == "" {
+		op.ID = db.NewID("op_")
+	}
 	op.Challenge = make([]byte, 32)
 	rand.Read(op.Challenge)
 	// It is there before it is counted: a newer request that finds it in the
@@ -136,7 +138,8 @@ func (e *Engine) Status(ctx context.Context, id string) (Outcome, error) {
 		return Outcome{}, fault.Wrap(fault.Unavailable, "the operation cannot be read; try again", err)
 	}
 	if op.Expires().After(e.Clock.Now()) {
-		return Outcome{OperationID: id, Kind: op.Kind, State: Pending, MerchantID: op.MerchantID, ClientID: op.ClientID, UserID: op.UserID}, nil
+		return Outcome{OperationID: id, Kind: op.Kind, State: Pending, MerchantID: op.MerchantID, ClientID: op.ClientID, UserID: op.UserID,
+			Scope: op.Scope, Expires: op.backchannelUntil()}, nil
 	}
 	return e.end(ctx, &op, Expire, "")
 }
@@ -188,24 +191,6 @@ func (e *Engine) End(ctx context.Context, id string, m Move, reason string) (Out
 	return e.end(ctx, &op, m, reason)
 }
 
-// Lose decides an operation that kv lost as expired, so that no device can
-// answer it even if an older kv comes back, and returns how it ended.
-func (e *Engine) Lose(ctx context.Context, id, clientID string) (out Outcome, err error) {
-	err = e.DB.Update(ctx, func(tx *db.Tx) error {
-		out = Outcome{OperationID: id, Kind: KindAuthentication, State: Expired, ClientID: clientID, Reason: "lost before it was answered",
-			At: tx.Now().UTC().Truncate(time.Millisecond)}
-		_, err := Record(tx, e.Audit, out, nil, "", nil)
-		if errors.Is(err, db.ErrConflict) {
-			out, err = OutcomeOf(tx, id)
-		}
-		return err
-	})
-	if err != nil {
-		return Outcome{}, fault.Wrap(fault.Unavailable, "the operation cannot be read; try again", err)
-	}
-	return out, nil
-}
-
 func (e *Engine) end(ctx context.Context, op *Operation, m Move, reason string) (out Outcome, err error) {
 	err = e.DB.Update(ctx, func(tx *db.Tx) (err error) {
 		move := m
@@ -236,6 +221,7 @@ func (e *Engine) decide(tx *db.Tx, op *Operation, p *proof, m Move, reason strin
 	out := Outcome{
 		OperationID: op.ID, Kind: op.Kind, State: state, MerchantID: op.MerchantID, ClientID: op.ClientID, UserID: op.UserID,
 		Reason: reason, At: tx.Now().UTC().Truncate(time.Millisecond), ViewHash: hashText(op.View),
+		Scope: op.Scope, Expires: op.backchannelUntil(),
 	}
 	if p != nil {
 		out.DeviceID = p.device.ID

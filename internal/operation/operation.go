@@ -49,12 +49,21 @@ type Operation struct {
 	MinACR     string    `json:"acr"`             // what must be proven at least
 	Match      string    `json:"match,omitempty"` // code the user has to type; "": none
 	Initiator  Initiator `json:"init"`
-	StartedAt  int64     `json:"at"`  // Unix ms
-	ExpiresAt  int64     `json:"exp"` // Unix ms
+	Scope      string    `json:"scope,omitempty"` // of a backchannel request: what its client asked for, space-delimited
+	StartedAt  int64     `json:"at"`              // Unix ms
+	ExpiresAt  int64     `json:"exp"`             // Unix ms
 }
 
 // Expires is when the operation can no longer be decided but as expired.
 func (o *Operation) Expires() time.Time { return time.UnixMilli(o.ExpiresAt) }
+
+// backchannelUntil is ExpiresAt of a backchannel request, 0 of anything else.
+func (o *Operation) backchannelUntil() int64 {
+	if o.Flow == FlowCIBA || o.Flow == FlowPush {
+		return o.ExpiresAt
+	}
+	return 0
+}
 
 // Outcome is what a decided operation says. It is stored in the decision row
 // as it stands and never changes.
@@ -72,6 +81,10 @@ type Outcome struct {
 	ACR         string    `json:"acr,omitempty"`
 	ViewHash    string    `json:"viewHash,omitempty"`
 	SCA         *SCA      `json:"sca,omitempty"`
+	// Of a backchannel request, so that its client's poll needs nothing else: the
+	// scope that was asked for, and until when (Unix ms).
+	Scope   string `json:"scope,omitempty"`
+	Expires int64  `json:"expires,omitempty"`
 }
 
 // Approved reports whether the person said yes.
