@@ -11,7 +11,6 @@ import (
 	"strconv"
 	"strings"
 	"sync"
-	"time"
 
 	"mobileid/internal/keys"
 	"mobileid/internal/operation"
@@ -113,10 +112,9 @@ type metadata struct {
 func (p *Provider) describe(further []string) (document, error) {
 	claims := []string{"sub", "iss", "aud", "exp", "iat", "auth_time", "nonce", "acr", "amr", "sid", "txn", "sca", "at_hash"}
 	scopes := []string{"openid", "offline_access"}
-	byScope := claimsOf()
 	for _, s := range claimScopes() {
 		scopes = append(scopes, s)
-		claims = append(claims, byScope[s]...)
+		claims = append(claims, claimsOf(s)...)
 	}
 	for _, s := range further {
 		if !contains(scopes, s) {
@@ -150,14 +148,9 @@ func (p *Provider) Discovery(w http.ResponseWriter, r *http.Request) {
 	p.metadata.serve(w, r)
 }
 
-// keySetFresh is how old the served key set may be beyond the ring's view. The
-// ring asks the database each time about an algorithm that has no key yet.
-const keySetFresh = 200 * time.Millisecond
-
 // jwksCache keeps the key set of the ring's view it was made of.
 type jwksCache struct {
 	mu   sync.Mutex
-	at   time.Time // when of was read; zero: read it anew
 	of   []*keys.Key
 	made *document
 }
@@ -174,15 +167,7 @@ func (p *Provider) JWKS(w http.ResponseWriter, r *http.Request) {
 }
 
 func (p *Provider) keySet(ctx context.Context) (*document, error) {
-	c, now := &p.jwks, p.clk.Now()
-	c.mu.Lock()
-	made := c.made
-	fresh := made != nil && now.Sub(c.at) < keySetFresh && !now.Before(c.at)
-	c.mu.Unlock()
-	if fresh {
-		return made, nil
-	}
-	var all []*keys.Key
+	all := make([]*keys.Key, 0, 8)
 	for _, purpose := range keys.Tokens() {
 		some, err := p.ring.All(ctx, purpose)
 		if err != nil {
@@ -190,9 +175,9 @@ func (p *Provider) keySet(ctx context.Context) (*document, error) {
 		}
 		all = append(all, some...)
 	}
+	c := &p.jwks
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.at = now
 	if c.made != nil && slices.Equal(all, c.of) {
 		return c.made, nil
 	}
@@ -200,17 +185,10 @@ func (p *Provider) keySet(ctx context.Context) (*document, error) {
 	for _, k := range all {
 		set.Keys = append(set.Keys, k.Public)
 	}
-	doc, err := newDocument(set, "application/jwk-set+json")
+	made, err := newDocument(set, "application/jwk-set+json")
 	if err != nil {
 		return nil, err
 	}
-	c.of, c.made = all, &doc
+	c.of, c.made = all, &made
 	return c.made, nil
-}
-
-// forget makes the next call read the keys: this node has made one.
-func (c *jwksCache) forget() {
-	c.mu.Lock()
-	c.at = time.Time{}
-	c.mu.Unlock()
 }

@@ -38,7 +38,6 @@ func (p *Provider) sign(ctx context.Context, alg, typ string, payload []byte) (s
 	key, err := p.ring.Current(ctx, purpose)
 	if errors.Is(err, keys.ErrNone) && purpose != "" {
 		if err = p.ring.Ensure(ctx, purpose); err == nil {
-			p.jwks.forget()
 			key, err = p.ring.Current(ctx, purpose)
 		}
 	}

@@ -66,6 +66,9 @@ const (
 	Overlap = 24 * time.Hour
 	// reread is how old a node's view of the keys may be.
 	reread = 2 * time.Second
+	// rereadNone is the same where there is no key: another node may make the first
+	// one and sign with it, which those who read the key set here soon have to see.
+	rereadNone = 200 * time.Millisecond
 )
 
 // Key is one key of the ring.
@@ -113,6 +116,9 @@ func (r *Ring) Ensure(ctx context.Context, purposes ...string) error {
 
 func (r *Ring) ensure(ctx context.Context, purpose string) error {
 	have, err := r.newest(ctx, purpose)
+	if have {
+		r.forget(purpose) // it may have been made since this node looked
+	}
 	if err != nil || have {
 		return err
 	}
@@ -218,14 +224,18 @@ func (r *Ring) row(purpose string, priv crypto.Signer, now, active time.Time) (d
 	}, nil
 }
 
-// All returns the keys to publish, oldest first; at most 2 s old. That there is
-// none is not remembered: another node may make the first one and sign with it.
+// All returns the keys to publish, oldest first; at most 2 s old, and 0.2 s if
+// there is none.
 func (r *Ring) All(ctx context.Context, purpose string) ([]*Key, error) {
 	now := r.clk.Now()
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	set := r.sets[purpose]
-	if len(set.keys) > 0 && now.Sub(set.at) < reread && !now.Before(set.at) {
+	fresh := reread
+	if len(set.keys) == 0 {
+		fresh = rereadNone
+	}
+	if now.Sub(set.at) < fresh && !now.Before(set.at) {
 		return set.keys, nil
 	}
 	known := map[string]*Key{}
@@ -240,7 +250,7 @@ func (r *Ring) All(ctx context.Context, purpose string) ([]*Key, error) {
 	if err != nil {
 		return nil, fmt.Errorf("keys: %w", err)
 	}
-	fresh := make([]*Key, 0, len(rows))
+	read := make([]*Key, 0, len(rows))
 	for _, row := range rows {
 		k := known[row.KID]
 		if k == nil {
@@ -248,10 +258,10 @@ func (r *Ring) All(ctx context.Context, purpose string) ([]*Key, error) {
 				return nil, err
 			}
 		}
-		fresh = append(fresh, k)
+		read = append(read, k)
 	}
-	r.sets[purpose] = keySet{now, fresh}
-	return fresh, nil
+	r.sets[purpose] = keySet{now, read}
+	return read, nil
 }
 
 func (r *Ring) open(row db.SigningKey) (*Key, error) {
