@@ -31,7 +31,7 @@ func newDocument(v any, contentType string) (document, error) {
 	sum := sha256.Sum256(body)
 	etag := `"` + base64.RawURLEncoding.EncodeToString(sum[:12]) + `"`
 	return document{body, etag, http.Header{
-		"Cache-Control": {"public, max-age=300"}, "Etag": {etag}, "Access-Control-Allow-Origin": {"*"},
+		"Cache-Control": {"public, max-age=300"}, "Etag": {etag},
 		"Content-Type": {contentType}, "Content-Length": {strconv.Itoa(len(body))}, // without it net/http would cut a long body into chunks
 	}}, err
 }
