@@ -9,22 +9,26 @@ import (
 // Reads that requests make all the time, with no more than they need, in one
 // statement each.
 
-// Caller returns the device whose signing key has the thumbprint, as a call of the
-// phone is judged by before its transaction: without the last result, and with the
-// last reply only if it answered the request whose hash is jwe.
-func (tx *Tx) Caller(thumb string, jwe []byte) (d Device, err error) {
-	var until, after, created, activated, issued int64
-	c := &d.Chain
-	err = tx.row(`SELECT id, merchant_id, user_id, app_id, operation_id, state, name, platform, dsk, commitment, kk, pos, enrol, epoch,
-		failures, max_failures, blocked_until, handle_salt, head, head_seq, head_at, spent_head, abandoned_jti, last_jti, last_jwe, last_jws,
-		CASE WHEN last_jwe = $2 THEN last_reply END, valid_after, created_at, activated_at FROM devices WHERE dsk_thumb = $1`, []any{thumb, jwe},
-		&d.ID, &d.MerchantID, &d.UserID, &d.AppID, &d.OperationID, &d.State, &d.Name, &d.Platform, &d.DSK, &d.Commitment, &d.KK, &d.Pos, &d.Enrol, &d.Epoch,
-		&d.Failures, &d.MaxFailures, &until, &d.HandleSalt, &c.Head, &c.Seq, &issued, &c.SpentHead, &c.AbandonedJTI, &c.LastJTI, &c.LastJWE, &c.LastJWS,
-		&c.LastReply, &after, &created, &activated)
-	d.DSKThumb, c.IssuedAt = thumb, fromMillis(issued)
-	d.BlockedUntil, d.ValidAfter = fromMillis(until), fromMillis(after)
-	d.CreatedAt, d.ActivatedAt = fromMillis(created), fromMillis(activated)
-	return d, err
+// Caller is the device that a call comes from, with what the call is judged by
+// before its transaction and no more: of the Device what CallerOf fills.
+type Caller struct {
+	Device
+	FailDay, FailCount int64 // of the device's user: User's
+}
+
+// CallerOf returns the device whose signing key has the thumbprint: its names,
+// state, key, place among its user's devices, counter and salt. Of the chain only
+// LastReply is filled, and only if it answered the request whose hash is jwe.
+func (tx *Tx) CallerOf(thumb string, jwe []byte) (c Caller, err error) {
+	c.DSKThumb = thumb
+	var until int64
+	err = tx.row(`SELECT d.id, d.merchant_id, d.user_id, d.app_id, d.operation_id, d.state, d.dsk, d.pos, d.enrol, d.epoch, d.failures, d.max_failures, d.blocked_until,
+		d.handle_salt, CASE WHEN d.last_jwe = $2 THEN d.last_reply END, u.fail_day, u.fail_count
+		FROM devices d JOIN users u ON u.id = d.user_id WHERE d.dsk_thumb = $1`, []any{thumb, jwe},
+		&c.ID, &c.MerchantID, &c.UserID, &c.AppID, &c.OperationID, &c.State, &c.DSK, &c.Pos, &c.Enrol, &c.Epoch, &c.Failures, &c.MaxFailures, &until,
+		&c.HandleSalt, &c.Chain.LastReply, &c.FailDay, &c.FailCount)
+	c.BlockedUntil = fromMillis(until)
+	return c, err
 }
 
 // Addressee is the user of a merchant that a hint means, by id or, if that is
@@ -55,13 +59,6 @@ func (tx *Tx) Addressee(merchantID, id, ref string) (u User, phones []Device, er
 		err = ErrNotFound
 	}
 	return u, phones, err
-}
-
-// UserFailures is the day of the user's last failed knowledge proof (Unix days,
-// UTC) and how many there were on it.
-func (tx *Tx) UserFailures(userID string) (day, count int64, err error) {
-	err = tx.row(`SELECT fail_day, fail_count FROM users WHERE id = $1`, []any{userID}, &day, &count)
-	return day, count, err
 }
 
 // Standing is what the transaction of an answer has to know of those behind the

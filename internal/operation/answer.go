@@ -67,10 +67,7 @@ func (e *Engine) prepareList(ctx context.Context, c *channel.Call) (channel.Plan
 	if len(ops) == 0 {
 		return channel.Plan{Reply: reply}, nil, nil
 	}
-	left, err := e.attemptsLeft(ctx, c.Device)
-	if err != nil {
-		return channel.Plan{}, nil, err
-	}
+	left := e.attemptsLeft(c.Caller)
 	for i := range ops {
 		shown := ops[i].shown(c.Device)
 		shown.Left = left
@@ -82,16 +79,12 @@ func (e *Engine) prepareList(ctx context.Context, c *channel.Call) (channel.Plan
 // attemptsLeft is how many wrong proofs the device has before it is blocked, by
 // its own counter or by its user's day, whichever is less: the user is warned
 // before the last.
-func (e *Engine) attemptsLeft(ctx context.Context, dev *db.Device) (int, error) {
+func (e *Engine) attemptsLeft(dev *db.Caller) int {
 	left := dev.MaxFailures - dev.Failures
-	err := e.DB.View(ctx, func(tx *db.Tx) error {
-		day, count, err := tx.UserFailures(dev.UserID)
-		if err == nil && day == today(tx) {
-			left = min(left, identity.DailyFailures-count)
-		}
-		return err
-	})
-	return int(max(0, left)), err
+	if dev.FailDay == e.Clock.Now().Unix()/86400 {
+		left = min(left, identity.DailyFailures-dev.FailCount)
+	}
+	return int(max(0, left))
 }
 
 // today is the day of failure counts: Unix days, UTC.
