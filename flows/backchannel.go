@@ -14,6 +14,7 @@ import (
 	"mobileid/internal/fault"
 	"mobileid/internal/kv"
 	"mobileid/internal/operation"
+	"mobileid/internal/view"
 )
 
 const (
@@ -99,7 +100,7 @@ func (f *Flows) StartBackchannel(ctx context.Context, s BackchannelStart) (Backc
 	secret := make([]byte, 32)
 	rand.Read(secret)
 	id := base64.RawURLEncoding.EncodeToString(secret)
-	got, err := f.start(ctx, ask{client: s.Client, hint: s.Hint, flow: flow, heading: "Request of", message: s.BindingMessage, minACR: s.MinACR,
+	got, err := f.start(ctx, ask{client: s.Client, hint: s.Hint, flow: flow, prompt: view.Prompt{Message: s.BindingMessage}, minACR: s.MinACR,
 		life: s.ExpiresIn, match: !trusted, initiator: s.Initiator, operationID: operationOf(id), scope: strings.Join(s.Scopes, " ")})
 	if err != nil {
 		return BackchannelAck{}, err

@@ -32,20 +32,21 @@ func (tx *Tx) CallerOf(thumb string, jwe []byte) (c Caller, err error) {
 }
 
 // Addressee is the user of a merchant that a hint means, by id or, if that is
-// empty, by external reference, and the phones: of the user id, merchant, state
-// and of each phone what PhonesOf tells. ErrNotFound if there is no such user of
-// that merchant.
+// empty, by external reference, and the phones: of the user id, merchant, state and
+// attributes, and of each phone, oldest first, id, App, Pos, state and
+// BlockedUntil. ErrNotFound if there is no such user of that merchant.
 func (tx *Tx) Addressee(merchantID, id, ref string) (u User, phones []Device, err error) {
 	by, key := "external_ref", ref
 	if id != "" {
 		by, key = "id", id
 	}
-	err = tx.rows(`SELECT u.id, u.state, COALESCE(d.id, ''), COALESCE(d.app_id, ''), COALESCE(d.pos, ''), COALESCE(d.state, ''), COALESCE(d.blocked_until, 0)
+	var attributes string
+	err = tx.rows(`SELECT u.id, u.state, u.attributes, COALESCE(d.id, ''), COALESCE(d.app_id, ''), COALESCE(d.pos, ''), COALESCE(d.state, ''), COALESCE(d.blocked_until, 0)
 		FROM users u LEFT JOIN devices d ON d.user_id = u.id WHERE u.merchant_id = $1 AND u.`+by+` = $2 ORDER BY d.created_at, d.id`, []any{merchantID, key},
 		func(scan func(...any) error) error {
 			d := Device{}
 			var until int64
-			if err := scan(&u.ID, &u.State, &d.ID, &d.AppID, &d.Pos, &d.State, &until); err != nil {
+			if err := scan(&u.ID, &u.State, &attributes, &d.ID, &d.AppID, &d.Pos, &d.State, &until); err != nil {
 				return err
 			}
 			if d.ID != "" {
@@ -58,7 +59,10 @@ func (tx *Tx) Addressee(merchantID, id, ref string) (u User, phones []Device, er
 	if err == nil && u.ID == "" {
 		err = ErrNotFound
 	}
-	return u, phones, err
+	if err != nil {
+		return u, nil, err
+	}
+	return u, phones, json.Unmarshal([]byte(attributes), &u.Attributes)
 }
 
 // Standing is what the transaction of an answer has to know of those behind the
@@ -85,12 +89,14 @@ func (tx *Tx) Standing(operationID, userID, clientID, appID string) (s Standing,
 	return s, err
 }
 
-// Outcome returns what the decision of the operation says, and whose operation it
-// was; ErrNotFound while it is open.
-func (tx *Tx) Outcome(operationID string) (merchantID string, outcome json.RawMessage, err error) {
-	var text string
-	err = tx.row(`SELECT merchant_id, outcome FROM decisions WHERE operation_id = $1`, []any{operationID}, &merchantID, &text)
-	return merchantID, json.RawMessage(text), err
+// OutcomeOf is Decision with what is told of it alone: merchant, outcome and data;
+// ErrNotFound while the operation is open.
+func (tx *Tx) OutcomeOf(operationID string) (Decision, error) {
+	d := Decision{OperationID: operationID}
+	var outcome string
+	err := tx.row(`SELECT merchant_id, outcome, data FROM decisions WHERE operation_id = $1`, []any{operationID}, &d.MerchantID, &outcome, &d.Data)
+	d.Outcome = json.RawMessage(outcome)
+	return d, err
 }
 
 // TokenLive is GrantLive for an access token that may also have been withdrawn by

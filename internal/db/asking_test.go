@@ -56,7 +56,7 @@ func TestAnAddresseeIsTheMerchantsUserWithTheirPhones(t *testing.T) {
 		update(t, a, func(tx *Tx) error {
 			return errors.Join(
 				tx.InsertMerchant(Merchant{ID: "mer_2"}),
-				tx.InsertUser(User{ID: "usr_none", MerchantID: "mer_1", ExternalRef: "none", State: UserLocked}),
+				tx.InsertUser(User{ID: "usr_none", MerchantID: "mer_1", ExternalRef: "none", State: UserLocked, Attributes: map[string]string{"locale": "is"}}),
 				tx.InsertDevice(Device{ID: "dev_b", MerchantID: "mer_1", UserID: "usr_0", AppID: "app_1", OperationID: "dev_b", State: DeviceActive, DSK: "{}",
 					DSKThumb: "dev_b", Commitment: []byte{1}, Pos: "hwk", MaxFailures: 3, HandleSalt: []byte{1}, Chain: Chain{Head: []byte{1}}, CreatedAt: time.UnixMilli(9)}),
 				tx.BlockDevice("dev_b", time.UnixMilli(77)))
@@ -72,7 +72,7 @@ func TestAnAddresseeIsTheMerchantsUserWithTheirPhones(t *testing.T) {
 					t.Errorf("%s: %+v, %+v, %v", name, u, phones, err)
 				}
 			}
-			if u, phones, err := tx.Addressee("mer_1", "usr_none", ""); err != nil || u.State != UserLocked || len(phones) != 0 {
+			if u, phones, err := tx.Addressee("mer_1", "usr_none", ""); err != nil || u.State != UserLocked || u.Attributes["locale"] != "is" || len(phones) != 0 {
 				t.Errorf("without a phone: %+v, %+v, %v", u, phones, err)
 			}
 			for _, ask := range [][3]string{{"mer_2", "usr_0", ""}, {"mer_2", "", "usr_0"}, {"mer_1", "", "nobody"}, {"mer_1", "nobody", ""}} {
@@ -108,15 +108,15 @@ func TestAStandingTellsOfOperationUserClientAndApp(t *testing.T) {
 		})
 		check("after a failure", "cli_1", want)
 		update(t, a, func(tx *Tx) error {
-			return tx.Decide(Decision{OperationID: "op_1", MerchantID: "mer_1", State: "DECLINED", Outcome: []byte(`{"a":1}`)})
+			return tx.Decide(Decision{OperationID: "op_1", MerchantID: "mer_1", State: "DECLINED", Outcome: []byte(`{"a":1}`), Data: []byte("data")})
 		})
 		want.Decided = true
 		check("decided", "cli_1", want)
 		view(t, b, func(tx *Tx) error {
-			if merchant, outcome, err := tx.Outcome("op_1"); err != nil || merchant != "mer_1" || string(outcome) != `{"a":1}` {
-				t.Errorf("outcome: %s, %s, %v", merchant, outcome, err)
+			if d, err := tx.OutcomeOf("op_1"); err != nil || d.MerchantID != "mer_1" || string(d.Outcome) != `{"a":1}` || string(d.Data) != "data" {
+				t.Errorf("outcome: %+v, %v", d, err)
 			}
-			if _, _, err := tx.Outcome("op_2"); !errors.Is(err, ErrNotFound) {
+			if _, err := tx.OutcomeOf("op_2"); !errors.Is(err, ErrNotFound) {
 				t.Errorf("open: %v", err)
 			}
 			return nil

@@ -139,6 +139,7 @@ func (e *Engine) Status(ctx context.Context, id string) (Outcome, error) {
 	}
 	if op.Expires().After(e.Clock.Now()) {
 		return Outcome{OperationID: id, Kind: op.Kind, State: Pending, MerchantID: op.MerchantID, ClientID: op.ClientID, UserID: op.UserID,
+			ClientData: op.ClientData, ViewHash: hashText(op.View), DataHash: dataHash(op.Data), Tpl: op.Tpl, Lang: op.Lang, Data: op.Data, ExpiresAt: op.Expires(),
 			Scope: op.Scope, Expires: op.backchannelUntil()}, nil
 	}
 	return e.end(ctx, &op, Expire, "")
@@ -220,7 +221,8 @@ func (e *Engine) decide(tx *db.Tx, op *Operation, p *proof, m Move, reason strin
 	}
 	out := Outcome{
 		OperationID: op.ID, Kind: op.Kind, State: state, MerchantID: op.MerchantID, ClientID: op.ClientID, UserID: op.UserID,
-		Reason: reason, At: tx.Now().UTC().Truncate(time.Millisecond), ViewHash: hashText(op.View),
+		Reason: reason, At: tx.Now().UTC().Truncate(time.Millisecond), ViewHash: hashText(op.View), DataHash: dataHash(op.Data),
+		Tpl: op.Tpl, Lang: op.Lang, ClientData: op.ClientData, Data: op.Data,
 		Scope: op.Scope, Expires: op.backchannelUntil(),
 	}
 	if p != nil {
@@ -230,6 +232,9 @@ func (e *Engine) decide(tx *db.Tx, op *Operation, p *proof, m Move, reason strin
 		}
 	}
 	details := map[string]string{"view": out.ViewHash}
+	if out.DataHash != "" {
+		details["data"] = out.DataHash
+	}
 	answer := ""
 	if p != nil {
 		details["answer"], answer = p.answerHash, p.answer
@@ -256,7 +261,7 @@ func Record(tx *db.Tx, w *audit.Writer, out Outcome, view []byte, answer string,
 	err = tx.Decide(db.Decision{
 		OperationID: out.OperationID, Kind: out.Kind, State: string(out.State), MerchantID: out.MerchantID, UserID: out.UserID,
 		DeviceID: out.DeviceID, ClientID: out.ClientID, ViewHash: out.ViewHash, Outcome: body,
-		View: view, Answer: answer,
+		View: view, Data: out.Data, Answer: answer,
 	})
 	if err != nil {
 		return nil, err
@@ -274,12 +279,12 @@ func Record(tx *db.Tx, w *audit.Writer, out Outcome, view []byte, answer string,
 
 // OutcomeOf reads the decision row; db.ErrNotFound while the operation is open.
 func OutcomeOf(tx *db.Tx, id string) (Outcome, error) {
-	merchant, text, err := tx.Outcome(id)
+	d, err := tx.OutcomeOf(id)
 	if err != nil {
 		return Outcome{}, err
 	}
-	out := Outcome{MerchantID: merchant}
-	if err := json.Unmarshal(text, &out); err != nil {
+	out := Outcome{MerchantID: d.MerchantID, Data: d.Data}
+	if err := json.Unmarshal(d.Outcome, &out); err != nil {
 		return Outcome{}, fmt.Errorf("operation: outcome of %s: %w", id, err)
 	}
 	return out, nil
