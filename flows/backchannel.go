@@ -79,12 +79,29 @@ type pace struct {
 	HeldUntil int64 `json:"held,omitempty"`
 }
 
+// An auth_req_id is the time of its request, as ids of operations begin with it,
+// and 256 random bits in base64url.
+const (
+	timeLength = 9
+	idLength   = timeLength + 43
+)
+
+func newAuthReqID() string {
+	secret := make([]byte, 32)
+	rand.Read(secret)
+	return db.NewSerialID("")[:timeLength] + base64.RawURLEncoding.EncodeToString(secret)
+}
+
 // operationOf is the id of the operation that the request of an auth_req_id
-// started. So no store needs a record of the request besides, and nothing that is
-// stored, sent or logged leads back from the operation to the auth_req_id.
+// started: the time and 130 bits of a hash. So no store needs a record of the
+// request besides, and nothing that is stored, sent or logged leads back from the
+// operation to the auth_req_id. It is "" for what is none.
 func operationOf(authReqID string) string {
+	if len(authReqID) != idLength || strings.Trim(authReqID[:timeLength], "abcdefghijklmnopqrstuvwxyz234567") != "" {
+		return ""
+	}
 	sum := sha256.Sum256([]byte("auth_req_id 1 " + authReqID))
-	return "op_" + strings.ToLower(base32.StdEncoding.EncodeToString(sum[:20])[:26])
+	return "op_" + authReqID[:timeLength] + strings.ToLower(base32.StdEncoding.EncodeToString(sum[:20])[:26])
 }
 
 // StartBackchannel asks the user's phone on behalf of a client that waits by
@@ -97,9 +114,7 @@ func (f *Flows) StartBackchannel(ctx context.Context, s BackchannelStart) (Backc
 	if trusted {
 		flow = operation.FlowPush
 	}
-	secret := make([]byte, 32)
-	rand.Read(secret)
-	id := base64.RawURLEncoding.EncodeToString(secret)
+	id := newAuthReqID()
 	got, err := f.start(ctx, ask{client: s.Client, hint: s.Hint, flow: flow, prompt: view.Prompt{Message: s.BindingMessage}, minACR: s.MinACR,
 		life: s.ExpiresIn, match: !trusted, initiator: s.Initiator, operationID: operationOf(id), scope: strings.Join(s.Scopes, " ")})
 	if err != nil {
@@ -114,6 +129,9 @@ func (f *Flows) StartBackchannel(ctx context.Context, s BackchannelStart) (Backc
 // slow_down and makes the interval longer (CIBA Core section 11).
 func (f *Flows) PollBackchannel(ctx context.Context, authReqID, clientID string, wait time.Duration) (BackchannelState, error) {
 	id := operationOf(authReqID)
+	if id == "" {
+		return BackchannelState{Status: StatusUnknown}, nil
+	}
 	st, err := f.backchannelState(ctx, id, clientID, 0)
 	if err != nil || st.Status != StatusPending {
 		return st, err
