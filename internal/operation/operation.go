@@ -56,6 +56,11 @@ type Operation struct {
 // Expires is when the operation can no longer be decided but as expired.
 func (o *Operation) Expires() time.Time { return time.UnixMilli(o.ExpiresAt) }
 
+// pending is what can be said of it before it is decided.
+func (o *Operation) pending() Outcome {
+	return Outcome{OperationID: o.ID, Kind: o.Kind, State: Pending, MerchantID: o.MerchantID, ClientID: o.ClientID, UserID: o.UserID}
+}
+
 // Outcome is what a decided operation says. It is stored in the decision row
 // as it stands and never changes.
 type Outcome struct {
