@@ -125,6 +125,24 @@ func TestACrashBetweenDeliveryAndItsNoteDeliversAgainAfterTheLease(t *testing.T)
 	}
 }
 
+func TestWhatWasDeliveredWhileTheDatabaseWasAwayIsNotedLater(t *testing.T) {
+	p := newPost(t)
+	p.write(0, "a", "b")
+	if n := p.due(); n != 2 {
+		t.Fatalf("%d delivered", n)
+	}
+	away, cancel := context.WithCancel(t.Context())
+	cancel()
+	p.flush(away)
+	if n := p.left(); n != 2 {
+		t.Fatalf("%d left: the database was not away", n)
+	}
+	p.flush(t.Context())
+	if n := p.left(); n != 0 {
+		t.Fatalf("%d items would be delivered again", n)
+	}
+}
+
 // I6: a node dies while it delivers. The other takes over what was leased, once
 // the lease is over, and what was not at once; nothing is lost, and nothing that
 // was noted is told again.

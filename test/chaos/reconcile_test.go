@@ -178,14 +178,14 @@ func delivered(t *testing.T, d *db.DB) {
 	})
 }
 
-// eventually gives it the time of a lease and some more.
+// eventually gives it the time of a lease, 30 s, and of tries that failed.
 func eventually(t *testing.T, what string, check func() error) {
 	t.Helper()
 	var err error
-	for deadline := time.Now().Add(50 * time.Second); time.Now().Before(deadline); time.Sleep(100 * time.Millisecond) {
+	for deadline := time.Now().Add(90 * time.Second); time.Now().Before(deadline); time.Sleep(100 * time.Millisecond) {
 		if err = check(); err == nil {
 			return
 		}
 	}
-	t.Errorf("not in 50 s: %s: %v", what, err)
+	t.Errorf("not in 90 s: %s: %v", what, err)
 }

@@ -123,6 +123,7 @@ func TestFaultsUnderLoadDecideNothingTwiceAndLoseNothingAcknowledged(t *testing.
 		redis bool
 	}{{"postgres and redis", true}, {"postgres", false}} {
 		t.Run(on.name, func(t *testing.T) {
+			t.Parallel()
 			pg := dbtest.StartPostgres(t, dbtest.Options{Fsync: true})
 			kvURL := pg.URL()
 			var redis *kvtest.RedisServer
@@ -170,6 +171,7 @@ func TestFaultsUnderLoadDecideNothingTwiceAndLoseNothingAcknowledged(t *testing.
 // X6: a replica that lags takes over in the middle of the load. What Redis forgot
 // or brought back changes no decision.
 func TestX6_ASentinelFailOverUnderLoad(t *testing.T) {
+	t.Parallel()
 	redis := kvtest.StartRedisSentinel(t)
 	s := startStorm(t, dbtest.Postgres(t), redis.URL())
 	s.rounds = 1
