@@ -137,7 +137,8 @@ func (e *Engine) Status(ctx context.Context, id string) (Outcome, error) {
 		return Outcome{}, fault.Wrap(fault.Unavailable, "the operation cannot be read; try again", err)
 	}
 	if op.Expires().After(e.Clock.Now()) {
-		return op.pending(), nil
+		return Outcome{OperationID: id, Kind: op.Kind, State: Pending, MerchantID: op.MerchantID, ClientID: op.ClientID, UserID: op.UserID,
+			ClientData: op.ClientData, ViewHash: hashText(op.View), DataHash: dataHash(op.Data), Tpl: op.Tpl, Lang: op.Lang, Data: op.Data, ExpiresAt: op.Expires()}, nil
 	}
 	return e.end(ctx, &op, Expire, "")
 }
@@ -213,7 +214,8 @@ func (e *Engine) end(ctx context.Context, op *Operation, m Move, reason string) 
 		if !op.Expires().After(tx.Now()) {
 			move = Expire
 		} else if m == Expire && op.Expires().Sub(tx.Now()) > clockSlack {
-			out = op.pending() // whoever says that it is over is ahead of SQL's time
+			out = Outcome{OperationID: op.ID, Kind: op.Kind, State: Pending, MerchantID: op.MerchantID, ClientID: op.ClientID,
+				UserID: op.UserID, ExpiresAt: op.Expires()}
 			return nil
 		}
 		out, err = e.decide(tx, op, nil, move, reason)

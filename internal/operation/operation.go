@@ -92,12 +92,6 @@ type Operation struct {
 // Expires is when the operation can no longer be decided but as expired.
 func (o *Operation) Expires() time.Time { return time.UnixMilli(o.ExpiresAt) }
 
-// pending is what can be said of it before it is decided.
-func (o *Operation) pending() Outcome {
-	return Outcome{OperationID: o.ID, Kind: o.Kind, State: Pending, MerchantID: o.MerchantID, ClientID: o.ClientID, UserID: o.UserID,
-		ClientData: o.ClientData, ViewHash: hashText(o.View), DataHash: dataHash(o.Data), Tpl: o.Tpl, Lang: o.Lang, Data: o.Data, ExpiresAt: o.Expires()}
-}
-
 // need is what the phone must prove besides that it is the phone.
 func (o *Operation) need() []string {
 	if o.Level == OneFactor {

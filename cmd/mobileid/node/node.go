@@ -297,8 +297,8 @@ func (n *Node) wire(shopURL string) error {
 	}
 	n.outbox.Register(provider.OutboxLogout, p.DeliverLogout)
 	n.web, err = web.New(web.Config{
-		Issuer: issuer, DB: n.DB, KV: n.kv, Provider: p, Flows: n.Flows, Registrations: regs, Channel: ch, Users: n.Users,
-		Clock: n.Clock, Machine: n.Machine, Log: n.Log, Trusts: n.Config.Trusts, Metrics: n.metrics, Trace: traced, ShopURL: shopURL, Limits: limits,
+		Issuer: issuer, DB: n.DB, KV: n.kv, Provider: p, Flows: n.Flows, Registrations: regs, Channel: ch, Users: n.Users, Machine: n.Machine,
+		Clock: n.Clock, Log: n.Log, Trusts: n.Config.Trusts, Metrics: n.metrics, Trace: traced, ShopURL: shopURL, Limits: limits,
 	})
 	return err
 }
