@@ -18,7 +18,7 @@ tool := go tool -modfile=tools/go.mod
 # One set of compiled packages for the binary and the checkers, statically
 # linked; a second one, with the race detector, for the tests.
 build run demo lint verify generate smoke fuzz bench bench-full: export CGO_ENABLED = 0
-race chaos: export CGO_ENABLED = 1
+race: export CGO_ENABLED = 1
 
 .PHONY: help
 help: ## print this list
@@ -77,6 +77,7 @@ smoke: build ## the whole story against a real server, on every engine and over 
 	@scripts/smoke bin/mobileid
 
 .PHONY: chaos
+chaos: export CGO_ENABLED = 1
 chaos: ## kill nodes and stores under load, many more times than make test does
 	CHAOS_ROUNDS=$(CHAOS_ROUNDS) go test -count 1 -timeout 60m -v ./test/chaos
 
