@@ -141,9 +141,7 @@ func (e *Engine) Status(ctx context.Context, id string) (Outcome, error) {
 		return Outcome{}, fault.Wrap(fault.Unavailable, "the operation cannot be read; try again", err)
 	}
 	if op.Expires().After(e.Clock.Now()) {
-		return Outcome{OperationID: id, Kind: op.Kind, State: Pending, MerchantID: op.MerchantID, ClientID: op.ClientID, UserID: op.UserID,
-			ClientData: op.ClientData, ViewHash: hashText(op.View), DataHash: dataHash(op.Data), Tpl: op.Tpl, Lang: op.Lang, Data: op.Data, ExpiresAt: op.Expires(),
-			Scope: op.Scope, Expires: op.backchannelUntil()}, nil
+		return op.open(), nil
 	}
 	return e.end(ctx, &op, Expire, "")
 }
@@ -201,8 +199,7 @@ func (e *Engine) end(ctx context.Context, op *Operation, m Move, reason string) 
 		if !op.Expires().After(tx.Now()) {
 			move = Expire
 		} else if m == Expire && op.Expires().Sub(tx.Now()) > clockSlack {
-			out = Outcome{OperationID: op.ID, Kind: op.Kind, State: Pending, MerchantID: op.MerchantID, ClientID: op.ClientID,
-				UserID: op.UserID, ExpiresAt: op.Expires()}
+			out = op.open()
 			return nil
 		}
 		out, err = e.decide(tx, op, nil, move, reason)

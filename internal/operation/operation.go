@@ -101,6 +101,13 @@ func (o *Operation) backchannelUntil() int64 {
 	return 0
 }
 
+// open is what is told of the operation while it is not decided.
+func (o *Operation) open() Outcome {
+	return Outcome{OperationID: o.ID, Kind: o.Kind, State: Pending, MerchantID: o.MerchantID, ClientID: o.ClientID, UserID: o.UserID,
+		ClientData: o.ClientData, ViewHash: hashText(o.View), DataHash: dataHash(o.Data), Tpl: o.Tpl, Lang: o.Lang, Data: o.Data, ExpiresAt: o.Expires(),
+		Scope: o.Scope, Expires: o.backchannelUntil()}
+}
+
 // need is what the phone must prove besides that it is the phone.
 func (o *Operation) need() []string {
 	if o.Level == OneFactor {
