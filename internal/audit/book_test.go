@@ -24,6 +24,7 @@ import (
 // book is a real database with records of two writers, its chain and anchors.
 type book struct {
 	t       *testing.T
+	ctx     context.Context // nil: the test's
 	url     string
 	anchors string
 	clk     *clock.Manual
@@ -111,7 +112,11 @@ func (b *book) sql(q string, args ...any) int64 {
 	b.t.Helper()
 	raw := b.raw()
 	defer raw.Close()
-	res, err := raw.ExecContext(b.t.Context(), q, args...)
+	ctx := b.ctx
+	if ctx == nil {
+		ctx = b.t.Context()
+	}
+	res, err := raw.ExecContext(ctx, q, args...)
 	b.must(err)
 	n, err := res.RowsAffected()
 	b.must(err)
@@ -135,11 +140,12 @@ func (b *book) copied() (putBack func()) {
 	b.must(err)
 	name := strings.TrimPrefix(u.Path, "/")
 	u.Path = "/postgres"
-	admin := &book{t: b.t, url: u.String()}
+	admin := &book{t: b.t, ctx: context.WithoutCancel(b.t.Context()), url: u.String()}
 	admin.sql("CREATE DATABASE " + name + "_old TEMPLATE " + name)
+	b.t.Cleanup(func() { admin.sql("DROP DATABASE " + name + "_old WITH (FORCE)") })
 	return func() {
 		admin.sql("DROP DATABASE " + name + " WITH (FORCE)")
-		admin.sql("ALTER DATABASE " + name + "_old RENAME TO " + name)
+		admin.sql("CREATE DATABASE " + name + " TEMPLATE " + name + "_old")
 	}
 }
 
