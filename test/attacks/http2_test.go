@@ -74,7 +74,10 @@ func dialH2(t *testing.T, r *rig.Rig, listen bool, settings ...http2.Setting) *h
 	if err := c.WriteSettings(settings...); err != nil {
 		t.Fatal(err)
 	}
-	if !listen {
+	if !listen { // it takes no more than it can answer: enough of that after a while
+		if err := wire.SetWriteDeadline(time.Now().Add(5 * time.Second)); err != nil {
+			t.Fatal(err)
+		}
 		return c
 	}
 	go func() {
