@@ -14,15 +14,16 @@ type Decision struct {
 	ViewHash                               string
 	Outcome                                json.RawMessage // operation.Outcome
 	View                                   []byte          // what the device was shown, byte for byte; nil where there was none
+	Data                                   []byte          // typed data as shown and signed; nil where there was none
 	Answer                                 string          // the device's signed answer (JWS); "": it gave none
 	At                                     time.Time
 }
 
 // Decide inserts the decision; ErrConflict if the operation is decided already.
 func (tx *Tx) Decide(d Decision) error {
-	return tx.insert(`INSERT INTO decisions (operation_id, kind, state, merchant_id, user_id, device_id, client_id, view_hash, outcome, view, answer, at)
-		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12) ON CONFLICT DO NOTHING`,
-		d.OperationID, d.Kind, d.State, d.MerchantID, d.UserID, d.DeviceID, d.ClientID, d.ViewHash, string(d.Outcome), d.View, d.Answer, millis(tx.Now()))
+	return tx.insert(`INSERT INTO decisions (operation_id, kind, state, merchant_id, user_id, device_id, client_id, view_hash, outcome, view, data, answer, at)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13) ON CONFLICT DO NOTHING`,
+		d.OperationID, d.Kind, d.State, d.MerchantID, d.UserID, d.DeviceID, d.ClientID, d.ViewHash, string(d.Outcome), d.View, d.Data, d.Answer, millis(tx.Now()))
 }
 
 // Decision returns the decision of the operation; ErrNotFound while it is open.
@@ -30,8 +31,8 @@ func (tx *Tx) Decision(operationID string) (Decision, error) {
 	d := Decision{OperationID: operationID}
 	var outcome string
 	var at int64
-	err := tx.row(`SELECT kind, state, merchant_id, user_id, device_id, client_id, view_hash, outcome, view, answer, at FROM decisions WHERE operation_id = $1`, []any{operationID},
-		&d.Kind, &d.State, &d.MerchantID, &d.UserID, &d.DeviceID, &d.ClientID, &d.ViewHash, &outcome, &d.View, &d.Answer, &at)
+	err := tx.row(`SELECT kind, state, merchant_id, user_id, device_id, client_id, view_hash, outcome, view, data, answer, at FROM decisions WHERE operation_id = $1`, []any{operationID},
+		&d.Kind, &d.State, &d.MerchantID, &d.UserID, &d.DeviceID, &d.ClientID, &d.ViewHash, &outcome, &d.View, &d.Data, &d.Answer, &at)
 	d.Outcome, d.At = json.RawMessage(outcome), fromMillis(at)
 	return d, err
 }
@@ -93,11 +94,26 @@ func (tx *Tx) OutboxDepth() (items int64, overdue time.Duration, err error) {
 	return items, overdue, err
 }
 
-// Delivered removes an item.
-func (tx *Tx) Delivered(id string) error {
-	_, err := tx.exec(`DELETE FROM outbox WHERE id = $1`, id)
-	return err
+// Delivered removes items.
+func (tx *Tx) Delivered(ids ...string) error {
+	for len(ids) > 0 {
+		n := min(len(ids), several)
+		args := make([]any, several)
+		for i := range args { // what is missing at the end is the last one again
+			args[i] = ids[min(i, n-1)]
+		}
+		if _, err := tx.exec(deleteSeveral, args...); err != nil {
+			return err
+		}
+		ids = ids[n:]
+	}
+	return nil
 }
+
+// several is how many rows one statement takes where there are many.
+const several = 16
+
+const deleteSeveral = `DELETE FROM outbox WHERE id IN ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)`
 
 // Postpone makes an item due again after delay.
 func (tx *Tx) Postpone(id string, delay time.Duration) error {
@@ -114,7 +130,8 @@ func (tx *Tx) OutboxDue() (n int64, err error) {
 // NextAudit returns the line that the writer's next record belongs to and its
 // gap-free number there. The number holds until the transaction ends; one taken by
 // a transaction that failed is free again. (A counter in a row of its own would be
-// one more page to write for every act.)
+// one more page to write for every act; the number after the last that was stored
+// is remembered with the connection that stored it.)
 //
 // SQLite has one writer, whose one line has the writer's own name. On PostgreSQL
 // each writing connection has a line of its own, WRITER.CONNECTION: counted in one
@@ -126,9 +143,9 @@ func (tx *Tx) NextAudit(writer string) (line string, seq int64, err error) {
 	line = writer
 	if tx.slot != nil {
 		line += "." + tx.slot.id
-		if seq = tx.next[line]; seq != 0 {
-			return line, seq, nil
-		}
+	}
+	if seq = tx.next[line]; seq != 0 {
+		return line, seq, nil
 	}
 	err = tx.row(`SELECT coalesce(max(seq), 0) + 1 FROM audit_records WHERE writer = $1`, []any{line}, &seq)
 	return line, seq, err
@@ -137,7 +154,7 @@ func (tx *Tx) NextAudit(writer string) (line string, seq int64, err error) {
 // InsertAudit stores one record under the line and number of NextAudit.
 func (tx *Tx) InsertAudit(line string, seq int64, body string, hash []byte) error {
 	err := tx.later(`INSERT INTO audit_records (writer, seq, at, body, hash) VALUES ($1, $2, $3, $4, $5)`, line, seq, millis(tx.Now()), body, hash)
-	if err == nil && tx.slot != nil {
+	if err == nil {
 		if tx.next == nil {
 			tx.next = map[string]int64{}
 		}

@@ -29,6 +29,8 @@ type Policy struct {
 	CodeLength      int           `json:"code_length,omitempty"`      // activation code
 	CodeAlphabet    string        `json:"code_alphabet,omitempty"`    // characters of the activation code
 	RegistrationTTL time.Duration `json:"registration_ttl,omitempty"` // life of a ticket
+	Language        string        `json:"language,omitempty"`         // of what phones show, where nobody wishes for another
+	PSD2            bool          `json:"psd2,omitempty"`             // strong customer authentication: payments name amount and payee
 }
 
 // mostFailures is the ceiling of every App's FailureLimit.
