@@ -10,7 +10,7 @@ import (
 // page is how much one View reads. All records in one would hold a connection for
 // as long as whoever reads the export takes, and PostgreSQL's ends after 5 s.
 // Pages need not be of one moment: what is behind the last one is only appended to.
-const page = 2000
+const page = 500
 
 // eachEntry calls fn for each entry of the chain in order.
 func eachEntry(ctx context.Context, d *db.DB, fn func(db.AuditEntry) error) error {
