@@ -52,7 +52,7 @@ func sendQueue(b *testing.B, endpoints, events int) {
 		w.WriteHeader(http.StatusNoContent)
 	}))
 	defer server.Close()
-	out := egress.New([]netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")})
+	out := egress.New([]netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}, clock.System{})
 	c := New(Config{DB: d, Box: box, Audit: audit.NewWriter(), Clock: clock.System{}, Log: slog.New(slog.DiscardHandler), Inside: func(string) bool { return true },
 		Post: func(ctx context.Context, address string, header http.Header, body []byte) (int, error) {
 			return post(ctx, out, address, header, body)

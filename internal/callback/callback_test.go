@@ -113,7 +113,7 @@ func (w *world) restart(d *db.DB) {
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	out := egress.New([]netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")})
+	out := egress.New([]netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}, w.clk)
 	w.Callbacks = New(Config{DB: d, Box: box, Audit: audit.NewWriter(), Clock: w.clk, Log: slog.New(slog.DiscardHandler),
 		Inside: func(host string) bool { return host == "127.0.0.1" },
 		Post: func(ctx context.Context, address string, header http.Header, body []byte) (int, error) {

@@ -28,6 +28,9 @@ const (
 	// linger is how long kv remembers an operation past its time, so that
 	// whoever asks can be told, and the decision written, that it expired.
 	linger = 10 * time.Minute
+	// clockSlack is how far a node may be ahead of a transaction in what it takes
+	// for SQL's time: both are late, by different readings.
+	clockSlack = 100 * time.Millisecond
 	// reread is how often a waiter reads SQL without being woken.
 	reread = 5 * time.Second
 )
@@ -62,6 +65,8 @@ type Engine struct {
 	ops     kv.Bucket[Operation]
 	pending kv.Bucket[prompts]
 	nobody  []byte // key of Nobody
+
+	policies policies
 }
 
 // New makes an engine.
@@ -77,11 +82,13 @@ func (e *Engine) Nobody(merchantID, hint string) string {
 }
 
 // Start puts op before its user's devices. The caller fills who, what and how
-// long (ExpiresAt); Start gives it id and challenge, counts it against the
+// long (ExpiresAt), and may fill a new id; Start gives it challenge and id, counts it against the
 // user's caps (limit_reached, forbidden while the client cools down) and
 // supersedes the client's older prompt to the same user.
 func (e *Engine) Start(ctx context.Context, op *Operation) error {
-	op.ID = db.NewSerialID("op_")
+	if op.ID == "" {
+		op.ID = db.NewSerialID("op_")
+	}
 	op.Challenge = make([]byte, 32)
 	rand.Read(op.Challenge)
 	// It is there before it is counted: a newer request that finds it in the
@@ -141,8 +148,7 @@ func (e *Engine) Status(ctx context.Context, id string) (Outcome, error) {
 		return Outcome{}, fault.Wrap(fault.Unavailable, "the operation cannot be read; try again", err)
 	}
 	if op.Expires().After(e.Clock.Now()) {
-		return Outcome{OperationID: id, Kind: op.Kind, State: Pending, MerchantID: op.MerchantID, ClientID: op.ClientID, UserID: op.UserID,
-			ClientData: op.ClientData, ViewHash: hashText(op.View), DataHash: dataHash(op.Data), Tpl: op.Tpl, Lang: op.Lang, Data: op.Data, ExpiresAt: op.Expires()}, nil
+		return op.open(), nil
 	}
 	return e.end(ctx, &op, Expire, "")
 }
@@ -194,34 +200,14 @@ func (e *Engine) End(ctx context.Context, id string, m Move, reason string) (Out
 	return e.end(ctx, &op, m, reason)
 }
 
-// Lose decides an operation that kv lost as expired, so that no device can
-// answer it even if an older kv comes back, and returns how it ended.
-func (e *Engine) Lose(ctx context.Context, id, kind, clientID string) (out Outcome, err error) {
-	err = e.DB.Update(ctx, func(tx *db.Tx) error {
-		out = Outcome{OperationID: id, Kind: kind, State: Expired, ClientID: clientID, Reason: "lost before it was answered",
-			At: tx.Now().UTC().Truncate(time.Millisecond)}
-		c, err := tx.Client(clientID)
-		if err != nil && !errors.Is(err, db.ErrNotFound) {
-			return err
-		}
-		out.MerchantID = c.MerchantID
-		err = Record(tx, e.Audit, out, nil, "", nil)
-		if errors.Is(err, db.ErrConflict) {
-			out, err = OutcomeOf(tx, id)
-		}
-		return err
-	})
-	if err != nil {
-		return Outcome{}, fault.Wrap(fault.Unavailable, "the operation cannot be read; try again", err)
-	}
-	return out, nil
-}
-
 func (e *Engine) end(ctx context.Context, op *Operation, m Move, reason string) (out Outcome, err error) {
 	err = e.DB.Update(ctx, func(tx *db.Tx) (err error) {
 		move := m
 		if !op.Expires().After(tx.Now()) {
 			move = Expire
+		} else if m == Expire && op.Expires().Sub(tx.Now()) > clockSlack {
+			out = op.open()
+			return nil
 		}
 		out, err = e.decide(tx, op, nil, move, reason)
 		if errors.Is(err, db.ErrConflict) {
@@ -232,7 +218,9 @@ func (e *Engine) end(ctx context.Context, op *Operation, m Move, reason string) 
 	if err != nil {
 		return Outcome{}, fault.Wrap(fault.Unavailable, "the operation could not be ended; try again", err)
 	}
-	e.settle(ctx, op, out)
+	if out.State.Terminal() {
+		e.settle(ctx, op, out)
+	}
 	return out, nil
 }
 
@@ -248,6 +236,7 @@ func (e *Engine) decide(tx *db.Tx, op *Operation, p *proof, m Move, reason strin
 		OperationID: op.ID, Kind: op.Kind, State: state, MerchantID: op.MerchantID, ClientID: op.ClientID, UserID: op.UserID,
 		Reason: reason, At: tx.Now().UTC().Truncate(time.Millisecond), ViewHash: hashText(op.View), DataHash: dataHash(op.Data),
 		Tpl: op.Tpl, Lang: op.Lang, ClientData: op.ClientData, Data: op.Data,
+		Scope: op.Scope, Expires: op.backchannelUntil(),
 	}
 	if p != nil {
 		out.DeviceID = p.device.ID
@@ -322,15 +311,14 @@ func Record(tx *db.Tx, w *audit.Writer, out Outcome, view []byte, answer string,
 
 // OutcomeOf reads the decision row; db.ErrNotFound while the operation is open.
 func OutcomeOf(tx *db.Tx, id string) (Outcome, error) {
-	d, err := tx.Decision(id)
+	d, err := tx.OutcomeOf(id)
 	if err != nil {
 		return Outcome{}, err
 	}
-	var out Outcome
+	out := Outcome{MerchantID: d.MerchantID, Data: d.Data}
 	if err := json.Unmarshal(d.Outcome, &out); err != nil {
 		return Outcome{}, fmt.Errorf("operation: outcome of %s: %w", id, err)
 	}
-	out.MerchantID, out.Data = d.MerchantID, d.Data
 	return out, nil
 }
 

@@ -34,10 +34,10 @@ func (s *Stores) inside(host string) bool {
 }
 
 // sending are those that send, by the way out that everything takes.
-func (n *Node) sending(out *egress.Client) *callback.Callbacks {
+func (n *Node) sending() *callback.Callbacks {
 	return callback.New(callback.Config{DB: n.DB, Box: n.box, Audit: n.Audit, Clock: n.Clock, Log: n.Log, Inside: n.inside, Tried: n.gauges.webhookTried,
 		Post: func(ctx context.Context, address string, header http.Header, body []byte) (int, error) {
-			a, err := out.Send(ctx, egress.Request{Method: http.MethodPost, URL: address, Header: header, Body: body})
+			a, err := n.egress.Send(ctx, egress.Request{Method: http.MethodPost, URL: address, Header: header, Body: body})
 			return a.Status, err
 		}})
 }

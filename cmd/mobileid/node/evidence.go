@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"net/http"
 
-	"mobileid/internal/egress"
 	"mobileid/internal/evidence"
 	"mobileid/internal/keys"
 )
@@ -34,13 +33,13 @@ func EvidenceKeys(ctx context.Context, ring *keys.Ring) ([]byte, error) {
 }
 
 // stamp asks the authority of the configuration; nil without one.
-func (n *Node) stamp(out *egress.Client) func(context.Context, []byte) ([]byte, error) {
+func (n *Node) stamp() func(context.Context, []byte) ([]byte, error) {
 	authority := n.Config.Evidence.TSAURL
 	if authority == "" {
 		return nil
 	}
 	return func(ctx context.Context, query []byte) ([]byte, error) {
-		status, reply, err := out.Post(ctx, authority, evidence.TimestampQuery, query)
+		status, reply, err := n.egress.Post(ctx, authority, evidence.TimestampQuery, query)
 		if err == nil && status != http.StatusOK {
 			err = fmt.Errorf("the authority answered %d", status)
 		}
