@@ -14,7 +14,7 @@ CHAOS_ROUNDS ?= 30
 TEST ?= ./...
 
 # Without the tag gRPC, which the trace exporters bring, has templates in it whose
-# look-ups by name keep every method of every library: 10 MB (decision 0015).
+# look-ups by name keep every method of every library: 10 MB (decision 0016).
 export GOFLAGS := $(strip $(GOFLAGS) -tags=grpcnotrace)
 
 tool := go tool -modfile=tools/go.mod
