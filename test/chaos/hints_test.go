@@ -39,21 +39,23 @@ func TestR10_WaitersAreToldWithoutTheirHints(t *testing.T) {
 			u, p := r.Person()
 			late, _ := r.Person()
 			id := r.Ask(r.Backend, u).Text("auth_req_id")
-			short := r.Ask(r.Backend, late, "requested_expiry", "2").Text("auth_req_id")
+			short := r.Ask(r.Backend, late, "requested_expiry", "10").Text("auth_req_id")
 			p.HTTP = r.At(0).HTTP
 			type told struct {
 				word string
 				took time.Duration
 			}
-			got := rig.Crowd(3, func(i int) told {
+			got := rig.Crowd(4, func(i int) told {
 				begun := time.Now()
 				switch i {
 				case 0: // while the other two are held
 					time.Sleep(500 * time.Millisecond)
 					r.Approve(p, "")
-					r.Clock.Advance(2 * time.Second)
 				case 1:
 					return told{rig.Word(r.At(1).TryPoll(r.Backend, id)), time.Since(begun)}
+				case 3:
+					time.Sleep(500 * time.Millisecond)
+					r.Clock.Advance(10 * time.Second)
 				case 2:
 					return told{rig.Word(r.At(1).TryPoll(r.Backend, short)), time.Since(begun)}
 				}
