@@ -129,6 +129,7 @@ type Node struct {
 	web     *web.Server
 	metrics *prometheus.Registry
 	gauges  *gauges
+	egress  *egress.Client
 	traces  *traces     // nil: none are made
 	tls     *tls.Config // of the public listener; nil: http
 }
@@ -186,11 +187,13 @@ func visible(s string) string {
 // an error they are the caller's still. Config.Issuer is known by now. shopURL is
 // the demo shop's address, or "".
 func New(ctx context.Context, s *Stores, log *slog.Logger, shopURL string) (*Node, error) {
+	kv.LogRedis(log)
 	store, err := kv.Open(ctx, s.Config.KV.URL.Reveal(), s.Clock)
 	if err != nil {
 		return nil, err
 	}
-	n := &Node{Stores: s, kv: store, drain: make(chan struct{}), Log: log, outbox: outbox.New(s.DB, log), metrics: prometheus.NewRegistry()}
+	n := &Node{Stores: s, kv: store, drain: make(chan struct{}), Log: log, outbox: outbox.New(s.DB, log), metrics: prometheus.NewRegistry(),
+		egress: egress.New(s.Config.Egress.Allow, s.Clock)}
 	n.gauges = newGauges(n.metrics)
 	if n.traces, err = newTraces(ctx, s.Config.Telemetry.OTLPEndpoint, s.Config.Issuer, log); err != nil {
 		return nil, errors.Join(err, store.Close())
@@ -218,6 +221,9 @@ func (n *Node) seal() error {
 			return err
 		}
 		sinks = append(sinks, sink)
+	}
+	if to := n.Config.Audit.AnchorURL; to != "" {
+		sinks = append(sinks, audit.URL{Address: to, Client: n.egress})
 	}
 	n.sealer = audit.NewSealer(n.DB, n.Log, n.metrics, n.Config.Audit.AnchorFile, sinks...)
 	return nil
@@ -288,7 +294,7 @@ func (n *Node) wire(shopURL string) error {
 	}
 	p, err := provider.New(provider.Options{
 		Failures: limits.Failures, Requests: limits.Client,
-		Issuer: issuer, DB: n.DB, KV: n.kv, Keys: n.Keys, Box: n.box, Flows: n.Flows, Audit: n.Audit, Egress: egress.New(n.Config.Egress.Allow), Clock: n.Clock, Log: n.Log,
+		Issuer: issuer, DB: n.DB, KV: n.kv, Keys: n.Keys, Box: n.box, Flows: n.Flows, Audit: n.Audit, Egress: n.egress, Clock: n.Clock, Log: n.Log,
 		ClientIP: clientIP, FormPost: web.FormPost, Scopes: []string{web.ScopeUsers, web.ScopeDevices},
 		Issued: func(grant string) { n.gauges.tokens.WithLabelValues(grant).Inc() },
 	})
@@ -320,4 +326,8 @@ func (n *Node) Handler() http.Handler { return n.web.Handler() }
 func (n *Node) Admin() http.Handler { return n.web.AdminHandler(n.metrics) }
 
 // Close closes the stores; Run has returned.
-func (n *Node) Close() error { return errors.Join(n.traces.close(), n.kv.Close(), n.DB.Close()) }
+func (n *Node) Close() error {
+	err := errors.Join(n.traces.close(), n.kv.Close(), n.DB.Close())
+	kv.LogRedis(slog.New(slog.DiscardHandler)) // the log may be gone before the library's last word
+	return err
+}
