@@ -66,12 +66,12 @@ type Engine struct {
 	pending kv.Bucket[prompts]
 	nobody  []byte // key of Nobody
 
-	policies policies
+	policies *policies
 }
 
 // New makes an engine.
 func New(c Config) *Engine {
-	return &Engine{Config: c, ops: kv.NewBucket[Operation](c.KV, "op"), pending: kv.NewBucket[prompts](c.KV, "user"), nobody: c.Box.Derive("nobody 1")}
+	return &Engine{Config: c, ops: kv.NewBucket[Operation](c.KV, "op"), pending: kv.NewBucket[prompts](c.KV, "user"), nobody: c.Box.Derive("nobody 1"), policies: &policies{}}
 }
 
 // Nobody is the user id under which operations for somebody who does not exist
