@@ -37,6 +37,9 @@ type BackchannelStart struct {
 	BindingMessage string
 	MinACR         string // "" : the client's least
 	Scopes         []string
+	Details        *view.Details // RFC 9396, checked; nil: there are none
+	Locales        []string      // ui_locales
+	App            bool          // begun inside the merchant's app, which claims it with the start token
 	ExpiresIn      time.Duration // requested_expiry; 0: the default of 180 s; capped at 600 s
 	Initiator      operation.Initiator
 }
@@ -47,6 +50,8 @@ type BackchannelAck struct {
 	ExpiresIn time.Duration
 	Interval  time.Duration
 	MatchCode string // binding=match: for the merchant to show, the user to type
+	// StartToken is for the merchant's app if the request began there.
+	StartToken string
 }
 
 // Status is the answer to a poll.
@@ -65,6 +70,7 @@ const (
 type BackchannelState struct {
 	Status  Status
 	Scopes  []string
+	Details string            // canonical bytes as they were asked for; "": none
 	Outcome operation.Outcome // when approved
 	Expires time.Time
 }
@@ -75,8 +81,10 @@ type request struct {
 	ClientID    string   `json:"client"`
 	OperationID string   `json:"op"`
 	Scopes      []string `json:"scopes"`
-	Interval    int64    `json:"interval"` // ms
-	NextPoll    int64    `json:"next"`     // Unix ms
+	Details     string   `json:"details,omitempty"`
+	Signs       bool     `json:"signs,omitempty"` // it is a signature
+	Interval    int64    `json:"interval"`        // ms
+	NextPoll    int64    `json:"next"`            // Unix ms
 	HeldUntil   int64    `json:"held,omitempty"`
 	ExpiresAt   int64    `json:"exp"` // Unix ms
 }
@@ -91,28 +99,30 @@ func requestKey(authReqID string) string {
 // this client a moment ago), unavailable; and, where the client may learn who
 // exists, not_found, user_locked, user_deactivated, no_device, device_blocked.
 func (f *Flows) StartBackchannel(ctx context.Context, s BackchannelStart) (BackchannelAck, error) {
-	trusted := s.Client.Settings.Binding == "trusted"
-	flow := operation.FlowCIBA
-	if trusted {
-		flow = operation.FlowPush
-	}
-	got, err := f.start(ctx, ask{client: s.Client, hint: s.Hint, flow: flow, prompt: view.Prompt{Message: s.BindingMessage}, minACR: s.MinACR,
-		life: s.ExpiresIn, match: !trusted, initiator: s.Initiator})
+	a := ask{client: s.Client, hint: s.Hint, prompt: view.Prompt{Message: s.BindingMessage, Details: s.Details},
+		detailsName: ParamDetails, locales: s.Locales, minACR: s.MinACR,
+		life: s.ExpiresIn, initiator: s.Initiator, options: options{app: s.App}}
+	a.flow, a.match = a.way(operation.FlowCIBA)
+	got, err := f.start(ctx, a)
 	if err != nil {
 		return BackchannelAck{}, err
 	}
 	secret := make([]byte, 32)
 	rand.Read(secret)
 	id := base64.RawURLEncoding.EncodeToString(secret)
+	details := ""
+	if s.Details != nil {
+		details = string(s.Details.Canonical)
+	}
 	err = f.requests.Create(ctx, requestKey(id), request{
-		ClientID: s.Client.ID, OperationID: got.operationID, Scopes: s.Scopes, Interval: pollInterval.Milliseconds(),
+		ClientID: s.Client.ID, OperationID: got.operationID, Scopes: s.Scopes, Details: details, Signs: s.Details.Signature(), Interval: pollInterval.Milliseconds(),
 		ExpiresAt: got.expires.UnixMilli(),
 	}, got.life+requestLinger)
 	if err != nil {
 		f.withdraw(ctx, got.operationID)
 		return BackchannelAck{}, fault.Wrap(fault.Unavailable, "the request could not be stored; try again", err)
 	}
-	return BackchannelAck{AuthReqID: id, ExpiresIn: got.life, Interval: pollInterval, MatchCode: got.match}, nil
+	return BackchannelAck{AuthReqID: id, ExpiresIn: got.life, Interval: pollInterval, MatchCode: got.match, StartToken: got.startToken}, nil
 }
 
 // PollBackchannel tells where the request is, held for up to wait while it is
@@ -188,7 +198,7 @@ func (f *Flows) withdraw(ctx context.Context, operationID string) {
 }
 
 func (f *Flows) backchannelState(ctx context.Context, r *request, wait time.Duration) (BackchannelState, error) {
-	st := BackchannelState{Status: StatusPending, Scopes: r.Scopes, Expires: time.UnixMilli(r.ExpiresAt)}
+	st := BackchannelState{Status: StatusPending, Scopes: r.Scopes, Details: r.Details, Expires: time.UnixMilli(r.ExpiresAt)}
 	out, err := f.Operations.Status(ctx, r.OperationID)
 	if err == nil && wait > 0 && !out.State.Terminal() {
 		out, err = f.Operations.Wait(ctx, r.OperationID, wait)
@@ -196,7 +206,11 @@ func (f *Flows) backchannelState(ctx context.Context, r *request, wait time.Dura
 	if fault.Is(err, fault.NotFound) {
 		// kv lost the operation but not the request. Nobody is told that it expired
 		// before the row says so.
-		out, err = f.Operations.Lose(ctx, r.OperationID, operation.KindAuthentication, r.ClientID)
+		kind := operation.KindAuthentication
+		if r.Signs {
+			kind = operation.KindSignature
+		}
+		out, err = f.Operations.Lose(ctx, r.OperationID, kind, r.ClientID)
 	}
 	if err != nil {
 		return st, err

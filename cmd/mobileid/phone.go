@@ -44,6 +44,10 @@ func phoneCommand() *cobra.Command {
 		Use: "inbox", Short: "List what waits for an answer", Args: exactly(0),
 		RunE: func(cmd *cobra.Command, _ []string) error { return f.told(f.inbox(cmd.Context())) },
 	}
+	claim := &cobra.Command{
+		Use: "claim START_TOKEN", Short: "Take over an operation that the merchant's app began", Args: exactly(1),
+		RunE: func(cmd *cobra.Command, args []string) error { return f.told(f.claim(cmd.Context(), args[0])) },
+	}
 	answer := &cobra.Command{
 		Use: "answer [OPERATION]", Short: "Approve an operation; without a name, the only one that waits", Args: atMostOne,
 		RunE: func(cmd *cobra.Command, args []string) error { return f.told(f.answer(cmd.Context(), args)) },
@@ -62,7 +66,7 @@ func phoneCommand() *cobra.Command {
 	for _, c := range []*cobra.Command{register, answer, watch} {
 		c.Flags().StringVar(&f.pin, "pin", "", "the PIN (or "+pinVariable+"; asked for when neither is set)")
 	}
-	group.AddCommand(register, inbox, answer, decline, watch)
+	group.AddCommand(register, inbox, claim, answer, decline, watch)
 	return group
 }
 
@@ -165,6 +169,22 @@ func (f *phoneFlags) inbox(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// claim shows what the start token is for; answer answers it.
+func (f *phoneFlags) claim(ctx context.Context, token string) error {
+	p, err := f.phone()
+	if err != nil {
+		return err
+	}
+	if _, err := wire.ParseStartToken(token); err != nil {
+		return &exit{exitUsage, err}
+	}
+	op, err := p.Claim(ctx, token)
+	if err != nil {
+		return err
+	}
+	return show(op)
 }
 
 // one picks the operation that args name, or the only one.

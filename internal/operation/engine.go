@@ -134,7 +134,16 @@ func (e *Engine) Status(ctx context.Context, id string) (Outcome, error) {
 		return Outcome{}, fault.Wrap(fault.Unavailable, "the operation cannot be read; try again", err)
 	}
 	if op.Expires().After(e.Clock.Now()) {
-		return Outcome{OperationID: id, Kind: op.Kind, State: Pending, MerchantID: op.MerchantID, ClientID: op.ClientID, UserID: op.UserID,
+		state, device := Pending, ""
+		if op.Initiation == FromApp {
+			if device, err = e.claimedBy(ctx, id); err != nil {
+				return Outcome{}, err
+			}
+			if device != "" {
+				state = Claimed
+			}
+		}
+		return Outcome{OperationID: id, Kind: op.Kind, State: state, DeviceID: device, MerchantID: op.MerchantID, ClientID: op.ClientID, UserID: op.UserID,
 			ClientData: op.ClientData, ViewHash: hashText(op.View), DataHash: dataHash(op.Data), Tpl: op.Tpl, Lang: op.Lang, Data: op.Data, ExpiresAt: op.Expires()}, nil
 	}
 	return e.end(ctx, &op, Expire, "")

@@ -59,12 +59,14 @@ func (p *prompts) prune(now int64) {
 // same client that op supersedes; they free their places.
 func (e *Engine) reserve(ctx context.Context, op *Operation) (older []string, err error) {
 	now := e.Clock.Now().UnixMilli()
+	if op.Initiation == FromApp {
+		return nil, e.mayAsk(ctx, op, now)
+	}
 	_, err = e.pending.Upsert(ctx, op.UserID, promptsLife, func(p prompts, _ bool) (prompts, error) {
 		older = nil
 		p.prune(now)
-		if until := p.Cool[op.ClientID]; until > now {
-			return p, &fault.Error{Kind: fault.Forbidden, Message: "the user declined a request of this client; it may ask again later",
-				RetryAfter: time.Duration(until-now) * time.Millisecond}
+		if err := p.cooling(op.ClientID, now); err != nil {
+			return p, err
 		}
 		open := p.Open[:0]
 		for _, o := range p.Open {
@@ -84,6 +86,28 @@ func (e *Engine) reserve(ctx context.Context, op *Operation) (older []string, er
 		err = fault.Wrap(fault.Unavailable, "the operation could not be started; try again", err)
 	}
 	return older, err
+}
+
+// cooling reports a client that may not ask the user for a while.
+func (p *prompts) cooling(clientID string, now int64) error {
+	if until := p.Cool[clientID]; until > now {
+		return &fault.Error{Kind: fault.Forbidden, Message: "the user declined a request of this client; it may ask again later",
+			RetryAfter: time.Duration(until-now) * time.Millisecond}
+	}
+	return nil
+}
+
+// mayAsk is reserve for an operation that nobody is shown before a phone claims
+// it: it takes no place and supersedes nothing until then.
+func (e *Engine) mayAsk(ctx context.Context, op *Operation, now int64) error {
+	p, err := e.pending.Get(ctx, op.UserID)
+	switch {
+	case errors.Is(err, kv.ErrNotFound):
+		return nil
+	case err != nil:
+		return fault.Wrap(fault.Unavailable, "the operation could not be started; try again", err)
+	}
+	return p.cooling(op.ClientID, now)
 }
 
 // settle brings kv up to date with a decision and wakes who waits. It may fail

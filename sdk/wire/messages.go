@@ -6,6 +6,7 @@ const (
 	OpRegFinish = "reg.finish"
 	OpRegStatus = "reg.status"
 	OpList      = "op.list"
+	OpClaim     = "op.claim"
 	OpAnswer    = "op.answer"
 	OpSync      = "dev.sync"
 )
@@ -99,7 +100,7 @@ type Initiator struct {
 
 // How the operation reached the phone, and whether a code is to be typed.
 const (
-	UITyped = "typed" // addressed by name
+	UITyped = "typed" // addressed by name, or found in the list
 	UIQR    = "qr"
 	UILink  = "link"
 	UIApp   = "app"
@@ -109,6 +110,19 @@ const (
 
 	FactorPIN = "pin"
 )
+
+// Claim is the body of op.claim: it binds an operation that is not addressed by
+// name to this phone. App is the secret of the start token that the merchant's app
+// got from its backend.
+type Claim struct {
+	Txn string `json:"txn"`
+	App Secret `json:"app"` // 32
+}
+
+// ClaimReply holds the operation, now this phone's to answer.
+type ClaimReply struct {
+	Op Operation `json:"op"`
+}
 
 // Answer is the body of op.answer. A decline or report carries neither KPF nor
 // Match.

@@ -45,7 +45,8 @@ type ClientOptions struct {
 	JWKS                    json.RawMessage // of private_key_jwt
 	AssertionAlg            string
 	IDTokenAlg, UserinfoAlg string
-	AccessTokenFormat       string // opaque or jwt
+	AccessTokenFormat       string   // opaque or jwt
+	DetailsTypes            []string // of RFC 9396 that the client may ask for
 	PostLogoutURIs          []string
 	BackchannelLogoutURI    string
 }
@@ -60,7 +61,7 @@ type NewClient struct {
 func (s *Stores) CreateClient(ctx context.Context, merchantID string, o ClientOptions) (NewClient, error) {
 	set := db.ClientSettings{AuthMethod: o.AuthMethod, GrantTypes: o.Grants, RedirectURIs: o.RedirectURIs, Scopes: o.Scopes, Binding: o.Binding,
 		RevealUnknownUser: o.RevealUnknownUser, AllowInsecureHTTP: o.LocalhostHTTP, ThirdParty: o.ThirdParty, JWKS: o.JWKS, AssertionAlg: o.AssertionAlg,
-		IDTokenAlg: o.IDTokenAlg, UserinfoAlg: o.UserinfoAlg, TokenFormat: o.AccessTokenFormat,
+		IDTokenAlg: o.IDTokenAlg, UserinfoAlg: o.UserinfoAlg, TokenFormat: o.AccessTokenFormat, DetailsTypes: o.DetailsTypes,
 		PostLogoutRedirectURIs: o.PostLogoutURIs, BackchannelLogoutURI: o.BackchannelLogoutURI}
 	if err := provider.CheckClient(&set); err != nil {
 		return NewClient{}, err

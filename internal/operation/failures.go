@@ -1,0 +1,95 @@
+package operation
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"mobileid/internal/db"
+	"mobileid/internal/identity"
+	"mobileid/sdk/wire"
+)
+
+// mostMatchFailures is how many wrong match codes an operation survives less one.
+const mostMatchFailures = 3
+
+// attemptsLeft is how many wrong proofs the device has before it is blocked, by
+// its own counter or by its user's day, whichever is less: the user is warned
+// before the last.
+func (e *Engine) attemptsLeft(ctx context.Context, dev *db.Device) (int, error) {
+	left := dev.MaxFailures - dev.Failures
+	err := e.DB.View(ctx, func(tx *db.Tx) error {
+		user, err := tx.User(dev.UserID)
+		if err == nil && user.FailDay == today(tx) {
+			left = min(left, identity.DailyFailures-user.FailCount)
+		}
+		return err
+	})
+	return int(max(0, left)), err
+}
+
+// today is the day of failure counts: Unix days, UTC.
+func today(tx *db.Tx) int64 { return tx.Now().Unix() / 86400 }
+
+// tomorrow is when the next one begins.
+func tomorrow(tx *db.Tx) time.Time { return time.Unix((today(tx)+1)*86400, 0) }
+
+// KnowledgePurpose binds a sealed knowledge key to its device.
+func KnowledgePurpose(deviceID string) string { return "kk " + deviceID }
+
+func (e *Engine) matchFailed(tx *db.Tx, op *Operation, p *proof) (*Outcome, *wire.Error, error) {
+	n, err := tx.CountMatchFailure(op.ID, op.Expires())
+	if err != nil {
+		return nil, nil, err
+	}
+	werr := wire.Failed(wire.MatchFailed, int(max(0, mostMatchFailures-n)), time.Time{})
+	if n < mostMatchFailures {
+		return nil, werr, nil
+	}
+	out, err := e.decide(tx, op, p, Lock, "the number was typed wrong too often")
+	return &out, werr, err
+}
+
+// authFailed counts a wrong proof on the device and on the user's day, blocks
+// the device at its App's limit, and locks the operation once no device is left.
+func (e *Engine) authFailed(tx *db.Tx, op *Operation, p *proof) (*Outcome, *wire.Error, error) {
+	n, err := tx.CountFailure(p.device.ID)
+	if errors.Is(err, db.ErrConflict) {
+		return nil, wire.Blocked(p.device.BlockedUntil), nil
+	}
+	if err != nil {
+		return nil, nil, err
+	}
+	day, err := tx.CountUserFailure(p.device.UserID)
+	if err != nil {
+		return nil, nil, err
+	}
+	left := int(min(p.device.MaxFailures-n, identity.DailyFailures-day))
+	if left > 0 {
+		return nil, wire.Failed(wire.AuthFailed, left, time.Time{}), nil
+	}
+	until := tx.Now().Add(p.policy.BlockFor)
+	if day >= identity.DailyFailures {
+		until = tomorrow(tx)
+	}
+	werr := wire.Failed(wire.AuthFailed, 0, until)
+	if err := tx.BlockDevice(p.device.ID, until); err != nil {
+		return nil, nil, err
+	}
+	if err := e.recordBlock(tx, op, p); err != nil {
+		return nil, nil, err
+	}
+	if op.DeviceID == "" && op.Initiation != FromApp && day < identity.DailyFailures {
+		others, err := tx.DevicesOf(p.device.UserID)
+		if err != nil {
+			return nil, nil, err
+		}
+		for _, d := range others {
+			if d.ID != p.device.ID && identity.MayAnswer(&d, tx.Now()) {
+				return nil, werr, nil // another phone may still answer
+			}
+		}
+	}
+	out, err := e.decide(tx, op, p, Lock, "too many failed attempts")
+	return &out, werr, err
+}
