@@ -18,6 +18,7 @@ const pinVariable = "MOBILEID_PHONE_PIN"
 // phoneFlags are what the phone's commands share.
 type phoneFlags struct {
 	state, issuer, pin, match string
+	newPIN                    string
 	ca                        string
 	report, approve           bool
 }
@@ -53,6 +54,11 @@ func phoneCommand() *cobra.Command {
 		RunE: func(cmd *cobra.Command, args []string) error { return f.told(f.answer(cmd.Context(), args)) },
 	}
 	answer.Flags().StringVar(&f.match, "match", "", "the number that the other screen shows")
+	pin := &cobra.Command{
+		Use: "pin", Short: "Change the PIN: asks for the old one, then for the new one", Args: exactly(0),
+		RunE: func(cmd *cobra.Command, _ []string) error { return f.told(f.changePIN(cmd.Context())) },
+	}
+	pin.Flags().StringVar(&f.newPIN, "new-pin", "", "the new PIN (asked for when not set)")
 	decline := &cobra.Command{
 		Use: "decline [OPERATION]", Short: "Decline an operation", Args: atMostOne,
 		RunE: func(cmd *cobra.Command, args []string) error { return f.told(f.decline(cmd.Context(), args)) },
@@ -63,10 +69,10 @@ func phoneCommand() *cobra.Command {
 		RunE: func(cmd *cobra.Command, _ []string) error { return f.told(f.watch(cmd.Context())) },
 	}
 	watch.Flags().BoolVar(&f.approve, "approve", false, "approve without asking")
-	for _, c := range []*cobra.Command{register, answer, watch} {
+	for _, c := range []*cobra.Command{register, answer, watch, pin} {
 		c.Flags().StringVar(&f.pin, "pin", "", "the PIN (or "+pinVariable+"; asked for when neither is set)")
 	}
-	group.AddCommand(register, inbox, claim, answer, decline, watch)
+	group.AddCommand(register, inbox, claim, answer, pin, decline, watch)
 	return group
 }
 
@@ -185,6 +191,28 @@ func (f *phoneFlags) claim(ctx context.Context, token string) error {
 		return err
 	}
 	return show(op)
+}
+
+func (f *phoneFlags) changePIN(ctx context.Context) error {
+	p, err := f.phone()
+	if err != nil {
+		return err
+	}
+	old, err := f.askPIN("The PIN of now")
+	if err != nil {
+		return err
+	}
+	pin := f.newPIN
+	if pin == "" {
+		if pin, err = askHidden("The new PIN"); err != nil {
+			return err
+		}
+	}
+	if err := p.ChangePIN(ctx, old, pin); err != nil {
+		return err
+	}
+	fmt.Println("The PIN is changed.")
+	return nil
 }
 
 // one picks the operation that args name, or the only one.

@@ -150,6 +150,12 @@ func (tx *Tx) SetKnowledge(id string, sealed []byte) error {
 	return tx.must(`UPDATE devices SET kk = $2 WHERE id = $1 AND state = 'PENDING' AND kk IS NULL`, id, sealed)
 }
 
+// ReplaceKnowledge stores another sealed knowledge key of an ACTIVE device; else
+// ErrNotFound.
+func (tx *Tx) ReplaceKnowledge(id string, sealed []byte) error {
+	return tx.must(`UPDATE devices SET kk = $2 WHERE id = $1 AND state = 'ACTIVE' AND kk IS NOT NULL`, id, sealed)
+}
+
 // ActivateDevice moves a PENDING device with a knowledge key to ACTIVE;
 // ErrNotFound if it is anything else.
 func (tx *Tx) ActivateDevice(id string) error {

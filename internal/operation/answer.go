@@ -19,6 +19,7 @@ import (
 func (e *Engine) Handlers() map[string]channel.Handler {
 	return map[string]channel.Handler{
 		wire.OpList:   {AllowedStates: []string{db.DeviceActive}, Prepare: e.prepareList},
+		wire.OpPIN:    {StateChanging: true, AllowedStates: []string{db.DeviceActive}, Prepare: e.preparePIN},
 		wire.OpClaim:  {StateChanging: true, AllowedStates: []string{db.DeviceActive}, Prepare: e.prepareClaim},
 		wire.OpAnswer: {StateChanging: true, AllowedStates: []string{db.DeviceActive}, Prepare: e.prepareAnswer},
 	}
@@ -285,11 +286,8 @@ func (e *Engine) commitApproval(tx *db.Tx, op *Operation, p *proof, user *db.Use
 	if Rank(Reach(p.device, p.policy)) < Rank(op.MinACR) {
 		return nil, &wire.Error{Code: wire.Need, Need: []string{op.MinACR}}, nil
 	}
-	if p.device.Failures >= p.device.MaxFailures {
-		return nil, wire.Blocked(p.device.BlockedUntil), nil
-	}
-	if user.FailDay == today(tx) && user.FailCount >= identity.DailyFailures {
-		return nil, wire.Blocked(tomorrow(tx)), nil
+	if werr := spent(tx, p.device, user); werr != nil {
+		return nil, werr, nil
 	}
 	knowledge := len(op.need()) > 0
 	if knowledge && len(p.kpf) == 0 {

@@ -2,7 +2,6 @@ package operation
 
 import (
 	"context"
-	"errors"
 	"time"
 
 	"mobileid/internal/db"
@@ -50,31 +49,11 @@ func (e *Engine) matchFailed(tx *db.Tx, op *Operation, p *proof) (*Outcome, *wir
 	return &out, werr, err
 }
 
-// authFailed counts a wrong proof on the device and on the user's day, blocks
-// the device at its App's limit, and locks the operation once no device is left.
+// authFailed counts a wrong proof, and locks the operation once no device is left.
 func (e *Engine) authFailed(tx *db.Tx, op *Operation, p *proof) (*Outcome, *wire.Error, error) {
-	n, err := tx.CountFailure(p.device.ID)
-	if errors.Is(err, db.ErrConflict) {
-		return nil, wire.Blocked(p.device.BlockedUntil), nil
-	}
-	if err != nil {
-		return nil, nil, err
-	}
-	day, err := tx.CountUserFailure(p.device.UserID)
-	if err != nil {
-		return nil, nil, err
-	}
-	left := int(min(p.device.MaxFailures-n, identity.DailyFailures-day))
-	if left > 0 {
-		return nil, wire.Failed(wire.AuthFailed, left, time.Time{}), nil
-	}
-	until := tx.Now().Add(p.policy.BlockFor)
-	if day >= identity.DailyFailures {
-		until = tomorrow(tx)
-	}
-	werr := wire.Failed(wire.AuthFailed, 0, until)
-	if err := tx.BlockDevice(p.device.ID, until); err != nil {
-		return nil, nil, err
+	werr, blocked, day, err := e.countFailure(tx, p.device, p.policy)
+	if !blocked || err != nil {
+		return nil, werr, err
 	}
 	if err := e.recordBlock(tx, op, p); err != nil {
 		return nil, nil, err

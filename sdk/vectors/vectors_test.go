@@ -87,6 +87,10 @@ func TestFormulas(t *testing.T) {
 			Wrong                 string     `json:"wrong_pin"`
 			KKByWrong             wire.Bytes `json:"kk_by_wrong_pin"`
 		} `json:"pin"`
+		Call struct {
+			Op, Body, JTI, Head string
+			KK, KPF             wire.Bytes
+		}
 		Knowledge struct {
 			Ans           string
 			Chal, KK, KPF wire.Bytes
@@ -135,6 +139,16 @@ func TestFormulas(t *testing.T) {
 	if len(v.PIN.KKByWrong) != 32 || bytes.Equal(v.PIN.KKByWrong, v.PIN.KK) {
 		t.Error("a wrong PIN")
 	}
+	body := wire.PINChange{KPF: wire.Secret(v.Call.KPF)}
+	if err := wire.Unmarshal([]byte(v.Call.Body), &body); err != nil {
+		t.Error(err)
+	}
+	unproven, err := body.Unproven()
+	if err != nil || string(unproven) != v.Call.Body {
+		t.Errorf("the body without its proof: %s, %v", unproven, err)
+	}
+	call := wire.CallProof(v.Call.KK, v.Call.Op, unproven, v.Call.JTI, v.Call.Head)
+	same(t, "kpf of a call", call[:], v.Call.KPF)
 	kpf := wire.AnswerProof(v.Knowledge.KK, wire.AnswerHash(v.Knowledge.Ans), v.Knowledge.Chal)
 	same(t, "kpf", kpf[:], v.Knowledge.KPF)
 	cv := wire.BrowserProof(v.SameDevice.V)

@@ -1,5 +1,7 @@
 package wire
 
+import "encoding/json"
+
 // Operations of mid/1 that a phone may call.
 const (
 	OpRegBegin  = "reg.begin"
@@ -8,6 +10,7 @@ const (
 	OpList      = "op.list"
 	OpClaim     = "op.claim"
 	OpAnswer    = "op.answer"
+	OpPIN       = "pin.change"
 	OpSync      = "dev.sync"
 )
 
@@ -139,6 +142,18 @@ type AnswerReply struct {
 	State string `json:"state"`
 	Post  Bytes  `json:"post,omitempty"`
 }
+
+// PINChange is the body of pin.change: a new knowledge key, proven by the old one.
+type PINChange struct {
+	KK  Secret `json:"kk"`            // 32
+	KPF Secret `json:"kpf,omitempty"` // 32: CallProof over the body without it
+}
+
+// Unproven are the bytes of the body that its proof covers: without kpf.
+func (c PINChange) Unproven() ([]byte, error) { return json.Marshal(PINChange{KK: c.KK}) }
+
+// PINChangeReply is empty: the new key holds.
+type PINChangeReply struct{}
 
 // Try names a request that was sent: its jti and SHA-256 of its JWS.
 type Try struct {
