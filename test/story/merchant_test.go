@@ -69,7 +69,7 @@ func TestAMerchantHasAContextSigned(t *testing.T) {
 		}
 		st, err = r.Node.Flows.Status(t.Context(), r.Merchant.ID, operation.KindSignature, got.OperationID, 20*time.Second)
 		if err != nil || !st.Approved() || st.Kind != "signature" || st.UserID != u.ID || st.DeviceID != r.State(p).Device || st.ClientData != "order <7>" ||
-			!slices.Equal(st.Factors, []string{"POSSESSION", "KNOWLEDGE"}) || st.ACR != operation.ACRWeb || st.ViewHash == "" || st.DataHash != "" || st.SCA.Flow != "push" {
+			!slices.Equal(st.Factors, []string{"POSSESSION", "KNOWLEDGE"}) || st.ACR != operation.ACRWeb || st.ViewHash == "" || st.DataHash == "" || st.SCA.Flow != "push" {
 			t.Fatalf("%+v, %v", st, err)
 		}
 		for _, other := range []struct{ merchant, kind string }{{"mer_other", operation.KindSignature}, {r.Merchant.ID, operation.KindAuthentication}} {
