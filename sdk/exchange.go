@@ -201,14 +201,18 @@ func (p *Phone) synced(st *State, reply *wire.Reply) (*wire.Result, error) {
 // conclude stores the new head and what came of the request, nil if it was never
 // seen, and forgets it. A reply without a head spent none: the old one stays good.
 func (p *Phone) conclude(st *State, reply *wire.Reply, res *wire.Result) error {
-	if st.Sent.Call.Op == wire.OpPIN {
-		st.pinChanged(res)
+	unused := ""
+	if op := st.Sent.Call.Op; op == wire.OpPIN || op == wire.OpRotate {
+		unused = st.changed(res)
 	}
 	if reply.Head != "" {
 		st.Head = reply.Head
 	}
 	st.Sent = nil
-	return p.Store.Save(st)
+	if err := p.Store.Save(st); err != nil || unused == "" {
+		return err
+	}
+	return p.Keys.Delete(unused)
 }
 
 func (p *Phone) drop(st *State) error {

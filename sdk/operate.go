@@ -127,11 +127,7 @@ func (p *Phone) answerBody(st *State, op *wire.Operation, dec, pin, match string
 	if !slices.Contains(op.Need, wire.FactorPIN) {
 		return body, nil
 	}
-	mask, err := p.mask(st, pin)
-	if err != nil {
-		return nil, err
-	}
-	kk, err := wire.Xor(st.Wrapped, mask)
+	kk, err := p.knowledge(st, pin)
 	if err != nil {
 		return nil, err
 	}

@@ -151,7 +151,7 @@ func (p *Phone) Finish(ctx context.Context, pin string) (*Registration, error) {
 			return p.concluded(st, res, err)
 		}
 	}
-	kk, w, err := p.wrap(st, pin)
+	kk, w, err := p.wrap(st.KeyRef, pin)
 	if err != nil {
 		return nil, err
 	}

@@ -59,6 +59,10 @@ func phoneCommand() *cobra.Command {
 		RunE: func(cmd *cobra.Command, _ []string) error { return f.told(f.changePIN(cmd.Context())) },
 	}
 	pin.Flags().StringVar(&f.newPIN, "new-pin", "", "the new PIN (asked for when not set)")
+	rotate := &cobra.Command{
+		Use: "rotate", Short: "Replace this phone's keys; the PIN stays", Args: exactly(0),
+		RunE: func(cmd *cobra.Command, _ []string) error { return f.told(f.rotate(cmd.Context())) },
+	}
 	decline := &cobra.Command{
 		Use: "decline [OPERATION]", Short: "Decline an operation", Args: atMostOne,
 		RunE: func(cmd *cobra.Command, args []string) error { return f.told(f.decline(cmd.Context(), args)) },
@@ -69,10 +73,10 @@ func phoneCommand() *cobra.Command {
 		RunE: func(cmd *cobra.Command, _ []string) error { return f.told(f.watch(cmd.Context())) },
 	}
 	watch.Flags().BoolVar(&f.approve, "approve", false, "approve without asking")
-	for _, c := range []*cobra.Command{register, answer, watch, pin} {
+	for _, c := range []*cobra.Command{register, answer, watch, pin, rotate} {
 		c.Flags().StringVar(&f.pin, "pin", "", "the PIN (or "+pinVariable+"; asked for when neither is set)")
 	}
-	group.AddCommand(register, inbox, claim, answer, pin, decline, watch)
+	group.AddCommand(register, inbox, claim, answer, pin, rotate, decline, watch)
 	return group
 }
 
@@ -212,6 +216,22 @@ func (f *phoneFlags) changePIN(ctx context.Context) error {
 		return err
 	}
 	fmt.Println("The PIN is changed.")
+	return nil
+}
+
+func (f *phoneFlags) rotate(ctx context.Context) error {
+	p, err := f.phone()
+	if err != nil {
+		return err
+	}
+	pin, err := f.askPIN("PIN")
+	if err != nil {
+		return err
+	}
+	if err := p.Rotate(ctx, pin); err != nil {
+		return err
+	}
+	fmt.Println("The keys are replaced.")
 	return nil
 }
 

@@ -19,6 +19,7 @@ import (
 func (e *Engine) Handlers() map[string]channel.Handler {
 	return map[string]channel.Handler{
 		wire.OpList:   {AllowedStates: []string{db.DeviceActive}, Prepare: e.prepareList},
+		wire.OpRotate: {StateChanging: true, AllowedStates: []string{db.DeviceActive}, Prepare: e.prepareRotate},
 		wire.OpPIN:    {StateChanging: true, AllowedStates: []string{db.DeviceActive}, Prepare: e.preparePIN},
 		wire.OpClaim:  {StateChanging: true, AllowedStates: []string{db.DeviceActive}, Prepare: e.prepareClaim},
 		wire.OpAnswer: {StateChanging: true, AllowedStates: []string{db.DeviceActive}, Prepare: e.prepareAnswer},

@@ -2,6 +2,8 @@ package operation
 
 import (
 	"context"
+	"encoding/json"
+	"errors"
 	"time"
 
 	"mobileid/internal/audit"
@@ -30,7 +32,44 @@ func (e *Engine) preparePIN(_ context.Context, c *channel.Call) (channel.Plan, *
 		if err := tx.ReplaceKnowledge(dev.ID, sealed); err != nil {
 			return nil, nil, err
 		}
-		return wire.PINChangeReply{}, nil, e.Audit.Append(tx, audit.Record{Act: "device.pin_changed", Merchant: dev.MerchantID, User: dev.UserID, Device: dev.ID})
+		return wire.Changed{}, nil, e.Audit.Append(tx, audit.Record{Act: "device.pin_changed", Merchant: dev.MerchantID, User: dev.UserID, Device: dev.ID})
+	}}, nil, nil
+}
+
+// prepareRotate replaces a device's signing key and with it its knowledge key: the
+// request is signed by the old one, the new one signs inside it, and the PIN is
+// proven.
+func (e *Engine) prepareRotate(_ context.Context, c *channel.Call) (channel.Plan, *wire.Error, error) {
+	var body wire.Rotation
+	if werr := c.Decode(&body); werr != nil || len(body.KK) != wire.KeySize {
+		return channel.Plan{}, &wire.Error{Code: wire.Malformed}, nil
+	}
+	key, err := wire.VerifyNewKey(body.New, wire.NewKeyClaims{Iss: c.Device.ID, Old: c.KeyID, JTI: c.JTI})
+	if err != nil {
+		return channel.Plan{}, &wire.Error{Code: wire.Malformed}, nil
+	}
+	jwk, err := json.Marshal(key)
+	if err != nil {
+		return channel.Plan{}, nil, err
+	}
+	bytes, err := body.Unproven()
+	if err != nil {
+		return channel.Plan{}, nil, err
+	}
+	return channel.Plan{Commit: func(tx *db.Tx, dev *db.Device) (any, *wire.Error, error) {
+		werr, err := e.proves(tx, dev, body.KPF, func(kk []byte) [32]byte { return wire.CallProof(kk, c.Op, bytes, c.JTI, c.Head) })
+		if werr != nil || err != nil {
+			return nil, werr, err
+		}
+		// A key that any device has or had serves nobody else.
+		if _, err := tx.DeviceByKey(key.KeyID()); !errors.Is(err, db.ErrNotFound) {
+			return nil, &wire.Error{Code: wire.Malformed}, err
+		}
+		if err := tx.RotateDevice(dev.ID, string(jwk), key.KeyID(), e.Box.Seal(KnowledgePurpose(dev.ID), body.KK)); err != nil {
+			return nil, nil, err
+		}
+		return wire.Changed{}, nil, e.Audit.Append(tx, audit.Record{Act: "device.keys_rotated", Merchant: dev.MerchantID, User: dev.UserID, Device: dev.ID,
+			Details: map[string]string{"from": dev.DSKThumb, "to": key.KeyID()}})
 	}}, nil, nil
 }
 
@@ -91,7 +130,7 @@ func spent(tx *db.Tx, dev *db.Device, user *db.User) *wire.Error {
 // the device at its App's limit. day is the user's count.
 func (e *Engine) countFailure(tx *db.Tx, dev *db.Device, policy identity.Policy) (werr *wire.Error, blocked bool, day int64, err error) {
 	n, err := tx.CountFailure(dev.ID)
-	if err == db.ErrConflict {
+	if errors.Is(err, db.ErrConflict) {
 		return wire.Blocked(dev.BlockedUntil), false, 0, nil
 	}
 	if err != nil {

@@ -11,6 +11,7 @@ const (
 	OpClaim     = "op.claim"
 	OpAnswer    = "op.answer"
 	OpPIN       = "pin.change"
+	OpRotate    = "dev.rotate"
 	OpSync      = "dev.sync"
 )
 
@@ -152,8 +153,19 @@ type PINChange struct {
 // Unproven are the bytes of the body that its proof covers: without kpf.
 func (c PINChange) Unproven() ([]byte, error) { return json.Marshal(PINChange{KK: c.KK}) }
 
-// PINChangeReply is empty: the new key holds.
-type PINChangeReply struct{}
+// Rotation is the body of dev.rotate: a new signing key, which signs too, and with
+// it a new knowledge key, proven by the old one.
+type Rotation struct {
+	New string `json:"new"`           // compact JWS, NewKeyClaims
+	KK  Secret `json:"kk"`            // 32
+	KPF Secret `json:"kpf,omitempty"` // 32: CallProof over the body without it
+}
+
+// Unproven are the bytes of the body that its proof covers: without kpf.
+func (r Rotation) Unproven() ([]byte, error) { return json.Marshal(Rotation{New: r.New, KK: r.KK}) }
+
+// Changed is the reply to pin.change and dev.rotate: the new key holds.
+type Changed struct{}
 
 // Try names a request that was sent: its jti and SHA-256 of its JWS.
 type Try struct {

@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+	"time"
 
 	"mobileid/internal/db"
 	"mobileid/sdk"
@@ -71,6 +72,36 @@ func TestGuessesAtAPINChangeCountLikeAnyOther(t *testing.T) {
 	}
 }
 
+func TestAPhonesKeysAreReplacedByOldAndNewTogether(t *testing.T) {
+	rig.Each(t, func(t *testing.T, r *rig.Rig) {
+		u, p := r.Person()
+		copied := r.Copy(p)
+		before, dev := r.State(p), r.Device(p)
+		if err := p.Rotate(t.Context(), rig.WrongPIN); rig.Sealed(err) != wire.AuthFailed {
+			t.Fatalf("a wrong PIN: %v", err)
+		}
+		if now := r.State(p); now.KeyRef != before.KeyRef || now.Next != nil || r.Device(p).DSKThumb != dev.DSKThumb {
+			t.Fatal("a wrong PIN replaced the keys")
+		}
+		if err := p.Rotate(t.Context(), rig.PIN); err != nil {
+			t.Fatal(err)
+		}
+		now := r.Device(p)
+		if st := r.State(p); st.KeyRef == before.KeyRef || st.Next != nil || now.DSKThumb == dev.DSKThumb || string(now.KK) == string(dev.KK) {
+			t.Errorf("the keys are the old ones: %+v", now)
+		}
+		if _, err := p.Keys.Signer(before.KeyRef); err == nil {
+			t.Error("the old key is kept")
+		}
+		if got := approves(t, r, u, p, rig.PIN); got != "COMPLETED" {
+			t.Errorf("with the new keys: %s", got)
+		}
+		if _, err := copied.List(t.Context()); rig.Sealed(err) != wire.UnknownKey {
+			t.Errorf("a copy with the old keys: %v", err)
+		}
+	})
+}
+
 // losing drops the replies to a phone's calls while on is set.
 type losing struct {
 	under http.RoundTripper
@@ -105,4 +136,18 @@ func TestAPhoneThatLostTheReplyToAPINChangeFindsOutWhichHolds(t *testing.T) {
 	if st := r.State(p); st.Next != nil || st.Sent != nil {
 		t.Errorf("still kept: %+v", st)
 	}
+	t.Run("and of new keys", func(t *testing.T) {
+		line.on = true
+		if err := p.Rotate(t.Context(), newPIN); err == nil {
+			t.Fatal("no error without a reply")
+		}
+		line.on = false
+		r.Clock.Advance(time.Hour) // the server's key of then is gone
+		if err := p.Rotate(t.Context(), newPIN); err != nil {
+			t.Fatalf("what had been done: %v", err)
+		}
+		if got := approves(t, r, u, p, newPIN); got != "COMPLETED" {
+			t.Errorf("with the new keys: %s", got)
+		}
+	})
 }
