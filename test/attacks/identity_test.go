@@ -79,10 +79,17 @@ func TestD18_AReferenceIsOnePersonForEverByteForByte(t *testing.T) {
 	if ops, err := p.List(t.Context()); err != nil || len(ops) != 0 {
 		t.Errorf("the phone is offered %d operations, %v", len(ops), err)
 	}
-	t.Run("nor is the reference of one who is gone given again", func(t *testing.T) {
+	t.Run("nor does anybody come after one who is gone", func(t *testing.T) {
 		r.SetUser(u, db.UserDeactivated)
-		if _, err := r.Node.Users.CreateUser(t.Context(), r.Merchant.ID, u.ExternalRef, nil); !fault.Is(err, fault.StateConflict) {
-			t.Errorf("%v", err)
+		next, err := r.Node.Users.CreateUser(t.Context(), r.Merchant.ID, u.ExternalRef, nil)
+		if fault.Is(err, fault.StateConflict) {
+			return // the reference is not given again
+		}
+		if err != nil || next.ID == u.ID {
+			t.Fatalf("%s, %v", next.ID, err)
+		}
+		if a := r.Post("/bc-authorize", r.Backend, url.Values{"scope": {"openid"}, "login_hint": {u.ExternalRef}}); a.Status != 403 {
+			t.Errorf("the next one can be asked on the old phone: %s", a)
 		}
 	})
 }
