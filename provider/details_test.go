@@ -40,8 +40,7 @@ func (h *house) signed(id, clientID, details string) operation.Outcome {
 	out := operation.Outcome{OperationID: id, Kind: operation.KindAuthentication, State: operation.Completed, MerchantID: "mer_1", ClientID: clientID, UserID: h.user,
 		DeviceID: h.device, At: h.clk.Now(), AMR: []string{"pop"}, ACR: operation.ACRWeb, ViewHash: "vh", DataHash: base64.RawURLEncoding.EncodeToString(sum[:]), Data: []byte(details)}
 	err := h.db.Update(h.t.Context(), func(tx *db.Tx) error {
-		_, err := operation.Record(tx, audit.NewWriter(), out, []byte("[]"), "", nil)
-		return err
+		return operation.Record(tx, audit.NewWriter(), out, []byte("[]"), "", nil)
 	})
 	if err != nil {
 		h.t.Fatal(err)
