@@ -10,6 +10,7 @@ ARGS ?=
 # make run TLS=1 HOST=laptop.lan; only from the command line, since shells have a HOST of their own
 tls = $(if $(filter-out 0,$(TLS)),--tls$(if $(filter command%,$(origin HOST)), --host '$(HOST)'))
 FUZZTIME ?= 20s
+CHAOS_ROUNDS ?= 30
 TEST ?= ./...
 
 tool := go tool -modfile=tools/go.mod
@@ -74,6 +75,11 @@ verify: ## fail if a generated file is not what its source makes
 .PHONY: smoke
 smoke: build ## the whole story against a real server, on every engine and over TLS
 	@scripts/smoke bin/mobileid
+
+.PHONY: chaos
+chaos: export CGO_ENABLED = 1
+chaos: ## kill nodes and stores under load, many more times than make test does
+	CHAOS_ROUNDS=$(CHAOS_ROUNDS) go test -count 1 -timeout 60m -v ./test/chaos
 
 .PHONY: fuzz
 fuzz: ## every fuzz target for FUZZTIME (20s) each

@@ -7,6 +7,9 @@ import (
 )
 
 func TestARequestIsReadAsItWasWrittenAlsoByTheProgramBefore(t *testing.T) {
+	if reflect.TypeFor[request]().NumField() != 7 {
+		t.Error("MarshalBinary does not know every member")
+	}
 	for _, r := range []request{{}, {ClientID: "cli_1", OperationID: "op_1", Scopes: []string{"openid", "profile"}, Interval: 5000,
 		NextPoll: 1_800_000_000_000, HeldUntil: 1_800_000_000_001, ExpiresAt: 1_800_000_180_000}} {
 		own, err := r.MarshalBinary()

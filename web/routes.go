@@ -90,13 +90,13 @@ func (s *Server) Handler() http.Handler {
 		if s.Trace != nil {
 			h = s.Trace(rt.pattern, h)
 		}
-		mux.Handle(rt.pattern, s.metrics.observe(s.Clock, rt.pattern, h))
+		mux.Handle(rt.pattern, s.metrics.observe(s.Machine, rt.pattern, h))
 		if one {
 			methods[path], kinds[path] = append(methods[path], method), rt.kind
 		}
 	}
 	for path, of := range methods {
-		mux.Handle(path, s.metrics.observe(s.Clock, path, s.shared(path, s.adapt(route{path, kinds[path], wrongMethod(of)}))))
+		mux.Handle(path, s.metrics.observe(s.Machine, path, s.shared(path, s.adapt(route{path, kinds[path], wrongMethod(of)}))))
 	}
 	return s.outermost(mux)
 }

@@ -9,7 +9,7 @@ import (
 // Statements of the embedded store. Each call is one statement, hence atomic.
 // "?n" with n the position: key, now, then what the statement needs.
 const (
-	sqlGet    = `SELECT val FROM record WHERE key = ?1 AND exp > ?2`
+	sqlGet    = `SELECT val, exp FROM record WHERE key = ?1 AND exp > ?2`
 	sqlCreate = `INSERT INTO record (key, val, exp) VALUES (?1, ?3, ?4)
 ON CONFLICT (key) DO UPDATE SET val = excluded.val, exp = excluded.exp WHERE record.exp <= ?2`
 	sqlSwap     = `UPDATE record SET val = ?4, exp = ?5 WHERE key = ?1 AND exp > ?2 AND val = ?3`
@@ -43,6 +43,7 @@ type op struct {
 	limit    int64 // opSweep: records to look at after key
 
 	out  []byte
+	exp  int64 // of what was read or written, Unix milliseconds; 0 where it was kept
 	rows int64
 	err  error
 	turn chan bool // true: lead the next batch; false: the op has run
@@ -57,8 +58,9 @@ const maxBatch = 256
 // commit), so the cost of a commit is shared under load and nobody pays for a
 // hand-over without it.
 type line struct {
-	c   *lite.Conn
-	now func() int64 // Unix milliseconds
+	c     *lite.Conn
+	now   func() int64 // Unix milliseconds
+	front *front
 
 	mu     sync.Mutex
 	idle   *sync.Cond
@@ -69,7 +71,7 @@ type line struct {
 }
 
 func newLine(c *lite.Conn, now func() int64) *line {
-	l := &line{c: c, now: now}
+	l := &line{c: c, now: now, front: newFront()}
 	l.idle = sync.NewCond(&l.mu)
 	return l
 }
@@ -103,6 +105,9 @@ func (l *line) run(o *op) error {
 	l.mu.Unlock()
 
 	l.apply(batch)
+	for _, done := range batch {
+		l.front.learn(done)
+	}
 
 	l.mu.Lock()
 	if len(l.queue) > 0 {
@@ -166,16 +171,20 @@ func (l *line) all(batch []*op, now int64) bool {
 func (l *line) exec(o *op, now int64) {
 	switch o.kind {
 	case opGet:
-		o.out, o.err = bytesOf(l.c, sqlGet, o.key, now)
+		if o.err = l.c.Row(sqlGet, []any{o.key, now}, &o.out, &o.exp); o.err == lite.ErrNone {
+			o.err = ErrNotFound
+		}
 	case opPing:
 		_, o.err = one(l.c, "SELECT count(*) FROM boot")
 	case opCreate:
-		o.rows, o.err = l.c.Exec(sqlCreate, o.key, now, o.val, now+o.ttl)
+		o.exp = now + o.ttl
+		o.rows, o.err = l.c.Exec(sqlCreate, o.key, now, o.val, o.exp)
 	case opSwap:
 		if o.ttl == 0 {
 			o.rows, o.err = l.c.Exec(sqlSwapKeep, o.key, now, o.old, o.val)
 		} else {
-			o.rows, o.err = l.c.Exec(sqlSwap, o.key, now, o.old, o.val, now+o.ttl)
+			o.exp = now + o.ttl
+			o.rows, o.err = l.c.Exec(sqlSwap, o.key, now, o.old, o.val, o.exp)
 		}
 	case opTake:
 		o.out, o.err = bytesOf(l.c, sqlTake, o.key, now)

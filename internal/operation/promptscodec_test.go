@@ -7,6 +7,9 @@ import (
 )
 
 func TestAUsersRecordIsReadAsItWasWrittenAlsoByTheProgramBefore(t *testing.T) {
+	if reflect.TypeFor[prompts]().NumField() != 2 || reflect.TypeFor[prompt]().NumField() != 4 {
+		t.Error("MarshalBinary does not know every member")
+	}
 	for _, p := range []prompts{{}, {Open: []prompt{{"op_1", "cli_1", "", 1_800_000_000_000}, {"op_2", "cli_2", NoDevice, 5}}},
 		{Cool: map[string]int64{"cli_1": 1_800_000_000_000, "cli_2": 7}}} {
 		own, err := p.MarshalBinary()

@@ -42,17 +42,20 @@ import (
 // Stores is what every command that touches data opens.
 type Stores struct {
 	Config *config.Config
-	Clock  clock.Clock
-	DB     *db.DB
-	Keys   *keys.Ring
-	Audit  *audit.Writer
-	Users  *identity.Store
+	// Clock is the database's time, which all nodes share; Machine is this node's
+	// own, for deadlines and durations.
+	Clock, Machine clock.Clock
+	DB             *db.DB
+	Keys           *keys.Ring
+	Audit          *audit.Writer
+	Users          *identity.Store
 
 	box *keys.Box
 }
 
 // Open opens the durable store and the master key, making them on first use.
 // migrate brings the schema up to date; without it an older schema is an error.
+// clk is the machine's clock; on SQLite the database goes by it too.
 // The caller closes the Stores, or the Node made of them.
 func Open(ctx context.Context, cfg *config.Config, clk clock.Clock, migrate bool) (*Stores, error) {
 	if err := os.MkdirAll(cfg.DataDir, 0o700); err != nil {
@@ -62,7 +65,7 @@ func Open(ctx context.Context, cfg *config.Config, clk clock.Clock, migrate bool
 	if err != nil {
 		return nil, err
 	}
-	s := &Stores{Config: cfg, Clock: clk, DB: d, Audit: audit.NewWriter()}
+	s := &Stores{Config: cfg, Clock: d.Clock(), Machine: clk, DB: d, Audit: audit.NewWriter()}
 	if err := s.prepare(ctx, migrate); err != nil {
 		return nil, errors.Join(err, d.Close())
 	}
@@ -199,7 +202,7 @@ func New(ctx context.Context, s *Stores, log *slog.Logger, shopURL string) (*Nod
 	}
 	n.kv = kv.Observe(store, watchKV)
 	n.DB.Observe(watchDB)
-	n.metrics.MustRegister(newOutboxDepth(s.DB), collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	n.metrics.MustRegister(newOutboxDepth(s.DB), newClockOffset(s.DB), collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	if err := errors.Join(n.seal(), n.certificate(), n.wire(shopURL)); err != nil {
 		return nil, errors.Join(err, n.traces.close(), store.Close())
 	}
@@ -226,7 +229,7 @@ func (n *Node) certificate() error {
 	if !t.On() {
 		return nil
 	}
-	c, err := LoadCertificate(t.Cert, t.Key, n.Clock, n.Log)
+	c, err := LoadCertificate(t.Cert, t.Key, n.Machine, n.Log)
 	if err != nil {
 		return err
 	}
@@ -294,7 +297,7 @@ func (n *Node) wire(shopURL string) error {
 	}
 	n.outbox.Register(provider.OutboxLogout, p.DeliverLogout)
 	n.web, err = web.New(web.Config{
-		Issuer: issuer, DB: n.DB, KV: n.kv, Provider: p, Flows: n.Flows, Registrations: regs, Channel: ch, Users: n.Users,
+		Issuer: issuer, DB: n.DB, KV: n.kv, Provider: p, Flows: n.Flows, Registrations: regs, Channel: ch, Users: n.Users, Machine: n.Machine,
 		Clock: n.Clock, Log: n.Log, Trusts: n.Config.Trusts, Metrics: n.metrics, Trace: traced, ShopURL: shopURL, Limits: limits,
 	})
 	return err
