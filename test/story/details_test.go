@@ -147,6 +147,37 @@ func TestD21_APhoneThatWasShownAnotherByteCannotApprove(t *testing.T) {
 	}
 }
 
+func TestC25_APaymentByRESTIsSignedAndToldByteForByte(t *testing.T) {
+	r, call, _ := bank(t)
+	u, p := r.Person()
+	var c db.Client
+	r.SQL(func(tx *db.Tx) (err error) {
+		c, err = tx.Client(call.ClientID)
+		return err
+	})
+	// As a merchant writes it: the form that is signed is made once, here.
+	asked := " " + strings.Replace(paying, `"EUR"`, `"\u0045UR" `, 1)
+	got, err := r.Node.Flows.StartAuthentication(t.Context(), &c, flows.Request{Hint: u.ExternalRef, Details: []byte(asked), Locales: []string{"nb"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	op := r.Waiting(p)
+	if string(op.Data) != paying || op.Lang != "nb" || op.Kind != operation.KindAuthentication {
+		t.Fatalf("%s %s %s", op.Kind, op.Lang, op.Data)
+	}
+	other := *op
+	other.Data = []byte(asked)
+	if _, err := p.Approve(t.Context(), &other, rig.PIN, ""); rig.Sealed(err) != wire.OpNotHere {
+		t.Errorf("the bytes as they came: %v", err)
+	}
+	r.Approve(p, "")
+	st, err := r.Node.Flows.Status(t.Context(), r.Merchant.ID, operation.KindAuthentication, got.OperationID, 0)
+	var told any
+	if err := errors.Join(err, json.Unmarshal(st.Data, &told)); err != nil || string(st.Data) != paying || st.DataHash != hashOf(t, told) {
+		t.Errorf("%s %s, %v", st.Data, st.DataHash, err)
+	}
+}
+
 func TestPSD2PaymentsNameAmountAndPayeeOnEveryWayIn(t *testing.T) {
 	r, call, web := bank(t)
 	r.Web = web
