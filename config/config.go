@@ -30,6 +30,7 @@ type Config struct {
 	Audit          Audit
 	Limits         Limits
 	Telemetry      Telemetry
+	Evidence       Evidence
 	Demo           Demo
 }
 
@@ -68,11 +69,17 @@ type Log struct {
 type Audit struct {
 	AnchorFile   string // appended to, made with mode 0600; empty: none
 	AnchorSyslog string // local, udp://HOST:PORT or tcp://HOST:PORT; empty: none
+	AnchorURL    string // http or https URL without user, that is posted to; empty: none
 }
 
 // Telemetry says where traces go.
 type Telemetry struct {
 	OTLPEndpoint string // http or https URL without user; empty: none are made
+}
+
+// Evidence says who confirms the time of signatures.
+type Evidence struct {
+	TSAURL string // http or https URL of a time-stamping authority, RFC 3161; empty: none
 }
 
 // Demo holds what only `mobileid demo` uses.

@@ -27,6 +27,7 @@ const (
 	OIDCPS256 = "oidc-ps256" // tokens of clients that ask for PS256
 	OIDCRS256 = "oidc-rs256" // likewise RS256; a key is for one algorithm
 	Server    = "server"     // key sets of mid/1; its thumbprint is pinned by phones
+	Evidence  = "evidence"   // consent signatures; published for ever, with the time each signed in
 )
 
 // Tokens lists the purposes whose keys sign tokens.
@@ -64,10 +65,16 @@ const (
 	Lead = 10 * time.Minute
 	// Overlap is how long a key stays published after its successor signs.
 	Overlap = 24 * time.Hour
+	// Handover is how long an evidence key may still sign when its successor does:
+	// by then every node has read the keys again.
+	Handover = time.Minute
 	// Soon is the shortest lead: by then every node publishes the new key.
 	Soon = reread + time.Second
 	// reread is how old a node's view of the keys may be.
 	reread = 2 * time.Second
+	// rereadNone is the same where there is no key: another node may make the first
+	// one and sign with it, which those who read the key set here soon have to see.
+	rereadNone = 200 * time.Millisecond
 )
 
 // Key is one key of the ring.
@@ -117,6 +124,9 @@ func (r *Ring) Ensure(ctx context.Context, purposes ...string) error {
 
 func (r *Ring) ensure(ctx context.Context, purpose string) error {
 	have, err := r.newest(ctx, purpose)
+	if have {
+		r.forget(purpose) // it may have been made since this node looked
+	}
 	if err != nil || have {
 		return err
 	}
@@ -165,8 +175,9 @@ func (r *Ring) forget(purpose string) {
 }
 
 // Rotate adds a key that is published now and signs after lead; the others
-// leave the set Overlap later. record puts the act on record in the same
-// transaction. It returns the new key id.
+// leave the set Overlap later. Evidence keys never leave theirs: they end Handover
+// later, and those that ended before lose their private halves. record puts the
+// act on record in the same transaction. It returns the new key id.
 func (r *Ring) Rotate(ctx context.Context, purpose string, lead time.Duration, record func(tx *db.Tx, kid string) error) (kid string, err error) {
 	priv, err := generate(purpose)
 	if err != nil {
@@ -182,7 +193,14 @@ func (r *Ring) Rotate(ctx context.Context, purpose string, lead time.Duration, r
 			return err
 		}
 		kid = k.KID
-		if err := tx.RetireSigningKeys(purpose, k.KID, active.Add(Overlap)); err != nil {
+		retire := active.Add(Overlap)
+		if purpose == Evidence {
+			retire = active.Add(Handover)
+			if err := tx.DestroyRetiredKeys(purpose); err != nil {
+				return err
+			}
+		}
+		if err := tx.RetireSigningKeys(purpose, k.KID, retire); err != nil {
 			return err
 		}
 		if err := tx.InsertSigningKey(k); err != nil {

@@ -11,6 +11,7 @@ import (
 	"mobileid/internal/channel"
 	"mobileid/internal/db"
 	"mobileid/internal/identity"
+	"mobileid/internal/keys"
 	"mobileid/internal/kv"
 	"mobileid/sdk/wire"
 )
@@ -78,10 +79,7 @@ func (e *Engine) prepareList(ctx context.Context, c *channel.Call) (channel.Plan
 	if len(ops) == 0 {
 		return channel.Plan{Reply: reply}, nil, nil
 	}
-	left, err := e.attemptsLeft(ctx, c.Device)
-	if err != nil {
-		return channel.Plan{}, nil, err
-	}
+	left := e.attemptsLeft(c.Caller)
 	for i := range ops {
 		shown := ops[i].shown(c.Device)
 		shown.Left = left
@@ -102,6 +100,8 @@ type proof struct {
 	kpf        []byte
 	match      string
 	remoteIP   string
+
+	evidenceKeys []*keys.Key // of an approved signature
 }
 
 // describe fills what an approval proved, and nothing that it did not.
@@ -167,6 +167,14 @@ func (e *Engine) prepareAnswer(ctx context.Context, c *channel.Call) (channel.Pl
 	}
 	p := &proof{answer: body.Ans, ansHash: wire.AnswerHash(body.Ans), claims: claims, kpf: body.KPF, match: body.Match, remoteIP: c.RemoteIP}
 	p.answerHash = base64.RawURLEncoding.EncodeToString(p.ansHash[:])
+	if op.Kind == KindSignature && claims.Dec == wire.Approve {
+		if werr := clockWrong(&claims, e.Clock.Now()); werr != nil {
+			return channel.Plan{}, werr, nil
+		}
+		if p.evidenceKeys, err = e.EvidenceKeys(ctx); err != nil {
+			return channel.Plan{}, nil, err
+		}
+	}
 	var after func(context.Context)
 	plan := channel.Plan{
 		Commit: func(tx *db.Tx, dev *db.Device) (any, *wire.Error, error) {
@@ -224,7 +232,7 @@ func goneBy(out Outcome, dev *db.Device) *wire.Error {
 // commitAnswer decides. It runs with the device's row locked; a decision it
 // makes is returned even beside an error for the phone (an answer that locks).
 func (e *Engine) commitAnswer(tx *db.Tx, op *Operation, p *proof) (*Outcome, *wire.Error, error) {
-	user, ended, werr, err := e.stillOpen(tx, op, p.device)
+	now, ended, werr, err := e.stillOpen(tx, op, p.device)
 	if ended != nil || werr != nil || err != nil {
 		return ended, werr, err
 	}
@@ -239,36 +247,32 @@ func (e *Engine) commitAnswer(tx *db.Tx, op *Operation, p *proof) (*Outcome, *wi
 	case wire.Report:
 		return e.decideBy(tx, op, p, Report, "reported by the user")
 	}
-	if client, err := tx.Client(op.ClientID); err != nil || !client.DisabledAt.IsZero() {
-		if err != nil && !errors.Is(err, db.ErrNotFound) {
-			return nil, nil, err
-		}
+	if now.Withdrawn {
 		out, err := e.decide(tx, op, nil, Cancel, "the client was disabled")
 		return &out, goneBy(out, p.device), err
 	}
-	return e.commitApproval(tx, op, p, &user)
+	return e.commitApproval(tx, op, p, &now)
 }
 
 // stillOpen reports an operation that is decided, one whose time is over, which it
 // decides as expired and returns, and a user who may not answer. The user's row
 // stays locked.
-func (e *Engine) stillOpen(tx *db.Tx, op *Operation, dev *db.Device) (user db.User, ended *Outcome, werr *wire.Error, err error) {
-	if out, err := OutcomeOf(tx, op.ID); err == nil {
-		return user, nil, goneBy(out, dev), nil
-	} else if !errors.Is(err, db.ErrNotFound) {
-		return user, nil, nil, err
+func (e *Engine) stillOpen(tx *db.Tx, op *Operation, dev *db.Device) (now db.Standing, ended *Outcome, werr *wire.Error, err error) {
+	if now, err = tx.Standing(op.ID, dev.UserID, op.ClientID, dev.AppID); err != nil {
+		return now, nil, nil, err
 	}
-	if user, err = tx.User(dev.UserID); err != nil {
-		return user, nil, nil, err
+	if now.Decided {
+		out, err := OutcomeOf(tx, op.ID)
+		return now, nil, goneBy(out, dev), err
 	}
-	if user.State != db.UserActive {
-		return user, nil, &wire.Error{Code: wire.UserLocked}, nil
+	if now.UserState != db.UserActive {
+		return now, nil, &wire.Error{Code: wire.UserLocked}, nil
 	}
 	if !op.Expires().After(tx.Now()) {
 		out, err := e.decide(tx, op, nil, Expire, "")
-		return user, &out, goneBy(out, dev), err
+		return now, &out, goneBy(out, dev), err
 	}
-	return user, nil, nil, nil
+	return now, nil, nil, nil
 }
 
 func (e *Engine) decideBy(tx *db.Tx, op *Operation, p *proof, m Move, reason string) (*Outcome, *wire.Error, error) {
@@ -276,18 +280,15 @@ func (e *Engine) decideBy(tx *db.Tx, op *Operation, p *proof, m Move, reason str
 	return &out, nil, err
 }
 
-func (e *Engine) commitApproval(tx *db.Tx, op *Operation, p *proof, user *db.User) (*Outcome, *wire.Error, error) {
-	app, err := tx.App(p.device.AppID)
-	if err != nil {
-		return nil, nil, err
-	}
-	if p.policy, err = identity.PolicyOf(app); err != nil {
+func (e *Engine) commitApproval(tx *db.Tx, op *Operation, p *proof, now *db.Standing) (*Outcome, *wire.Error, error) {
+	var err error
+	if p.policy, err = e.policies.parse(p.device.AppID, now.Policy); err != nil {
 		return nil, nil, err
 	}
 	if Rank(Reach(p.device, p.policy)) < Rank(op.MinACR) {
 		return nil, &wire.Error{Code: wire.Need, Need: []string{op.MinACR}}, nil
 	}
-	if werr := spent(tx, p.device, user); werr != nil {
+	if werr := spent(tx, p.device, now.FailDay, now.FailCount); werr != nil {
 		return nil, werr, nil
 	}
 	knowledge := len(op.need()) > 0

@@ -44,9 +44,7 @@ func (e *Engine) prepareClaim(ctx context.Context, c *channel.Call) (channel.Pla
 		return channel.Plan{}, &wire.Error{Code: wire.OpNotHere}, nil
 	}
 	shown := op.shown(c.Device)
-	if shown.Left, err = e.attemptsLeft(ctx, c.Device); err != nil {
-		return channel.Plan{}, nil, err
-	}
+	shown.Left = e.attemptsLeft(c.Caller)
 	var after func(context.Context)
 	return channel.Plan{
 		Commit: func(tx *db.Tx, dev *db.Device) (any, *wire.Error, error) {

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"mobileid/internal/audit"
+	"mobileid/internal/callback"
 	"mobileid/internal/clock"
 	"mobileid/internal/db"
 	"mobileid/internal/fault"
@@ -43,6 +44,12 @@ type Config struct {
 	Outbox *outbox.Worker
 	Clock  clock.Clock
 	Log    *slog.Logger
+	Issuer string // as evidence names it
+	// EvidenceKeys are those that evidence may be signed with.
+	EvidenceKeys func(context.Context) ([]*keys.Key, error)
+	// Stamp sends a query to a time-stamping authority (RFC 3161) and returns its
+	// reply. nil: evidence goes without.
+	Stamp func(ctx context.Context, query []byte) ([]byte, error)
 	// Draining is closed when the node is about to stop: held requests are told
 	// the state they are in. nil never is.
 	Draining <-chan struct{}
@@ -58,11 +65,13 @@ type Engine struct {
 	ops     kv.Bucket[Operation]
 	pending kv.Bucket[prompts]
 	nobody  []byte // key of Nobody
+
+	policies *policies
 }
 
 // New makes an engine.
 func New(c Config) *Engine {
-	return &Engine{Config: c, ops: kv.NewBucket[Operation](c.KV, "op"), pending: kv.NewBucket[prompts](c.KV, "user"), nobody: c.Box.Derive("nobody 1")}
+	return &Engine{Config: c, ops: kv.NewBucket[Operation](c.KV, "op"), pending: kv.NewBucket[prompts](c.KV, "user"), nobody: c.Box.Derive("nobody 1"), policies: &policies{}}
 }
 
 // Nobody is the user id under which operations for somebody who does not exist
@@ -73,11 +82,13 @@ func (e *Engine) Nobody(merchantID, hint string) string {
 }
 
 // Start puts op before its user's devices. The caller fills who, what and how
-// long (ExpiresAt); Start gives it id and challenge, counts it against the
+// long (ExpiresAt), and may fill a new id; Start gives it challenge and id, counts it against the
 // user's caps (limit_reached, forbidden while the client cools down) and
 // supersedes the client's older prompt to the same user.
 func (e *Engine) Start(ctx context.Context, op *Operation) error {
-	op.ID = db.NewSerialID("op_")
+	if op.ID == "" {
+		op.ID = db.NewSerialID("op_")
+	}
 	op.Challenge = make([]byte, 32)
 	rand.Read(op.Challenge)
 	// It is there before it is counted: a newer request that finds it in the
@@ -137,17 +148,16 @@ func (e *Engine) Status(ctx context.Context, id string) (Outcome, error) {
 		return Outcome{}, fault.Wrap(fault.Unavailable, "the operation cannot be read; try again", err)
 	}
 	if op.Expires().After(e.Clock.Now()) {
-		state, device := Pending, ""
+		out := op.open()
 		if op.Initiation == FromApp {
-			if device, err = e.claimedBy(ctx, id); err != nil {
+			if out.DeviceID, err = e.claimedBy(ctx, id); err != nil {
 				return Outcome{}, err
 			}
-			if device != "" {
-				state = Claimed
+			if out.DeviceID != "" {
+				out.State = Claimed
 			}
 		}
-		return Outcome{OperationID: id, Kind: op.Kind, State: state, DeviceID: device, MerchantID: op.MerchantID, ClientID: op.ClientID, UserID: op.UserID,
-			ClientData: op.ClientData, ViewHash: hashText(op.View), DataHash: dataHash(op.Data), Tpl: op.Tpl, Lang: op.Lang, Data: op.Data, ExpiresAt: op.Expires()}, nil
+		return out, nil
 	}
 	return e.end(ctx, &op, Expire, "")
 }
@@ -199,32 +209,13 @@ func (e *Engine) End(ctx context.Context, id string, m Move, reason string) (Out
 	return e.end(ctx, &op, m, reason)
 }
 
-// Lose decides an operation that kv lost as expired, so that no device can
-// answer it even if an older kv comes back, and returns how it ended.
-func (e *Engine) Lose(ctx context.Context, id, kind, clientID string) (out Outcome, err error) {
-	err = e.DB.Update(ctx, func(tx *db.Tx) error {
-		out = Outcome{OperationID: id, Kind: kind, State: Expired, ClientID: clientID, Reason: "lost before it was answered",
-			At: tx.Now().UTC().Truncate(time.Millisecond)}
-		err := Record(tx, e.Audit, out, nil, "", nil)
-		if errors.Is(err, db.ErrConflict) {
-			out, err = OutcomeOf(tx, id)
-		}
-		return err
-	})
-	if err != nil {
-		return Outcome{}, fault.Wrap(fault.Unavailable, "the operation cannot be read; try again", err)
-	}
-	return out, nil
-}
-
 func (e *Engine) end(ctx context.Context, op *Operation, m Move, reason string) (out Outcome, err error) {
 	err = e.DB.Update(ctx, func(tx *db.Tx) (err error) {
 		move := m
 		if !op.Expires().After(tx.Now()) {
 			move = Expire
 		} else if m == Expire && op.Expires().Sub(tx.Now()) > clockSlack {
-			out = Outcome{OperationID: op.ID, Kind: op.Kind, State: Pending, MerchantID: op.MerchantID, ClientID: op.ClientID,
-				UserID: op.UserID, ExpiresAt: op.Expires()}
+			out = op.open()
 			return nil
 		}
 		out, err = e.decide(tx, op, nil, move, reason)
@@ -254,6 +245,7 @@ func (e *Engine) decide(tx *db.Tx, op *Operation, p *proof, m Move, reason strin
 		OperationID: op.ID, Kind: op.Kind, State: state, MerchantID: op.MerchantID, ClientID: op.ClientID, UserID: op.UserID,
 		Reason: reason, At: tx.Now().UTC().Truncate(time.Millisecond), ViewHash: hashText(op.View), DataHash: dataHash(op.Data),
 		Tpl: op.Tpl, Lang: op.Lang, ClientData: op.ClientData, Data: op.Data,
+		Scope: op.Scope, Expires: op.backchannelUntil(),
 	}
 	if p != nil {
 		out.DeviceID = p.device.ID
@@ -262,6 +254,14 @@ func (e *Engine) decide(tx *db.Tx, op *Operation, p *proof, m Move, reason strin
 		}
 	}
 	details := map[string]string{"view": out.ViewHash}
+	proof := ""
+	if state == Completed && op.Kind == KindSignature {
+		var err error
+		if proof, err = e.prove(tx, op, p, &out); err != nil {
+			return Outcome{}, err
+		}
+		details["evidence"] = out.Evidence.Hash
+	}
 	if out.DataHash != "" {
 		details["data"] = out.DataHash
 	}
@@ -271,6 +271,11 @@ func (e *Engine) decide(tx *db.Tx, op *Operation, p *proof, m Move, reason strin
 	}
 	if err := Record(tx, e.Audit, out, op.View, answer, details); err != nil {
 		return Outcome{}, err
+	}
+	if proof != "" {
+		if err := e.keep(tx, op, proof); err != nil {
+			return Outcome{}, err
+		}
 	}
 	if e.Decided != nil {
 		tx.OnCommit(func() { e.Decided(out.Kind, out.State) })
@@ -302,21 +307,27 @@ func Record(tx *db.Tx, w *audit.Writer, out Outcome, view []byte, answer string,
 	if out.Reason != "" {
 		details["reason"] = out.Reason
 	}
-	return w.Append(tx, audit.Record{Act: "operation.decided", Merchant: out.MerchantID, User: out.UserID,
+	writer, seq, err := w.AppendAt(tx, audit.Record{Act: "operation.decided", Merchant: out.MerchantID, User: out.UserID,
 		Device: out.DeviceID, Client: out.ClientID, Operation: out.OperationID, Details: details})
+	if err == nil && out.Kind == KindRegistration && out.Approved() {
+		err = tx.InsertEnrolment(out.DeviceID, writer, seq)
+	}
+	if err != nil {
+		return err
+	}
+	return callback.Emit(tx, callback.Event{Merchant: out.MerchantID, Type: out.Kind + ".finished", Data: body})
 }
 
 // OutcomeOf reads the decision row; db.ErrNotFound while the operation is open.
 func OutcomeOf(tx *db.Tx, id string) (Outcome, error) {
-	d, err := tx.Decision(id)
+	d, err := tx.OutcomeOf(id)
 	if err != nil {
 		return Outcome{}, err
 	}
-	var out Outcome
+	out := Outcome{MerchantID: d.MerchantID, Data: d.Data}
 	if err := json.Unmarshal(d.Outcome, &out); err != nil {
 		return Outcome{}, fmt.Errorf("operation: outcome of %s: %w", id, err)
 	}
-	out.MerchantID, out.Data = d.MerchantID, d.Data
 	return out, nil
 }
 

@@ -1,7 +1,6 @@
 package operation
 
 import (
-	"context"
 	"time"
 
 	"mobileid/internal/db"
@@ -15,16 +14,12 @@ const mostMatchFailures = 3
 // attemptsLeft is how many wrong proofs the device has before it is blocked, by
 // its own counter or by its user's day, whichever is less: the user is warned
 // before the last.
-func (e *Engine) attemptsLeft(ctx context.Context, dev *db.Device) (int, error) {
+func (e *Engine) attemptsLeft(dev *db.Caller) int {
 	left := dev.MaxFailures - dev.Failures
-	err := e.DB.View(ctx, func(tx *db.Tx) error {
-		user, err := tx.User(dev.UserID)
-		if err == nil && user.FailDay == today(tx) {
-			left = min(left, identity.DailyFailures-user.FailCount)
-		}
-		return err
-	})
-	return int(max(0, left)), err
+	if dev.FailDay == e.Clock.Now().Unix()/86400 {
+		left = min(left, identity.DailyFailures-dev.FailCount)
+	}
+	return int(max(0, left))
 }
 
 // today is the day of failure counts: Unix days, UTC.

@@ -91,7 +91,7 @@ func (e *Engine) proves(tx *db.Tx, dev *db.Device, kpf []byte, proof func(kk []b
 	if user.State != db.UserActive {
 		return &wire.Error{Code: wire.UserLocked}, nil
 	}
-	if werr := spent(tx, dev, &user); werr != nil {
+	if werr := spent(tx, dev, user.FailDay, user.FailCount); werr != nil {
 		return werr, nil
 	}
 	if len(kpf) == 0 {
@@ -116,11 +116,11 @@ func (e *Engine) proves(tx *db.Tx, dev *db.Device, kpf []byte, proof func(kk []b
 }
 
 // spent reports a device, or a user's day, that has no attempts left.
-func spent(tx *db.Tx, dev *db.Device, user *db.User) *wire.Error {
+func spent(tx *db.Tx, dev *db.Device, failDay, failCount int64) *wire.Error {
 	switch {
 	case dev.Failures >= dev.MaxFailures:
 		return wire.Blocked(dev.BlockedUntil)
-	case user.FailDay == today(tx) && user.FailCount >= identity.DailyFailures:
+	case failDay == today(tx) && failCount >= identity.DailyFailures:
 		return wire.Blocked(tomorrow(tx))
 	}
 	return nil

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"runtime"
 	"sync"
 	"syscall"
 	"time"
@@ -20,7 +21,14 @@ const (
 	sweepEvery = time.Minute
 	sweepMost  = 1000
 	maxHeader  = 16 << 10 // request line and header of a request
+	maxStreams = 250      // of one HTTP/2 connection
 	headerSlop = 4 << 10  // what net/http reads over MaxHeaderBytes before it refuses
+
+	// headroom counts to the heap and is never written to, so that no memory is
+	// behind it. What lives on the heap of a node is a few megabytes, and without
+	// headroom the collector would run after each few more; with GOGC a node that
+	// holds many waiting requests would take a multiple of their memory.
+	headroom = 8 << 20
 )
 
 // Listen opens every address or none. A busy port is said plainly.
@@ -62,9 +70,12 @@ type Site struct {
 // Run serves the sites and the background work until ctx ends, then drains:
 // readiness fails, streams end, requests finish, and nothing acknowledged is lost.
 func (n *Node) Run(ctx context.Context, sites ...Site) error {
+	room := make([]byte, headroom)
+	defer runtime.KeepAlive(room)
 	work, stopWork := context.WithCancel(context.WithoutCancel(ctx))
 	var background sync.WaitGroup
 	background.Go(func() { n.outbox.Run(work) })
+	background.Go(func() { n.webhooks.Run(work) })
 	background.Go(func() { n.sweep(work) })
 	background.Go(func() { n.sealer.Run(work) })
 
@@ -108,6 +119,9 @@ func (n *Node) server(h http.Handler) *http.Server {
 		Handler: h,
 		// A held poll answers after 25 s, which the write has to leave room for.
 		ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 10 * time.Second, WriteTimeout: 30 * time.Second, IdleTimeout: 90 * time.Second,
+		// What one connection may have under way, and how long one may not take what is
+		// written to it: the deadlines above are each stream's.
+		HTTP2:          &http.HTTP2Config{MaxConcurrentStreams: maxStreams, WriteByteTimeout: 30 * time.Second},
 		MaxHeaderBytes: maxHeader - headerSlop, ErrorLog: slog.NewLogLogger(n.Log.Handler(), slog.LevelDebug),
 	}
 }
