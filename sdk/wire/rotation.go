@@ -34,7 +34,7 @@ func VerifyNewKey(jws string, want NewKeyClaims) (JWK, error) {
 		return JWK{}, err
 	}
 	var jwk JWK
-	if !c.head.only("alg", "typ", "jwk") || c.head.text("alg") != algES256 || c.head.text("typ") != TypRotation || jwk.UnmarshalJSON(c.head["jwk"]) != nil {
+	if !c.head.only("alg", "typ", "jwk") || !c.head.is("alg", algES256) || !c.head.is("typ", TypRotation) || jwk.UnmarshalJSON(c.head.raw("jwk")) != nil {
 		return JWK{}, errSignature
 	}
 	pub, err := jwk.ECDSA()
