@@ -57,14 +57,14 @@ func (p *prompts) prune(now int64) {
 // reserve counts op against its user's caps. It returns the operations of the
 // same client that op supersedes; they free their places.
 func (e *Engine) reserve(ctx context.Context, op *Operation) (older []string, err error) {
+	if op.Initiation == FromApp {
+		return nil, e.mayAsk(ctx, op)
+	}
 	first := prompts{Open: []prompt{{op.ID, op.ClientID, op.DeviceID, op.ExpiresAt}}}
 	if err = e.pending.Create(ctx, op.UserID, first, promptsLife); err == nil {
 		return nil, nil // as for nearly everybody: nothing waits
 	}
 	now := e.Clock.Now().UnixMilli()
-	if op.Initiation == FromApp {
-		return nil, e.mayAsk(ctx, op, now)
-	}
 	_, err = e.pending.Upsert(ctx, op.UserID, promptsLife, func(p prompts, _ bool) (prompts, error) {
 		older = nil
 		p.prune(now)
@@ -102,7 +102,7 @@ func (p *prompts) cooling(clientID string, now int64) error {
 
 // mayAsk is reserve for an operation that nobody is shown before a phone claims
 // it: it takes no place and supersedes nothing until then.
-func (e *Engine) mayAsk(ctx context.Context, op *Operation, now int64) error {
+func (e *Engine) mayAsk(ctx context.Context, op *Operation) error {
 	p, err := e.pending.Get(ctx, op.UserID)
 	switch {
 	case errors.Is(err, kv.ErrNotFound):
@@ -110,7 +110,7 @@ func (e *Engine) mayAsk(ctx context.Context, op *Operation, now int64) error {
 	case err != nil:
 		return fault.Wrap(fault.Unavailable, "the operation could not be started; try again", err)
 	}
-	return p.cooling(op.ClientID, now)
+	return p.cooling(op.ClientID, e.Clock.Now().UnixMilli())
 }
 
 // settle brings kv up to date with a decision and wakes who waits. It may fail
