@@ -332,6 +332,10 @@ func OutcomeOf(tx *db.Tx, id string) (Outcome, error) {
 }
 
 func (e *Engine) recordBlock(tx *db.Tx, op *Operation, p *proof) error {
+	err := callback.DeviceMoved(tx, p.device, db.DeviceBlocked, "too many failed attempts")
+	if err != nil {
+		return err
+	}
 	return e.Audit.Append(tx, audit.Record{Act: "device.blocked", Merchant: op.MerchantID, User: op.UserID,
 		Device: p.device.ID, Client: op.ClientID, Operation: op.ID})
 }
