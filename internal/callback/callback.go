@@ -26,14 +26,12 @@ const (
 	AuthenticationFinished = "authentication.finished"
 	SignatureFinished      = "signature.finished"
 	DeviceState            = "device.state.change"
-	DeviceAdded            = "device.added"
-	UserState              = "user.state.change"
 	Test                   = "test" // only ever by hand
 )
 
 // Types lists what an endpoint can ask for.
 func Types() []string {
-	return []string{RegistrationFinished, AuthenticationFinished, SignatureFinished, DeviceState, DeviceAdded, UserState}
+	return []string{RegistrationFinished, AuthenticationFinished, SignatureFinished, DeviceState}
 }
 
 // Life is how long an event is tried to be told.
@@ -99,6 +97,20 @@ func Emit(tx *db.Tx, e Event) error {
 		return err
 	}
 	return tx.TellWebhooks(e.Merchant, e.ID, e.Type, body, tx.Now().Add(Life))
+}
+
+// DeviceMoved has the merchant's endpoints be told of a device that goes from its
+// state to another, in the transaction that moves it.
+func DeviceMoved(tx *db.Tx, d *db.Device, to, reason string) error {
+	data := map[string]string{"deviceId": d.ID, "userId": d.UserID, "from": d.State, "to": to}
+	if reason != "" {
+		data["reason"] = reason
+	}
+	body, err := json.Marshal(data)
+	if err != nil {
+		return fmt.Errorf("callback: %w", err)
+	}
+	return Emit(tx, Event{Merchant: d.MerchantID, Type: DeviceState, Data: body})
 }
 
 // seal writes the body, once.

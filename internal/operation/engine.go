@@ -148,7 +148,16 @@ func (e *Engine) Status(ctx context.Context, id string) (Outcome, error) {
 		return Outcome{}, fault.Wrap(fault.Unavailable, "the operation cannot be read; try again", err)
 	}
 	if op.Expires().After(e.Clock.Now()) {
-		return op.open(), nil
+		out := op.open()
+		if op.Initiation == FromApp {
+			if out.DeviceID, err = e.claimedBy(ctx, id); err != nil {
+				return Outcome{}, err
+			}
+			if out.DeviceID != "" {
+				out.State = Claimed
+			}
+		}
+		return out, nil
 	}
 	return e.end(ctx, &op, Expire, "")
 }
@@ -323,6 +332,10 @@ func OutcomeOf(tx *db.Tx, id string) (Outcome, error) {
 }
 
 func (e *Engine) recordBlock(tx *db.Tx, op *Operation, p *proof) error {
+	err := callback.DeviceMoved(tx, p.device, db.DeviceBlocked, "too many failed attempts")
+	if err != nil {
+		return err
+	}
 	return e.Audit.Append(tx, audit.Record{Act: "device.blocked", Merchant: op.MerchantID, User: op.UserID,
 		Device: p.device.ID, Client: op.ClientID, Operation: op.ID})
 }

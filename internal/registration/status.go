@@ -6,6 +6,7 @@ import (
 	"errors"
 	"time"
 
+	"mobileid/internal/callback"
 	"mobileid/internal/db"
 	"mobileid/internal/fault"
 	"mobileid/internal/kv"
@@ -213,10 +214,14 @@ func (r *Registrations) decide(tx *db.Tx, t *ticket, m operation.Move, reason st
 				m, out.Reason = operation.Cancel, "the user is no longer active"
 			}
 		}
+		to := db.DeviceActive
 		if m == operation.Approve {
 			err = tx.ActivateDevice(dev.ID)
 		} else {
-			err = tx.SetDeviceState(dev.ID, db.DeviceDeactivated)
+			to, err = db.DeviceDeactivated, tx.SetDeviceState(dev.ID, db.DeviceDeactivated)
+		}
+		if err == nil {
+			err = callback.DeviceMoved(tx, &dev, to, "registration")
 		}
 		if err != nil {
 			return out, err

@@ -278,8 +278,9 @@ func (n *Node) wire(shopURL string) error {
 		},
 		OnRefused: func(code string) { n.gauges.refused.WithLabelValues(code).Inc() },
 		OnFork: func(tx *db.Tx, dev *db.Device) error {
-			return n.Audit.Append(tx, audit.Record{Act: "device.suspended", Merchant: dev.MerchantID, User: dev.UserID, Device: dev.ID,
-				Details: map[string]string{"reason": "a copy of this phone sent a message"}})
+			const why = "a copy of this phone sent a message"
+			return errors.Join(callback.DeviceMoved(tx, dev, db.DeviceSuspended, why), n.Audit.Append(tx, audit.Record{Act: "device.suspended",
+				Merchant: dev.MerchantID, User: dev.UserID, Device: dev.ID, Details: map[string]string{"reason": why}}))
 		},
 	}
 	var traced func(string, http.Handler) http.Handler
