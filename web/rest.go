@@ -106,17 +106,19 @@ func (s *Server) createUser(w http.ResponseWriter, r *http.Request) error {
 // registrationBody is a registration as its merchant sees it. Link, locator and
 // code are told once, in the answer to the start.
 type registrationBody struct {
-	ID           string     `json:"id"`
-	State        string     `json:"state"`
-	UserID       string     `json:"userId,omitempty"`
-	DeviceID     string     `json:"deviceId,omitempty"`
-	Link         string     `json:"link,omitempty"`
-	Locator      string     `json:"locator,omitempty"`
-	Code         string     `json:"activationCode,omitempty"`
-	Confirmation string     `json:"confirmation,omitempty"`
-	Digits       string     `json:"digits,omitempty"`
-	Reason       string     `json:"reason,omitempty"`
-	ExpiresAt    *time.Time `json:"expiresAt,omitempty"`
+	ID           string `json:"id"`
+	State        string `json:"state"`
+	UserID       string `json:"userId,omitempty"`
+	DeviceID     string `json:"deviceId,omitempty"`
+	Link         string `json:"link,omitempty"`
+	Locator      string `json:"locator,omitempty"`
+	Code         string `json:"activationCode,omitempty"`
+	Confirmation string `json:"confirmation,omitempty"`
+	Digits       string `json:"digits,omitempty"`
+	Reason       string `json:"reason,omitempty"`
+	// Attestation is internal/attestation's Result.
+	Attestation json.RawMessage `json:"attestation,omitempty"`
+	ExpiresAt   *time.Time      `json:"expiresAt,omitempty"`
 }
 
 func (s *Server) startRegistration(w http.ResponseWriter, r *http.Request) error {
@@ -151,7 +153,7 @@ func (s *Server) registrationReply(w http.ResponseWriter, st registration.Status
 	if err != nil {
 		return err
 	}
-	body := registrationBody{ID: st.ID, State: string(st.State), UserID: st.UserID, DeviceID: st.DeviceID, Digits: st.Digits, Reason: st.Reason}
+	body := registrationBody{ID: st.ID, State: string(st.State), UserID: st.UserID, DeviceID: st.DeviceID, Digits: st.Digits, Reason: st.Reason, Attestation: st.Attestation}
 	if !st.ExpiresAt.IsZero() {
 		exp := st.ExpiresAt.UTC()
 		body.ExpiresAt = &exp

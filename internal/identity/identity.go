@@ -4,10 +4,13 @@ package identity
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -29,9 +32,20 @@ type Policy struct {
 	CodeLength      int           `json:"code_length,omitempty"`      // activation code
 	CodeAlphabet    string        `json:"code_alphabet,omitempty"`    // characters of the activation code
 	RegistrationTTL time.Duration `json:"registration_ttl,omitempty"` // life of a ticket
+	Attestation     string        `json:"attestation,omitempty"`      // OFF | OPTIONAL | REQUIRED
+	AndroidPackages []string      `json:"android_packages,omitempty"` // that may make a key; none: any
+	AndroidSigners  []string      `json:"android_signers,omitempty"`  // SHA-256 of the certificates they are signed by, hexadecimal; none: any
+	AppleApps       []string      `json:"apple_apps,omitempty"`       // App IDs for App Attest, <team>.<bundle>
 	Language        string        `json:"language,omitempty"`         // of what phones show, where nobody wishes for another
 	PSD2            bool          `json:"psd2,omitempty"`             // strong customer authentication: payments name amount and payee
 }
+
+// Whether phones must be attested by their maker.
+const (
+	AttestationOff      = "OFF"      // not looked at
+	AttestationOptional = "OPTIONAL" // looked at and recorded
+	AttestationRequired = "REQUIRED" // no phone without a key in hardware
+)
 
 // mostFailures is the ceiling of every App's FailureLimit.
 const mostFailures = 5
@@ -48,6 +62,9 @@ func (p Policy) WithDefaults() Policy {
 	set(&p.CodeLength, 6)
 	if p.Kind == "" {
 		p.Kind = "native"
+	}
+	if p.Attestation == "" {
+		p.Attestation = AttestationOff
 	}
 	if p.CodeAlphabet == "" {
 		p.CodeAlphabet = "0123456789"
@@ -85,7 +102,37 @@ func (p Policy) Check() error {
 	case p.CodeLength > 32 || math.Pow(float64(len([]rune(p.CodeAlphabet))), float64(p.CodeLength)) < 1e6:
 		return fault.InField("/policy/code_length", "invalid", "an activation code is one of a million at least, and has 32 characters at most")
 	}
+	return p.checkAttestation()
+}
+
+func (p Policy) checkAttestation() error {
+	switch p.Attestation {
+	case AttestationOff, AttestationOptional, AttestationRequired:
+	default:
+		return fault.InField("/policy/attestation", "invalid", "attestation is OFF, OPTIONAL or REQUIRED")
+	}
+	if _, err := p.Signers(); err != nil {
+		return err
+	}
+	for _, name := range append(slices.Clone(p.AndroidPackages), p.AppleApps...) {
+		if name == "" || len(name) > 255 {
+			return fault.InField("/policy/apple_apps", "invalid", "names of apps have 1 to 255 bytes")
+		}
+	}
 	return nil
+}
+
+// Signers are AndroidSigners as bytes.
+func (p Policy) Signers() ([][]byte, error) {
+	var out [][]byte
+	for _, s := range p.AndroidSigners {
+		b, err := hex.DecodeString(strings.ReplaceAll(s, ":", ""))
+		if err != nil || len(b) != sha256.Size {
+			return nil, fault.InField("/policy/android_signers", "invalid", "android_signers are SHA-256 hashes in hexadecimal")
+		}
+		out = append(out, b)
+	}
+	return out, nil
 }
 
 // DailyFailures is how many failed knowledge proofs a user may have in a day,

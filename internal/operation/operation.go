@@ -6,6 +6,7 @@
 package operation
 
 import (
+	"encoding/json"
 	"time"
 
 	"mobileid/sdk/wire"
@@ -137,6 +138,9 @@ type Outcome struct {
 	Lang        string    `json:"lang,omitempty"`
 	ClientData  string    `json:"clientData,omitempty"`
 	SCA         *SCA      `json:"sca,omitempty"`
+	// Attestation is what came of a registered phone's attestation; empty: none was
+	// asked for. Of other kinds sca says what it means.
+	Attestation json.RawMessage `json:"attestation,omitempty"`
 	// Of a backchannel request, so that its client's poll needs nothing else: the
 	// scope that was asked for, and until when (Unix ms).
 	Scope   string `json:"scope,omitempty"`
