@@ -175,7 +175,7 @@ func (r *Rig) seed(o Options) {
 	r.Web = r.Client(node.ClientOptions{Name: "Acme Shop", Grants: []string{"authorization_code", "refresh_token"},
 		RedirectURIs: []string{Callback}, Scopes: []string{"openid", "offline_access", "profile"}})
 	r.Backend = r.Client(node.ClientOptions{Name: "Acme Backend", Binding: "trusted", RevealUnknownUser: true,
-		Grants: []string{"client_credentials", ciba, "refresh_token"}, Scopes: []string{"openid", "mobileid.users", "mobileid.devices"}})
+		Grants: []string{"client_credentials", ciba, "refresh_token"}, Scopes: []string{"openid", "mobileid.users", "mobileid.devices", "mobileid.operations", "mobileid.admin"}})
 	r.Match = r.Client(node.ClientOptions{Name: "Acme Call Centre", Grants: []string{ciba}, Scopes: []string{"openid"}})
 }
 
