@@ -75,7 +75,7 @@ type tokens struct {
 
 func (s *story) backendToken(ctx context.Context) error {
 	var t tokens
-	err := s.form(ctx, s.Backend, "/token", url.Values{"grant_type": {"client_credentials"}, "scope": {"mobileid.users mobileid.devices mobileid.operations mobileid.admin"}}, http.StatusOK, &t)
+	err := s.form(ctx, s.Backend, "/token", url.Values{"grant_type": {"client_credentials"}}, http.StatusOK, &t)
 	s.api = t.AccessToken
 	return err
 }
