@@ -86,7 +86,10 @@ func readAssertion(text string) (*assertion, error) {
 // verifyAssertion makes sure that the client signed the assertion, for us, now,
 // and that it is shown for the first time. path is that of the endpoint.
 func (p *Provider) verifyAssertion(ctx context.Context, c *client, a *assertion, path string) error {
-	key := c.keyFor(a.alg, a.kid)
+	key, err := p.keyOf(ctx, c, a.alg, a.kid)
+	if err != nil {
+		return err
+	}
 	if key == nil {
 		return notAuthenticated("the client assertion names no key of the client, or another alg than the client is registered for")
 	}
@@ -99,7 +102,7 @@ func (p *Provider) verifyAssertion(ctx context.Context, c *client, a *assertion,
 	}
 	// Remembered for longer than any node would take it.
 	id := digest(strconv.Itoa(len(c.ID)) + " " + c.ID + " " + a.claims.JTI)
-	err := p.kv.Create(ctx, "assertion/{"+id+"}", []byte{1}, seconds(*a.claims.Expires).Sub(now)+2*skew)
+	err = p.kv.Create(ctx, "assertion/{"+id+"}", []byte{1}, seconds(*a.claims.Expires).Sub(now)+2*skew)
 	if errors.Is(err, kv.ErrExists) {
 		return notAuthenticated("the client assertion was used before")
 	}
@@ -107,26 +110,6 @@ func (p *Provider) verifyAssertion(ctx context.Context, c *client, a *assertion,
 		return unavailable(err)
 	}
 	return p.checkEpoch(ctx, &a.claims)
-}
-
-// keyFor is the client's key for a signature; nil if there is none. An alg must
-// be the registered one, and RS256 must be registered by name.
-func (c *client) keyFor(alg, kid string) *jose.JSONWebKey {
-	if want := c.Settings.AssertionAlg; want != "" && alg != want || want == "" && alg == string(jose.RS256) {
-		return nil
-	}
-	var found *jose.JSONWebKey
-	for i := range c.keys {
-		k := &c.keys[i]
-		if !fits(k, alg) || kid != "" && k.KeyID != kid {
-			continue
-		}
-		if found != nil {
-			return nil // no kid, and several could be meant
-		}
-		found = k
-	}
-	return found
 }
 
 // checkAssertion says what is wrong with the claims (RFC 7523 section 3).

@@ -106,3 +106,23 @@ func fits(k *jose.JSONWebKey, alg string) bool {
 	_, ec := k.Key.(*ecdsa.PublicKey)
 	return ec == (alg == string(jose.ES256))
 }
+
+// pickKey is the key of a set for a signature; nil if there is none. An alg must
+// be the registered one, and RS256 must be registered by name.
+func pickKey(set []jose.JSONWebKey, registered, alg, kid string) *jose.JSONWebKey {
+	if registered != "" && alg != registered || registered == "" && alg == string(jose.RS256) {
+		return nil
+	}
+	var found *jose.JSONWebKey
+	for i := range set {
+		k := &set[i]
+		if !fits(k, alg) || kid != "" && k.KeyID != kid {
+			continue
+		}
+		if found != nil {
+			return nil // no kid, and several could be meant
+		}
+		found = k
+	}
+	return found
+}

@@ -38,7 +38,6 @@ func (d document) serve(w http.ResponseWriter, r *http.Request, contentType stri
 	}
 	h.Set("Cache-Control", "public, max-age=300")
 	h.Set("Etag", d.etag)
-	h.Set("Access-Control-Allow-Origin", "*")
 	for tag := range strings.SplitSeq(r.Header.Get("If-None-Match"), ",") {
 		if tag = strings.TrimPrefix(strings.TrimSpace(tag), "W/"); tag == d.etag || tag == "*" {
 			w.WriteHeader(http.StatusNotModified)

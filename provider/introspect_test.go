@@ -1,6 +1,8 @@
 package provider
 
 import (
+	"context"
+	"database/sql"
 	"net/http"
 	"strings"
 	"sync"
@@ -9,6 +11,7 @@ import (
 
 	"mobileid/internal/audit"
 	"mobileid/internal/db"
+	"mobileid/internal/kv"
 )
 
 // introspect asks about a token as the client.
@@ -84,6 +87,7 @@ func flip(token string) string {
 func TestB9_NothingIsActiveOnceUserDeviceOrClientIsWithdrawn(t *testing.T) {
 	for name, withdraw := range map[string]func(h *house, tx *db.Tx) error{
 		"user":   func(h *house, tx *db.Tx) error { return tx.SetUserState(h.user, db.UserLocked) },
+		"device": func(h *house, tx *db.Tx) error { return tx.SetDeviceState(h.device, db.DeviceDeactivated) },
 		"client": func(_ *house, tx *db.Tx) error { return tx.DisableClient("cli_web") },
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -94,7 +98,7 @@ func TestB9_NothingIsActiveOnceUserDeviceOrClientIsWithdrawn(t *testing.T) {
 				t.Fatal(err)
 			}
 			h.clk.Advance(clientFresh)
-			if name == "user" {
+			if name != "client" {
 				h.introspect("cli_web", got.str("access_token")).inactive(t)
 				h.introspect("cli_web", got.str("refresh_token")).inactive(t)
 			} else {
@@ -180,6 +184,45 @@ func TestB14_ARevocationThatCannotBeWrittenIs503(t *testing.T) {
 		defer func() { h.p.kv = was }()
 		h.revoke("cli_web", got.str("access_token")).refuses(t, 503, codeUnavailable)
 	})
+	t.Run("SQL reads and does not write", func(t *testing.T) {
+		d, err := sql.Open("sqlite", h.file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer d.Close()
+		do := func(text string) {
+			t.Helper()
+			if _, err := d.ExecContext(t.Context(), text); err != nil {
+				t.Fatal(err)
+			}
+		}
+		do(`CREATE TRIGGER full BEFORE INSERT ON audit_records BEGIN SELECT RAISE(ABORT, 'disk full'); END`)
+		for _, name := range []string{"access_token", "refresh_token"} {
+			h.revoke("cli_web", got.str(name)).refuses(t, 503, codeUnavailable)
+			// And nothing half done: the token is as good as before.
+			if h.introspect("cli_web", got.str(name)).json["active"] != true {
+				t.Errorf("the %s is dead, and the client was told that it is not", name)
+			}
+		}
+		do(`DROP TRIGGER full`)
+		one := h.tokens()
+		for _, name := range []string{"access_token", "refresh_token"} {
+			if res := h.revoke("cli_web", one.str(name)); res.StatusCode != 200 {
+				t.Errorf("again: %d %s", res.StatusCode, res.text)
+			}
+			h.introspect("cli_web", one.str(name)).inactive(t)
+		}
+	})
+	t.Run("kv forgets nothing that SQL knows", func(t *testing.T) {
+		one := h.tokens().str("access_token")
+		was := h.p.kv
+		h.p.kv = undeletable{h.kv}
+		defer func() { h.p.kv = was }()
+		if res := h.revoke("cli_web", one); res.StatusCode != 200 {
+			t.Errorf("%d %s", res.StatusCode, res.text)
+		}
+		h.introspect("cli_web", one).inactive(t)
+	})
 	t.Run("SQL does not answer", func(t *testing.T) {
 		if err := h.db.Close(); err != nil {
 			t.Fatal(err)
@@ -188,6 +231,11 @@ func TestB14_ARevocationThatCannotBeWrittenIs503(t *testing.T) {
 		h.revoke("cli_web", got.str("refresh_token")).refuses(t, 503, codeUnavailable)
 	})
 }
+
+// undeletable is a store that loses the reply to every deletion.
+type undeletable struct{ kv.KV }
+
+func (undeletable) Delete(context.Context, string) error { return errDeaf }
 
 func TestB6_AfterARevocationReturnedNothingThatARaceGaveWorks(t *testing.T) {
 	h := newHouse(t)

@@ -60,7 +60,7 @@ type Options struct {
 	Box      *keys.Box
 	Flows    Backchannel
 	Audit    *audit.Writer
-	Egress   *egress.Client // for back-channel logout
+	Egress   *egress.Client // for back-channel logout and jwks_uri
 	Clock    clock.Clock
 	Log      *slog.Logger
 	ClientIP func(*http.Request) string
@@ -97,6 +97,8 @@ type Provider struct {
 	grants     map[string]*grantType
 	refreshKey []byte
 	clients    clientCache
+	remote     remoteCache
+	origins    originCache
 	metadata   document
 	jwks       jwksCache
 }
@@ -118,7 +120,7 @@ func New(o Options) (*Provider, error) {
 		clientIP: o.ClientIP, formPost: o.FormPost, failures: o.Failures, requests: o.Requests, issued: o.Issued,
 		refreshKey: o.Box.Derive("refresh tokens 1"),
 	}
-	p.clients.byID = map[string]*client{}
+	p.clients.byID, p.remote.byID = map[string]*client{}, map[string]*remoteKeys{}
 	p.compose()
 	p.metadata, err = p.describe(o.Scopes)
 	return p, err

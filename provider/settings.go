@@ -69,32 +69,45 @@ func CheckClient(s *db.ClientSettings) error {
 	return nil
 }
 
-// checkKeys reports what is wrong with a client's keys: private_key_jwt needs one
-// that fits, and no other method has any use for them.
+// checkKeys reports what is wrong with a client's keys: private_key_jwt needs
+// some, here or at an address, and no other method has any use for them.
 func checkKeys(s *db.ClientSettings) error {
 	if s.AuthMethod != methodJWT {
+		name := ""
 		switch {
 		case len(s.JWKS) > 0:
-			return fault.InField("/jwks", "invalid", "jwks is for clients of private_key_jwt")
+			name = "jwks"
+		case s.JWKSURI != "":
+			name = "jwks_uri"
 		case s.AssertionAlg != "":
-			return fault.InField("/token_endpoint_auth_signing_alg", "invalid", "token_endpoint_auth_signing_alg is for clients of private_key_jwt")
+			name = "token_endpoint_auth_signing_alg"
+		default:
+			return nil
+		}
+		return fault.InField("/"+name, "invalid", name+" is for clients of private_key_jwt")
+	}
+	if s.AssertionAlg != "" && !slices.Contains(signatureAlgs(), s.AssertionAlg) {
+		return fault.InField("/token_endpoint_auth_signing_alg", "invalid", "token_endpoint_auth_signing_alg is one of "+strings.Join(signatureAlgs(), ", "))
+	}
+	if s.JWKSURI != "" {
+		if len(s.JWKS) > 0 { // RFC 7591 section 2
+			return fault.InField("/jwks_uri", "invalid", "jwks_uri and jwks cannot both be given")
+		}
+		if wrong := checkCallback(s.JWKSURI, s.AllowInsecureHTTP); wrong != "" {
+			return fault.InField("/jwks_uri", "invalid", "jwks_uri "+wrong)
 		}
 		return nil
 	}
 	if len(s.JWKS) == 0 {
-		return fault.InField("/jwks", "required", "private_key_jwt needs the client's public keys as jwks")
-	}
-	if s.AssertionAlg != "" && !slices.Contains(signatureAlgs(), s.AssertionAlg) {
-		return fault.InField("/token_endpoint_auth_signing_alg", "invalid", "token_endpoint_auth_signing_alg is one of "+strings.Join(signatureAlgs(), ", "))
+		return fault.InField("/jwks", "required", "private_key_jwt needs the client's public keys as jwks, or their address as jwks_uri")
 	}
 	keys, err := readKeySet(s.JWKS)
 	if err != nil {
 		return err
 	}
-	c := &client{Client: &db.Client{Settings: *s}, keys: keys}
 	for _, k := range keys {
 		for _, alg := range signatureAlgs() {
-			if fits(&k, alg) && c.keyFor(alg, k.KeyID) != nil {
+			if fits(&k, alg) && pickKey(keys, s.AssertionAlg, alg, k.KeyID) != nil {
 				return nil
 			}
 		}

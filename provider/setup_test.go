@@ -36,6 +36,7 @@ type house struct {
 	t      testing.TB
 	clk    *clock.Manual
 	db     *db.DB
+	file   string // of the database
 	kv     kv.KV
 	ring   *keys.Ring
 	box    *keys.Box
@@ -106,7 +107,8 @@ func (h *house) open(store kv.KV, clk clock.Clock) {
 			t.Fatal(err)
 		}
 	}
-	d, err := db.Open(ctx, "sqlite:"+filepath.Join(t.TempDir(), "id.db"), clk)
+	h.file = filepath.Join(t.TempDir(), "id.db")
+	d, err := db.Open(ctx, "sqlite:"+h.file, clk)
 	must(err)
 	t.Cleanup(func() { d.Close() })
 	must(d.Migrate(ctx))

@@ -61,21 +61,18 @@ func (p *Provider) ownToken(ctx context.Context, text, typ string) ([]byte, erro
 	if got, _ := head.ExtraHeaders[jose.HeaderType].(string); got != typ {
 		return nil, nil
 	}
-	all, err := p.ring.All(ctx, keys.ForAlg(head.Algorithm))
+	k, err := p.ring.Find(ctx, keys.ForAlg(head.Algorithm), head.KeyID)
 	if err != nil {
 		return nil, unavailable(err)
 	}
-	for _, k := range all {
-		if k.KID != head.KeyID {
-			continue
-		}
-		payload, err := jws.Verify(k.Private.Public())
-		if err != nil {
-			return nil, nil
-		}
-		return payload, nil
+	if k == nil {
+		return nil, nil
 	}
-	return nil, nil
+	payload, err := jws.Verify(k.Private.Public())
+	if err != nil {
+		return nil, nil
+	}
+	return payload, nil
 }
 
 // ownIDToken reads an ID token of ours, as a hint; nil for anything else. It may

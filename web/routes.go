@@ -76,7 +76,11 @@ func (s *Server) Handler() http.Handler {
 	methods := map[string][]string{} // of each path that does not take them all
 	kinds := map[string]kind{}
 	for _, rt := range append(s.routes(), s.restRoutes()...) {
-		var h http.Handler = s.adapt(rt)
+		method, path, one := strings.Cut(rt.pattern, " ")
+		if !one {
+			path = rt.pattern
+		}
+		h := s.shared(path, s.adapt(rt))
 		if rt.kind == form {
 			sameOrigin.SetDenyHandler(s.adapt(route{rt.pattern, page, crossOrigin}))
 			h = sameOrigin.Handler(h)
@@ -85,7 +89,7 @@ func (s *Server) Handler() http.Handler {
 			h = s.Trace(rt.pattern, h)
 		}
 		mux.Handle(rt.pattern, s.metrics.observe(s.Clock, rt.pattern, h))
-		if method, path, ok := strings.Cut(rt.pattern, " "); ok {
+		if one {
 			methods[path], kinds[path] = append(methods[path], method), rt.kind
 		}
 	}
@@ -93,7 +97,7 @@ func (s *Server) Handler() http.Handler {
 		if overlaps(path, methods) {
 			continue // GET /users/{id} takes GET /users/resolve, too
 		}
-		mux.Handle(path, s.metrics.observe(s.Clock, path, s.adapt(route{path, kinds[path], wrongMethod(of)})))
+		mux.Handle(path, s.metrics.observe(s.Clock, path, s.shared(path, s.adapt(route{path, kinds[path], wrongMethod(of)}))))
 	}
 	return s.outermost(mux)
 }

@@ -47,7 +47,7 @@ func keysCommand() *cobra.Command {
 		func(ctx context.Context, s *node.Stores, _ []string) error {
 			lead := keys.Lead
 			if now {
-				lead = 0
+				lead = keys.Soon
 			}
 			for _, purpose := range keys.Tokens() {
 				if all, err := s.Keys.All(ctx, purpose); err != nil {
@@ -65,7 +65,7 @@ func keysCommand() *cobra.Command {
 			}
 			return nil
 		})
-	rotate.Flags().BoolVar(&now, "now", false, "sign with it at once (when the old key must not be used any more)")
+	rotate.Flags().BoolVar(&now, "now", false, "sign with it as soon as every node publishes it, in 3 seconds (when the old key must not be used any more)")
 	group.AddCommand(rotate)
 	return group
 }
@@ -144,6 +144,7 @@ func clientCommand() *cobra.Command {
 
 	f.BoolVar(&o.ThirdParty, "third-party", false, "the client is not the merchant's own: users are asked what it may have")
 	f.StringVar(&jwks, "jwks", "", "file with the client's public keys, a JSON Web Key Set (private_key_jwt)")
+	f.StringVar(&o.JWKSURI, "jwks-uri", "", "https address at which the client publishes them instead")
 	f.StringVar(&o.AssertionAlg, "auth-signing-alg", "", "ES256, PS256 or RS256: how the client signs assertions (default: ES256 or PS256, as its key is)")
 	f.StringVar(&o.IDTokenAlg, "id-token-alg", "", "ES256, PS256 or RS256: how its ID, logout and JWT access tokens are signed (default ES256)")
 	f.StringVar(&o.UserinfoAlg, "userinfo-alg", "", "ES256, PS256 or RS256: userinfo is answered as a signed JWT (default: plain JSON)")

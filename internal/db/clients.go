@@ -28,6 +28,7 @@ type ClientSettings struct {
 	BindingMessageMax int      `json:"binding_message_max,omitempty"` // runes; 0: 140
 
 	JWKS         json.RawMessage `json:"jwks,omitempty"`                            // public keys, for private_key_jwt
+	JWKSURI      string          `json:"jwks_uri,omitempty"`                        // where they are instead
 	AssertionAlg string          `json:"token_endpoint_auth_signing_alg,omitempty"` // "": ES256 or PS256
 
 	IDTokenAlg  string `json:"id_token_signed_response_alg,omitempty"` // "": ES256
@@ -105,6 +106,29 @@ func (tx *Tx) Clients() ([]Client, error) {
 		return err
 	})
 	return out, err
+}
+
+// PublicRedirects calls each with the redirect URIs of every enabled client that
+// authenticates by none.
+func (tx *Tx) PublicRedirects(each func(uri string)) error {
+	// The pattern finds them without the JSON functions that the engines do not
+	// share; what it finds too much is left out below.
+	return tx.rows(`SELECT settings FROM clients WHERE disabled_at = 0 AND settings LIKE '%"token_endpoint_auth_method":"none"%'`, nil, func(scan func(...any) error) error {
+		var text string
+		var set ClientSettings
+		if err := scan(&text); err != nil {
+			return err
+		}
+		if err := json.Unmarshal([]byte(text), &set); err != nil {
+			return err
+		}
+		if set.AuthMethod == "none" {
+			for _, uri := range set.RedirectURIs {
+				each(uri)
+			}
+		}
+		return nil
+	})
 }
 
 // SetClientSecrets replaces the client's secrets.

@@ -67,15 +67,24 @@ var errScheme = errors.New("egress: the address must be https or http")
 // 64 KiB of what it says. A redirect is an answer like any other. The error never
 // holds more of the address than its host.
 func (c *Client) Post(ctx context.Context, address, contentType string, body []byte) (status int, reply []byte, err error) {
+	return c.send(ctx, http.MethodPost, address, "Content-Type", contentType, bytes.NewReader(body))
+}
+
+// Get asks the address for a document of a media type, and else is as Post.
+func (c *Client) Get(ctx context.Context, address, accept string) (status int, reply []byte, err error) {
+	return c.send(ctx, http.MethodGet, address, "Accept", accept, nil)
+}
+
+func (c *Client) send(ctx context.Context, method, address, header, value string, body io.Reader) (status int, reply []byte, err error) {
 	u, err := url.Parse(address)
 	if err != nil || u.Host == "" || u.Scheme != "https" && u.Scheme != "http" || u.User != nil {
 		return 0, nil, errScheme
 	}
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, address, bytes.NewReader(body))
+	req, err := http.NewRequestWithContext(ctx, method, address, body)
 	if err != nil {
 		return 0, nil, errScheme
 	}
-	req.Header.Set("Content-Type", contentType)
+	req.Header.Set(header, value)
 	req.Header.Set("User-Agent", "mobileid")
 	res, err := c.http.Do(req)
 	if err != nil {

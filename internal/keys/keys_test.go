@@ -270,3 +270,61 @@ func TestTheFirstKeyOfAnAlgorithmIsKnownToEveryNodeAtOnce(t *testing.T) {
 		t.Error("a key for HS256")
 	}
 }
+
+func TestEveryNodePublishesAKeyBeforeAnySignsWithIt(t *testing.T) {
+	clk := clock.NewManual(time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC))
+	d, err := db.Open(t.Context(), "sqlite:"+filepath.Join(t.TempDir(), "id.db"), clk)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer d.Close()
+	if err := d.Migrate(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	box, err := NewBox([]byte(strings.Repeat("k", 32)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	one, two := NewRing(d, box, clk), NewRing(d, box, clk)
+	if err := one.Ensure(t.Context(), OIDC); err != nil {
+		t.Fatal(err)
+	}
+	clk.Advance(time.Minute)
+	for _, r := range []*Ring{one, two} {
+		if _, err := r.All(t.Context(), OIDC); err != nil {
+			t.Fatal(err)
+		}
+	}
+	kid, err := one.Rotate(t.Context(), OIDC, Soon, func(*db.Tx, string) error { return nil })
+	if err != nil {
+		t.Fatal(err)
+	}
+	signs := func(r *Ring) bool {
+		k, err := r.Current(t.Context(), OIDC)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return k.KID == kid
+	}
+	for !signs(one) && !signs(two) {
+		clk.Advance(100 * time.Millisecond)
+	}
+	for name, r := range map[string]*Ring{"the node that rotated": one, "another": two} {
+		if all, err := r.All(t.Context(), OIDC); err != nil || withID(all, kid) == nil {
+			t.Errorf("%s does not publish the key that signs: %v", name, err)
+		}
+	}
+	// Whatever the lead: who is shown a signature looks the key up.
+	kid, err = one.Rotate(t.Context(), OIDC, 0, func(*db.Tx, string) error { return nil })
+	if err != nil {
+		t.Fatal(err)
+	}
+	if k, err := two.Find(t.Context(), OIDC, kid); err != nil || k == nil || k.KID != kid {
+		t.Errorf("another node does not find it: %v, %v", k, err)
+	}
+	for _, none := range []string{"", "x", strings.Repeat("k", 1<<20)} {
+		if k, err := two.Find(t.Context(), OIDC, none); k != nil || err != nil {
+			t.Errorf("%.10q: %v, %v", none, k, err)
+		}
+	}
+}

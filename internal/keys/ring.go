@@ -64,6 +64,8 @@ const (
 	Lead = 10 * time.Minute
 	// Overlap is how long a key stays published after its successor signs.
 	Overlap = 24 * time.Hour
+	// Soon is the shortest lead: by then every node publishes the new key.
+	Soon = reread + time.Second
 	// reread is how old a node's view of the keys may be.
 	reread = 2 * time.Second
 )
@@ -88,6 +90,8 @@ type Ring struct {
 
 	mu   sync.Mutex
 	sets map[string]keySet
+
+	finding sync.Mutex // held to read keys for Find, by one at a time
 }
 
 type keySet struct {
@@ -216,72 +220,4 @@ func (r *Ring) row(purpose string, priv crypto.Signer, now, active time.Time) (d
 		KID: pub.KeyID, Purpose: purpose, Public: string(text),
 		Sealed: r.box.Seal("signing key "+purpose, der), CreatedAt: now, ActiveAt: active,
 	}, nil
-}
-
-// All returns the keys to publish, oldest first; at most 2 s old. That there is
-// none is not remembered: another node may make the first one and sign with it.
-func (r *Ring) All(ctx context.Context, purpose string) ([]*Key, error) {
-	now := r.clk.Now()
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	set := r.sets[purpose]
-	if len(set.keys) > 0 && now.Sub(set.at) < reread && !now.Before(set.at) {
-		return set.keys, nil
-	}
-	known := map[string]*Key{}
-	for _, k := range set.keys {
-		known[k.KID] = k
-	}
-	var rows []db.SigningKey
-	err := r.db.View(ctx, func(tx *db.Tx) (err error) {
-		rows, err = tx.SigningKeys(purpose)
-		return err
-	})
-	if err != nil {
-		return nil, fmt.Errorf("keys: %w", err)
-	}
-	fresh := make([]*Key, 0, len(rows))
-	for _, row := range rows {
-		k := known[row.KID]
-		if k == nil {
-			if k, err = r.open(row); err != nil {
-				return nil, err
-			}
-		}
-		fresh = append(fresh, k)
-	}
-	r.sets[purpose] = keySet{now, fresh}
-	return fresh, nil
-}
-
-func (r *Ring) open(row db.SigningKey) (*Key, error) {
-	der, err := r.box.Open("signing key "+row.Purpose, row.Sealed)
-	if err != nil {
-		return nil, err
-	}
-	priv, err := x509.ParsePKCS8PrivateKey(der)
-	if err != nil {
-		return nil, fmt.Errorf("keys: %s: %w", row.KID, err)
-	}
-	alg := algOf(row.Purpose)
-	if _, ec := priv.(*ecdsa.PrivateKey); ec != (alg == jose.ES256) {
-		return nil, fmt.Errorf("keys: %s is of another kind than %s needs", row.KID, alg)
-	}
-	k := &Key{KID: row.KID, Alg: alg, Private: priv.(crypto.Signer), ActiveAt: row.ActiveAt}
-	return k, json.Unmarshal([]byte(row.Public), &k.Public)
-}
-
-// Current returns the key that signs now: the newest whose time has come.
-func (r *Ring) Current(ctx context.Context, purpose string) (*Key, error) {
-	all, err := r.All(ctx, purpose)
-	if err != nil {
-		return nil, err
-	}
-	now := r.clk.Now()
-	for i := len(all) - 1; i >= 0; i-- {
-		if !all[i].ActiveAt.After(now) {
-			return all[i], nil
-		}
-	}
-	return nil, fmt.Errorf("keys: %s: %w", purpose, ErrNone)
 }

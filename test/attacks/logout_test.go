@@ -3,6 +3,7 @@ package attacks
 import (
 	"encoding/base64"
 	"encoding/json"
+	"errors"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -15,6 +16,7 @@ import (
 
 	"mobileid/cmd/mobileid/node"
 	"mobileid/internal/db"
+	"mobileid/internal/fault"
 	"mobileid/test/rig"
 
 	"github.com/go-jose/go-jose/v4"
@@ -305,12 +307,26 @@ func TestF1_F2_NoPrivateAddressIsCalled(t *testing.T) {
 	if n := len(canary.got()); n != 0 {
 		t.Errorf("called %d times", n)
 	}
+	keys := r.Client(node.ClientOptions{Name: "Keys", Grants: []string{"client_credentials"}, Scopes: []string{"mobileid.users"}, AuthMethod: "private_key_jwt", LocalhostHTTP: true, JWKSURI: canary.URL})
+	// An assertion that nobody signed is enough to have the keys wanted.
+	assertion := b64(`{"alg":"ES256","kid":"k"}`) + "." + b64(`{"iss":"`+keys.ClientID+`","sub":"`+keys.ClientID+`","aud":"`+r.Issuer+`","jti":"j","exp":4000000000}`) + "." + b64(strings.Repeat("x", 64))
+	form := url.Values{"grant_type": {"client_credentials"}, "client_assertion_type": {"urn:ietf:params:oauth:client-assertion-type:jwt-bearer"}, "client_assertion": {assertion}}
+	if a := send(t, r, "POST", "/token", form.Encode(), "Content-Type", urlencoded); a.Status != 401 || a.Text("error") != "invalid_client" || strings.Contains(a.Body, "127.0.0.1") {
+		t.Errorf("keys at a private address: %s", a)
+	}
+	if n := len(canary.got()); n != 0 {
+		t.Errorf("called %d times for keys", n)
+	}
 	for _, uri := range []string{"https://127.0.0.1/x", "https://[::1]/x", "https://[::ffff:7f00:1]/", "https://169.254.169.254/", "https://10.0.0.1/", "https://2130706433/", "https://0x7f.1/",
 		"https://0177.0.0.1/", "https://localhost/", "https://a.localhost/", "https://localhost./", "https://rp.example:22/", "https://rp.example:6379/", "https://user@rp.example/",
 		"file:///etc/passwd", "gopher://rp.example/", "http://rp.example/", "http://127.0.0.1/", "https://rp.example/#f", "/relative", "com.example.app:/x"} {
 		_, err := r.Node.CreateClient(t.Context(), r.Merchant.ID, node.ClientOptions{Grants: []string{"client_credentials"}, BackchannelLogoutURI: uri})
 		if err == nil {
 			t.Errorf("%s is registered", uri)
+		}
+		_, err = r.Node.CreateClient(t.Context(), r.Merchant.ID, node.ClientOptions{Grants: []string{"client_credentials"}, AuthMethod: "private_key_jwt", JWKSURI: uri})
+		if e, ok := errors.AsType[*fault.Error](err); !ok || e.Kind != fault.Invalid || e.Fields[0].Pointer != "/jwks_uri" {
+			t.Errorf("%s as jwks_uri: %v", uri, err)
 		}
 	}
 }

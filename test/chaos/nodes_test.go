@@ -186,16 +186,29 @@ func TestDrainingOneOfTwoNodesLosesNothing(t *testing.T) {
 			}
 		})
 	}
+	// A node goes down after so many logins, not after a time: however slow the
+	// machine is, there is load before, between and after.
+	reached := func(n int64) bool {
+		for deadline := time.Now().Add(time.Minute); logins.Load() < n; time.Sleep(time.Millisecond) {
+			if time.Now().After(deadline) {
+				return false
+			}
+		}
+		return true
+	}
 	for i := range 4 {
-		time.Sleep(300 * time.Millisecond)
+		if !reached(int64(5 * (i + 1))) {
+			t.Errorf("only %d logins before drain %d", logins.Load(), i+1)
+			break
+		}
 		n := c.nodes[i%2]
 		c.stop(n)
 		c.start(n)
 	}
+	if !reached(25) {
+		t.Errorf("only %d logins", logins.Load())
+	}
 	close(done)
 	wg.Wait()
 	t.Logf("%d logins, %d with tokens", logins.Load(), tokens.Load())
-	if logins.Load() < 20 {
-		t.Errorf("only %d logins", logins.Load())
-	}
 }

@@ -98,6 +98,55 @@ func TestB5_ThirtyTwoUsesOfARefreshTokenAreOneStep(t *testing.T) {
 	})
 }
 
+// Whoever was told 200 may rely on it: whatever a refresh beside the revocation gave
+// is dead by then, and nothing is given after.
+func TestB6_OnceARevocationHasReturnedNothingOfTheGrantWorks(t *testing.T) {
+	rig.Each(t, func(t *testing.T, r *rig.Rig) {
+		for round := range rounds {
+			u, p := r.Person()
+			first := r.Redeem(r.Login(r.Browser(), u, p).Get("code"))
+			var after rig.Answer // a refresh when the revocation had returned
+			got := rig.Crowd(9, func(i int) rig.Answer {
+				if i > 0 {
+					a, err := r.TryRefresh(first.Text("refresh_token"))
+					if err != nil {
+						t.Error(err)
+					}
+					return a
+				}
+				time.Sleep(time.Duration(round) * time.Millisecond)
+				a, err := r.TryPost("/revoke", r.Web, url.Values{"token": {first.Text("refresh_token")}})
+				if err != nil || a.Status != 200 {
+					t.Errorf("the revocation: %s %v", a, err)
+				}
+				again, err := r.TryRefresh(first.Text("refresh_token"))
+				if err != nil {
+					t.Error(err)
+				}
+				after = again
+				return a
+			})
+			if word := rig.Word(after, nil); word != "400 invalid_grant" {
+				t.Fatalf("round %d: a refresh after it: %s", round, word)
+			}
+			for i, a := range append(got[1:], first) {
+				switch word := rig.Word(a, nil); word {
+				case "400 invalid_grant":
+				case "200":
+					if a := r.Get("/userinfo", "Authorization", "Bearer "+a.Text("access_token")); a.Status != 401 {
+						t.Fatalf("round %d: access token %d works: %s", round, i, a)
+					}
+					if a, err := r.TryRefresh(a.Text("refresh_token")); rig.Word(a, err) != "400 invalid_grant" {
+						t.Fatalf("round %d: refresh token %d: %s %v", round, i, a, err)
+					}
+				default:
+					t.Fatalf("round %d: a refresh beside it is told %s", round, word)
+				}
+			}
+		}
+	})
+}
+
 func TestB5_TheGraceOfARefreshTokenIsTenSeconds(t *testing.T) {
 	r := rig.Start(t, rig.Options{})
 	for _, c := range []struct {

@@ -72,6 +72,7 @@ type fence struct {
 
 var fences = []fence{
 	{"github.com/ory/fosite", []string{"provider", "web"}, false, "the rest of the program speaks in our own types"},
+	{"github.com/ory/fosite/storage", nil, true, "sessions in its memory store are shared pointers: two redemptions of a code at once kill the process"},
 	{"github.com/go-jose/go-jose/v3", nil, true, "v4 is the one we use; v3 is fosite's"},
 	{"github.com/redis/go-redis", []string{"internal/kv"}, false, "short-lived state goes through the kv contract"},
 	{"database/sql", []string{"internal/db", "internal/kv", "bench"}, false, "SQL has one home; the floor server of bench has nothing else"},

@@ -48,7 +48,7 @@ func TestOpenIDClientWithAKeyOfItsOwn(t *testing.T) {
 			if c.Secret != "" {
 				t.Error("a client with a key was given a secret")
 			}
-			rp := newParty(t)
+			rp := newParty(t, "relying.mjs")
 			rp.do("discover", object{"issuer": s.Issuer, "clientId": c.ID, "method": "private_key_jwt", "jwk": jwk, "alg": alg, "userinfoAlg": alg})
 			w := walk(t, device)
 			login := object{"redirectUri": callback, "loginHint": s.UserRef, "scope": "openid", "claims": `{"userinfo":{"name":null}}`}

@@ -19,16 +19,17 @@ type party struct {
 	out chan []byte
 }
 
-func newParty(t *testing.T) *party {
+func newParty(t *testing.T, script string) *party {
 	t.Helper()
 	node, err := exec.LookPath("node")
 	if err != nil {
 		t.Fatal("Node.js is not installed: run make deps")
 	}
 	if _, err := os.Stat("node_modules/openid-client"); err != nil {
-		t.Fatal("openid-client is not installed: run make deps")
+		t.Fatal("the relying parties are not installed: run make deps")
 	}
-	cmd := exec.Command(node, "relying.mjs")
+	// Some libraries use what Node.js advises against; a party that says anything fails.
+	cmd := exec.Command(node, "--no-deprecation", script)
 	stderr := &logged{}
 	cmd.Stderr = stderr
 	in, err := cmd.StdinPipe()
@@ -146,7 +147,7 @@ func TestOpenIDClientLogsInByCodeAndRefreshes(t *testing.T) {
 	for _, method := range []string{"client_secret_basic", "client_secret_post", "none"} {
 		t.Run(method, func(t *testing.T) {
 			c := s.client("--name", "JavaScript", "--auth-method", method, "--redirect-uri", callback, "--scope", "openid,profile,offline_access")
-			rp := newParty(t)
+			rp := newParty(t, "relying.mjs")
 			meta := rp.do("discover", object{"issuer": s.Issuer, "clientId": c.ID, "clientSecret": c.Secret, "method": method})
 			if meta["authorization_response_iss_parameter_supported"] != true {
 				t.Error("discovery does not say that iss is sent: the library would not insist on it")
@@ -208,7 +209,7 @@ func TestOpenIDClientRefusesAnAnswerThatIsNotItsOwn(t *testing.T) {
 	phone := s.registered(s.User)
 	const callback = "https://rp.example/callback"
 	c := s.client("--redirect-uri", callback)
-	rp := newParty(t)
+	rp := newParty(t, "relying.mjs")
 	rp.do("discover", object{"issuer": s.Issuer, "clientId": c.ID, "clientSecret": c.Secret, "method": "client_secret_basic"})
 	to := walk(t, phone).login(text(rp.do("authorize", object{"redirectUri": callback, "loginHint": s.UserRef, "scope": "openid"}), "url"), callback)
 	for name, value := range map[string]string{"state": "another", "iss": "https://evil.example", "without iss": ""} {
@@ -230,7 +231,7 @@ func TestOpenIDClientAsksByCIBA(t *testing.T) {
 	s := start(t)
 	phone := s.registered(s.User)
 	c := s.client("--name", "Call Centre", "--grant", "urn:openid:params:grant-type:ciba,refresh_token", "--scope", "openid,offline_access", "--binding", "match")
-	rp := newParty(t)
+	rp := newParty(t, "relying.mjs")
 	meta := rp.do("discover", object{"issuer": s.Issuer, "clientId": c.ID, "clientSecret": c.Secret, "method": "client_secret_basic"})
 	if modes, _ := meta["backchannel_token_delivery_modes_supported"].([]any); !slices.Contains(modes, any("poll")) {
 		t.Errorf("delivery modes %v", modes)

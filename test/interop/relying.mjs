@@ -1,10 +1,9 @@
-// A relying party on openid-client, driven by a test: one JSON command a line
-// on stdin, one JSON answer a line on stdout. What the library checks of its own
-// accord (issuer, iss, state, nonce, at_hash, signature, audience) is checked
-// here too, because it is used as its documentation says.
+// A relying party on openid-client. What the library checks of its own accord
+// (issuer, iss, state, nonce, at_hash, signature, audience) is checked here too,
+// because it is used as its documentation says.
 
-import { createInterface } from "node:readline";
 import * as oidc from "openid-client";
+import { serve } from "./commands.mjs";
 
 let config;
 let parked; // state, nonce and verifier of the login under way
@@ -92,13 +91,4 @@ const commands = {
   },
 };
 
-for await (const line of createInterface({ input: process.stdin })) {
-  const { do: name, ...args } = JSON.parse(line);
-  let answer;
-  try {
-    answer = { ok: await commands[name](args) };
-  } catch (e) {
-    answer = { failed: e.error ?? e.code ?? e.name, why: [e.message, e.error_description, e.cause?.message].filter(Boolean).join(": ") };
-  }
-  console.log(JSON.stringify(answer));
-}
+await serve(commands);

@@ -43,8 +43,8 @@ type server struct {
 }
 
 // start starts the program on free ports and stops it by SIGTERM at the test's
-// end: it must then exit with 0 and have logged no error.
-func start(t *testing.T) *server {
+// end: it must then exit with 0 and have logged no error. env are settings more.
+func start(t *testing.T, env ...string) *server {
 	t.Helper()
 	s := &server{t: t, dir: t.TempDir()}
 	s.data = filepath.Join(s.dir, "data")
@@ -56,7 +56,7 @@ func start(t *testing.T) *server {
 	}
 	log := &logged{}
 	cmd := exec.Command(binary, "demo", "--listen", "127.0.0.1:0", "--shop-listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0", "--data-dir", s.data)
-	cmd.Dir, cmd.Stdout, cmd.Stderr = s.dir, log, log
+	cmd.Dir, cmd.Stdout, cmd.Stderr, cmd.Env = s.dir, log, log, append(os.Environ(), env...)
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}

@@ -30,16 +30,22 @@ func walk(t *testing.T, p phone) *walker {
 	return &walker{t: t, phone: p, http: &http.Client{Jar: jar, Timeout: 30 * time.Second}}
 }
 
-// get opens an address and follows redirects up to the first that leads to the
-// client at callback; that one is returned.
-func (w *walker) get(address, callback string) (page string, at, left *url.URL) {
-	w.t.Helper()
+// stopAt makes redirects be followed up to the first that leads to an address
+// that begins so; "" begins none.
+func (w *walker) stopAt(callback string) {
 	w.http.CheckRedirect = func(r *http.Request, _ []*http.Request) error {
-		if strings.HasPrefix(r.URL.String(), callback) {
+		if callback != "" && strings.HasPrefix(r.URL.String(), callback) {
 			return http.ErrUseLastResponse
 		}
 		return nil
 	}
+}
+
+// get opens an address and follows redirects up to the first that leads to the
+// client at callback; that one is returned.
+func (w *walker) get(address, callback string) (page string, at, left *url.URL) {
+	w.t.Helper()
+	w.stopAt(callback)
 	res, err := w.http.Get(address)
 	if err != nil {
 		w.t.Fatal(err)
@@ -78,4 +84,22 @@ func (w *walker) login(address, callback string) *url.URL {
 		w.t.Fatalf("the login page does not go on after the answer:\n%s", page)
 	}
 	return left
+}
+
+// cancel goes where a client sends the browser and says no on the login page. It
+// returns what is at the end of the redirects, or at callback.
+func (w *walker) cancel(address, callback string) *http.Response {
+	w.t.Helper()
+	page, at, _ := w.get(address, callback)
+	_, rest, _ := strings.Cut(page, `name="csrf" value="`)
+	csrf, _, found := strings.Cut(rest, `"`)
+	if !found {
+		w.t.Fatalf("the login page has no form:\n%s", page)
+	}
+	res, err := w.http.PostForm(at.String()+"/cancel", url.Values{"csrf": {csrf}})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	w.t.Cleanup(func() { res.Body.Close() })
+	return res
 }

@@ -43,6 +43,7 @@ type ClientOptions struct {
 
 	ThirdParty              bool            // users are asked for consent
 	JWKS                    json.RawMessage // of private_key_jwt
+	JWKSURI                 string          // instead: where they are published
 	AssertionAlg            string
 	IDTokenAlg, UserinfoAlg string
 	AccessTokenFormat       string // opaque or jwt
@@ -59,7 +60,7 @@ type NewClient struct {
 // CreateClient checks and stores a client of the merchant.
 func (s *Stores) CreateClient(ctx context.Context, merchantID string, o ClientOptions) (NewClient, error) {
 	set := db.ClientSettings{AuthMethod: o.AuthMethod, GrantTypes: o.Grants, RedirectURIs: o.RedirectURIs, Scopes: o.Scopes, Binding: o.Binding,
-		RevealUnknownUser: o.RevealUnknownUser, AllowInsecureHTTP: o.LocalhostHTTP, ThirdParty: o.ThirdParty, JWKS: o.JWKS, AssertionAlg: o.AssertionAlg,
+		RevealUnknownUser: o.RevealUnknownUser, AllowInsecureHTTP: o.LocalhostHTTP, ThirdParty: o.ThirdParty, JWKS: o.JWKS, JWKSURI: o.JWKSURI, AssertionAlg: o.AssertionAlg,
 		IDTokenAlg: o.IDTokenAlg, UserinfoAlg: o.UserinfoAlg, TokenFormat: o.AccessTokenFormat,
 		PostLogoutRedirectURIs: o.PostLogoutURIs, BackchannelLogoutURI: o.BackchannelLogoutURI}
 	if err := provider.CheckClient(&set); err != nil {
