@@ -194,6 +194,12 @@ type App struct {
 	Version int  `json:"version"`
 }
 
+// AppEdit What of an App can be changed, as it stands after the patch.
+type AppEdit struct {
+	Name     AppName     `json:"name"`
+	Settings AppSettings `json:"settings"`
+}
+
 // AppList defines model for AppList.
 type AppList struct {
 	Items []App `json:"items"`
@@ -489,6 +495,16 @@ type User struct {
 	// Proofing Where it can be looked up that the person was proven to be who they are. The proofing itself is outside.
 	Proofing Proofing  `json:"proofing,omitempty,omitzero"`
 	State    UserState `json:"state"`
+}
+
+// UserEdit What of a user can be changed, as it stands after the patch.
+type UserEdit struct {
+	// Attributes Free texts by name. Those that OpenID Connect knows (`name`, `email`, …) become claims of clients that may see them. At most
+	// 32, of at most 1024 characters each, and 8 KiB together.
+	Attributes Attributes `json:"attributes"`
+
+	// Proofing Where it can be looked up that the person was proven to be who they are. The proofing itself is outside.
+	Proofing Proofing `json:"proofing,omitempty,omitzero"`
 }
 
 // UserList defines model for UserList.
