@@ -12,6 +12,7 @@ import (
 	"mobileid/internal/fault"
 	"mobileid/internal/kv"
 	"mobileid/internal/operation"
+	"mobileid/internal/view"
 )
 
 const (
@@ -95,7 +96,7 @@ func (f *Flows) StartBackchannel(ctx context.Context, s BackchannelStart) (Backc
 	if trusted {
 		flow = operation.FlowPush
 	}
-	got, err := f.start(ctx, ask{client: s.Client, hint: s.Hint, flow: flow, heading: "Request of", message: s.BindingMessage, minACR: s.MinACR,
+	got, err := f.start(ctx, ask{client: s.Client, hint: s.Hint, flow: flow, prompt: view.Prompt{Message: s.BindingMessage}, minACR: s.MinACR,
 		life: s.ExpiresIn, match: !trusted, initiator: s.Initiator})
 	if err != nil {
 		return BackchannelAck{}, err
@@ -195,7 +196,7 @@ func (f *Flows) backchannelState(ctx context.Context, r *request, wait time.Dura
 	if fault.Is(err, fault.NotFound) {
 		// kv lost the operation but not the request. Nobody is told that it expired
 		// before the row says so.
-		out, err = f.Operations.Lose(ctx, r.OperationID, r.ClientID)
+		out, err = f.Operations.Lose(ctx, r.OperationID, operation.KindAuthentication, r.ClientID)
 	}
 	if err != nil {
 		return st, err

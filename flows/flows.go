@@ -1,5 +1,5 @@
 // Package flows is how a request becomes a device operation and an outcome:
-// redirect login and backchannel. Who may be asked, how often, and what they
+// redirect login, backchannel and the merchant's own REST calls. Who may be asked, how often, and what they
 // are shown is decided here, below every handler.
 package flows
 
@@ -17,7 +17,7 @@ import (
 	"mobileid/internal/identity"
 	"mobileid/internal/kv"
 	"mobileid/internal/operation"
-	"mobileid/sdk/wire"
+	"mobileid/internal/view"
 )
 
 // Config is what Flows needs.
@@ -34,27 +34,50 @@ type Config struct {
 type Flows struct {
 	Config
 	names        *names
+	policies     *policies
 	requests     kv.Bucket[request]
 	interactions kv.Bucket[Interaction]
 }
 
 // New makes the core.
 func New(c Config) *Flows {
-	return &Flows{Config: c, names: &names{of: map[string]name{}}, requests: kv.NewBucket[request](c.KV, "ciba"), interactions: kv.NewBucket[Interaction](c.KV, "i")}
+	return &Flows{Config: c, names: &names{of: map[string]name{}}, policies: &policies{of: map[string]policy{}},
+		requests: kv.NewBucket[request](c.KV, "ciba"), interactions: kv.NewBucket[Interaction](c.KV, "i")}
 }
 
 // ask is one request to one person, before it is known whether there is such a
 // person.
 type ask struct {
-	client    *db.Client
-	hint      string
-	flow      string
-	heading   string
-	message   string // the client's own words; shown verbatim
-	minACR    string
-	life      time.Duration
-	match     bool
-	initiator operation.Initiator
+	client *db.Client
+	hint   string
+	flow   string
+	prompt view.Prompt // what to show; start fills in where it comes from
+	post   []byte      // a view to show after an approval
+	// detailsName is what the client calls prompt.Details, for faults in it.
+	detailsName string
+	locales     []string // in which language, the most wished for first
+	minACR      string
+	life        time.Duration
+	match       bool
+	reveal      bool // the client may learn who exists
+	initiator   operation.Initiator
+	options     options
+}
+
+// kind is that of the operation: what signs a text is a signature.
+func (a *ask) kind() string {
+	if a.prompt.Purpose == view.Sign {
+		return operation.KindSignature
+	}
+	return operation.KindAuthentication
+}
+
+// options are what only some ways in can ask for; the operation keeps them.
+type options struct {
+	id                       string // of the operation, chosen before
+	level, appID, clientData string
+	push                     bool
+	pushText                 string
 }
 
 // asked is what became of it.
@@ -89,7 +112,17 @@ func (f *Flows) start(ctx context.Context, a ask) (asked, error) {
 	}
 	// Rendered before anybody is looked up: what cannot be shown is told alike for
 	// those who exist and those who do not.
-	view, err := a.view(f.merchantName(ctx, a.client.MerchantID), now)
+	app, err := f.appPolicy(ctx, a.client.AppID)
+	if err != nil {
+		return asked{}, err
+	}
+	if err := a.checkDetails(app); err != nil {
+		return asked{}, err
+	}
+	p := &a.prompt
+	p.Client, p.Merchant, p.Browser, p.Address, p.Time = a.client.Name, f.merchantName(ctx, a.client.MerchantID), a.initiator.Browser, a.initiator.IP, now
+	lang := view.Language(append(a.locales, app.Language)...)
+	shown, tpl, err := p.Render(lang)
 	if err != nil {
 		return asked{}, err
 	}
@@ -97,11 +130,19 @@ func (f *Flows) start(ctx context.Context, a ask) (asked, error) {
 	if operation.Rank(a.client.Settings.MinACR) > operation.Rank(minACR) {
 		minACR = a.client.Settings.MinACR
 	}
-	if operation.Rank(minACR) < operation.Rank(operation.ACRWeb) {
-		minACR = operation.ACRWeb
+	least := operation.ACRWeb
+	if a.options.level == operation.OneFactor {
+		least = operation.ACRPossession
 	}
+	if operation.Rank(minACR) < operation.Rank(least) {
+		minACR = least
+	}
+	if a.options.level == operation.OneFactor && minACR != least {
+		return asked{}, fault.InField("/authLevel", "too_low", "authLevel ONE_FACTOR cannot reach "+minACR)
+	}
+	reveal := a.reveal || a.client.Settings.RevealUnknownUser
 	user, err := f.Users.Resolve(ctx, a.client.MerchantID, hint)
-	if fault.Is(err, fault.NotFound) && !a.client.Settings.RevealUnknownUser {
+	if fault.Is(err, fault.NotFound) && !reveal {
 		user = db.User{ID: f.Operations.Nobody(a.client.MerchantID, hint.UserID+hint.ExternalRef), State: db.UserActive}
 		err = nil
 	}
@@ -110,20 +151,31 @@ func (f *Flows) start(ctx context.Context, a ask) (asked, error) {
 	}
 	device := hint.DeviceID
 	if err != nil {
-		if k := fault.KindOf(err); k == fault.Internal || k == fault.Unavailable || a.client.Settings.RevealUnknownUser {
+		if k := fault.KindOf(err); k == fault.Internal || k == fault.Unavailable || reveal {
 			return asked{}, err
 		}
 		device = operation.NoDevice
 	}
+	// The user's own language goes before the merchant's.
+	if own := view.Language(append(a.locales, user.Attributes["locale"], app.Language)...); own != lang {
+		lang = own
+		if shown, tpl, err = p.Render(lang); err != nil {
+			return asked{}, err
+		}
+	}
 	op := &operation.Operation{
-		Kind: operation.KindAuthentication, Flow: a.flow, MerchantID: a.client.MerchantID, ClientID: a.client.ID, ClientName: a.client.Name,
-		UserID: user.ID, DeviceID: device, View: view, Tpl: "login/1", Lang: "en", MinACR: minACR, Match: out.match,
+		ID: a.options.id, Kind: a.kind(), Flow: a.flow, MerchantID: a.client.MerchantID, ClientID: a.client.ID, ClientName: a.client.Name,
+		UserID: user.ID, DeviceID: device, View: shown, Post: a.post, Tpl: tpl, Lang: lang, MinACR: minACR, Match: out.match,
+		Level: a.options.level, AppID: a.options.appID, ClientData: a.options.clientData, Push: a.options.push, PushText: a.options.pushText,
 		Initiator: a.initiator, StartedAt: now.UnixMilli(), ExpiresAt: out.expires.UnixMilli(),
+	}
+	if p.Details != nil {
+		op.Data = p.Details.Canonical
 	}
 	if err := f.Operations.Start(ctx, op); err != nil {
 		return asked{}, err
 	}
-	out.operationID = op.ID
+	out.operationID, out.match, out.expires = op.ID, op.Match, op.Expires()
 	return out, nil
 }
 
@@ -184,26 +236,21 @@ func (f *Flows) able(ctx context.Context, d *db.Device, minACR string) (bool, er
 	return operation.Rank(operation.Reach(d, policy)) >= operation.Rank(minACR), err
 }
 
-// view renders the bytes that the device shows and signs.
-func (a *ask) view(merchant string, now time.Time) ([]byte, error) {
-	blocks := []wire.Block{{T: wire.Heading, Text: a.heading + " " + a.client.Name}}
-	if a.message != "" {
-		blocks = append(blocks, wire.Block{T: wire.Bold, Text: a.message})
+// checkDetails reports what the client's App does not allow as it is.
+func (a *ask) checkDetails(app identity.Policy) error {
+	d := a.prompt.Details
+	if d.Signature() {
+		a.prompt.Purpose = view.Sign
 	}
-	row := func(label, value string) {
-		if value != "" {
-			blocks = append(blocks, wire.Block{T: wire.Row, Label: label, Value: value})
-		}
+	switch {
+	case !app.PSD2:
+		return nil
+	case a.options.level == operation.OneFactor:
+		return fault.InField("/authLevel", "too_low", "authLevel ONE_FACTOR is no strong authentication (PSD2)")
+	case d == nil:
+		return nil
 	}
-	row("Asked by", merchant)
-	row("Browser", a.initiator.Browser)
-	row("Address", a.initiator.IP)
-	row("Time", now.UTC().Format("2 Jan 2006, 15:04 UTC"))
-	view, err := wire.ViewBytes(blocks)
-	if err != nil {
-		return nil, fault.Wrap(fault.Invalid, "the text cannot be shown on a phone", err)
-	}
-	return view, nil
+	return d.CheckPSD2(a.detailsName)
 }
 
 // matchCode is the number that one screen shows and the phone has typed: with

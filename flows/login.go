@@ -13,6 +13,7 @@ import (
 	"mobileid/internal/fault"
 	"mobileid/internal/kv"
 	"mobileid/internal/operation"
+	"mobileid/internal/view"
 )
 
 // InteractionLife is how long an authorize request stays parked while its user
@@ -78,7 +79,7 @@ func (f *Flows) OpenInteraction(ctx context.Context, client *db.Client, in Inter
 // askFor starts the operation for in.Identifier and notes how that went.
 func (f *Flows) askFor(ctx context.Context, client *db.Client, in *Interaction) {
 	in.OperationID, in.Match, in.Trouble, in.Asked, in.Cancelled, in.BlockedTill = "", "", "", false, false, 0
-	got, err := f.start(ctx, ask{client: client, hint: in.Identifier, flow: operation.FlowRedirect, heading: "Log in to",
+	got, err := f.start(ctx, ask{client: client, hint: in.Identifier, flow: operation.FlowRedirect, prompt: view.Prompt{Purpose: view.LogIn},
 		minACR: in.MinACR, match: true, initiator: in.Initiator})
 	if err != nil {
 		in.Trouble = string(fault.KindOf(err))

@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"mobileid/internal/db"
+	"mobileid/internal/fault"
+	"mobileid/internal/identity"
 )
 
 // nameFresh is how old a node's view of a merchant's name may be.
@@ -46,4 +48,44 @@ func (f *Flows) merchantName(ctx context.Context, id string) string {
 	f.names.of[id] = name{m.Name, now}
 	f.names.mu.Unlock()
 	return m.Name
+}
+
+// policies remembers Apps' policies for as long.
+type policies struct {
+	mu sync.Mutex
+	of map[string]policy
+}
+
+type policy struct {
+	identity.Policy
+	read time.Time
+}
+
+// appPolicy is the policy of a client's App; the default one if it has none.
+func (f *Flows) appPolicy(ctx context.Context, id string) (identity.Policy, error) {
+	if id == "" {
+		return identity.Policy{}.WithDefaults(), nil
+	}
+	now := f.Clock.Now()
+	f.policies.mu.Lock()
+	have := f.policies.of[id]
+	f.policies.mu.Unlock()
+	if !have.read.IsZero() && now.Sub(have.read) < nameFresh {
+		return have.Policy, nil
+	}
+	fresh := policy{read: now}
+	err := f.DB.View(ctx, func(tx *db.Tx) error {
+		app, err := tx.App(id)
+		if err == nil {
+			fresh.Policy, err = identity.PolicyOf(app)
+		}
+		return err
+	})
+	if err != nil { // what an App demands is never taken for not demanded
+		return identity.Policy{}, fault.Wrap(fault.Unavailable, "the client's App cannot be read; try again", err)
+	}
+	f.policies.mu.Lock()
+	f.policies.of[id] = fresh
+	f.policies.mu.Unlock()
+	return fresh.Policy, nil
 }

@@ -15,7 +15,7 @@ import (
 )
 
 // maxReply bounds what the phone reads of any answer.
-const maxReply = 256 << 10
+const maxReply = 1 << 20
 
 // serverNow is the server's time as far as the phone knows it: the key set and
 // a clock error tell it, so the phone's own clock may be wrong by any amount.

@@ -132,6 +132,21 @@ func show(op *wire.Operation) error {
 	return nil
 }
 
+// showAfter prints what an approval brought to show.
+func showAfter(reply *wire.AnswerReply) error {
+	if len(reply.Post) == 0 {
+		return nil
+	}
+	blocks, err := wire.ParseView(reply.Post)
+	if err != nil {
+		return fmt.Errorf("what %s brought cannot be shown: %w", reply.Txn, err)
+	}
+	for line := range strings.Lines(wire.ViewText(blocks)) {
+		fmt.Print("  ", line)
+	}
+	return nil
+}
+
 func (f *phoneFlags) inbox(ctx context.Context) error {
 	p, err := f.phone()
 	if err != nil {
@@ -199,7 +214,7 @@ func (f *phoneFlags) answer(ctx context.Context, args []string) error {
 		return err
 	}
 	fmt.Println(reply.State)
-	return nil
+	return showAfter(reply)
 }
 
 func (f *phoneFlags) decline(ctx context.Context, args []string) error {
@@ -258,6 +273,9 @@ func (f *phoneFlags) watch(ctx context.Context) error {
 				return err
 			}
 			fmt.Println(" ", reply.State)
+			if err := showAfter(reply); err != nil {
+				return err
+			}
 		}
 		select {
 		case <-ctx.Done():

@@ -14,15 +14,16 @@ type Decision struct {
 	ViewHash                               string
 	Outcome                                json.RawMessage // operation.Outcome
 	View                                   []byte          // what the device was shown, byte for byte; nil where there was none
+	Data                                   []byte          // typed data as shown and signed; nil where there was none
 	Answer                                 string          // the device's signed answer (JWS); "": it gave none
 	At                                     time.Time
 }
 
 // Decide inserts the decision; ErrConflict if the operation is decided already.
 func (tx *Tx) Decide(d Decision) error {
-	return tx.insert(`INSERT INTO decisions (operation_id, kind, state, merchant_id, user_id, device_id, client_id, view_hash, outcome, view, answer, at)
-		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12) ON CONFLICT DO NOTHING`,
-		d.OperationID, d.Kind, d.State, d.MerchantID, d.UserID, d.DeviceID, d.ClientID, d.ViewHash, string(d.Outcome), d.View, d.Answer, millis(tx.Now()))
+	return tx.insert(`INSERT INTO decisions (operation_id, kind, state, merchant_id, user_id, device_id, client_id, view_hash, outcome, view, data, answer, at)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13) ON CONFLICT DO NOTHING`,
+		d.OperationID, d.Kind, d.State, d.MerchantID, d.UserID, d.DeviceID, d.ClientID, d.ViewHash, string(d.Outcome), d.View, d.Data, d.Answer, millis(tx.Now()))
 }
 
 // Decision returns the decision of the operation; ErrNotFound while it is open.
@@ -30,8 +31,8 @@ func (tx *Tx) Decision(operationID string) (Decision, error) {
 	d := Decision{OperationID: operationID}
 	var outcome string
 	var at int64
-	err := tx.row(`SELECT kind, state, merchant_id, user_id, device_id, client_id, view_hash, outcome, view, answer, at FROM decisions WHERE operation_id = $1`, []any{operationID},
-		&d.Kind, &d.State, &d.MerchantID, &d.UserID, &d.DeviceID, &d.ClientID, &d.ViewHash, &outcome, &d.View, &d.Answer, &at)
+	err := tx.row(`SELECT kind, state, merchant_id, user_id, device_id, client_id, view_hash, outcome, view, data, answer, at FROM decisions WHERE operation_id = $1`, []any{operationID},
+		&d.Kind, &d.State, &d.MerchantID, &d.UserID, &d.DeviceID, &d.ClientID, &d.ViewHash, &outcome, &d.View, &d.Data, &d.Answer, &at)
 	d.Outcome, d.At = json.RawMessage(outcome), fromMillis(at)
 	return d, err
 }

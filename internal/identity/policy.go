@@ -21,11 +21,12 @@ type Policy struct {
 	CodeLength      int           `json:"code_length,omitempty"`      // activation code
 	CodeAlphabet    string        `json:"code_alphabet,omitempty"`    // characters of the activation code
 	RegistrationTTL time.Duration `json:"registration_ttl,omitempty"` // life of a ticket
+	Language        string        `json:"language,omitempty"`         // of what phones show, where nobody wishes for another
 	LockScope       string        `json:"lock_scope,omitempty"`       // what the limit blocks: DEVICE | USER
 	Confirm         string        `json:"confirm,omitempty"`          // the least that registrations are confirmed by: none | digits
 	Attestation     string        `json:"attestation,omitempty"`      // OFF | OPTIONAL | REQUIRED
 	SessionIdle     time.Duration `json:"session_idle,omitempty"`     // of a browser that logged in
-	PSD2            bool          `json:"psd2,omitempty"`             // held to the RTS on strong customer authentication
+	PSD2            bool          `json:"psd2,omitempty"`             // held to the RTS on strong customer authentication; payments name amount and payee
 }
 
 // What an App's failure limit blocks.
@@ -83,9 +84,13 @@ func (p Policy) WithDefaults() Policy {
 	}
 	word(&p.LockScope, LockDevice)
 	word(&p.Attestation, AttestationOff)
-	word(&p.Confirm, ConfirmNone)
+	confirm, idle := ConfirmNone, 30*time.Minute
+	if p.PSD2 {
+		confirm, idle = ConfirmDigits, longestIdle
+	}
+	word(&p.Confirm, confirm)
 	if p.SessionIdle == 0 {
-		p.SessionIdle = 30 * time.Minute
+		p.SessionIdle = idle
 	}
 	return p
 }

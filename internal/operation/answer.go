@@ -40,6 +40,14 @@ func hashText(b []byte) string {
 	return base64.RawURLEncoding.EncodeToString(sum[:])
 }
 
+// dataHash is hashText, but "" for no data.
+func dataHash(b []byte) string {
+	if len(b) == 0 {
+		return ""
+	}
+	return hashText(b)
+}
+
 // shown is op as dev is sent it. Listing and answering both use it, so an
 // answer is compared with exactly what was sent.
 func (op *Operation) shown(dev *db.Device) wire.Operation {
@@ -47,9 +55,13 @@ func (op *Operation) shown(dev *db.Device) wire.Operation {
 	if op.Match != "" {
 		match = wire.MatchTyped
 	}
+	ui := wire.UITyped
+	if op.Initiation == FromApp {
+		ui = wire.UIApp
+	}
 	return wire.Operation{
 		Txn: op.ID, ClientID: op.ClientID, Client: op.ClientName, Handle: Handle(dev, op.ClientID), Kind: op.Kind,
-		View: op.View, Tpl: op.Tpl, Lang: op.Lang, Flow: op.Flow, UI: wire.UITyped, Chal: op.Challenge, Need: []string{wire.FactorPIN},
+		View: op.View, Data: op.Data, Tpl: op.Tpl, Lang: op.Lang, Flow: op.Flow, UI: ui, Chal: op.Challenge, Need: op.need(),
 		Initiator: wire.Initiator{IP: op.Initiator.IP, Browser: op.Initiator.Browser},
 		Match:     match, Exp: op.ExpiresAt / 1000,
 	}
@@ -116,17 +128,24 @@ type proof struct {
 
 // describe fills what an approval proved, and nothing that it did not.
 func (p *proof) describe(op *Operation, out *Outcome) {
-	out.AMR = []string{"pop", "swk", "pin", "mfa", "mca"}
+	key, kno := "swk", "none"
 	if p.device.Pos != "swk" {
-		out.AMR[1] = "hwk"
+		key = "hwk"
 	}
-	out.ACR = Reach(p.device, p.policy)
+	out.Factors, out.AMR, out.ACR = []string{"POSSESSION"}, []string{"pop", key}, ACRPossession
+	if len(op.need()) > 0 {
+		kno = "pin"
+		out.Factors, out.AMR, out.ACR = append(out.Factors, "KNOWLEDGE"), append(out.AMR, "pin", "mfa"), Reach(p.device, p.policy)
+	}
+	if op.Initiation != FromApp { // the request came by another channel than the answer
+		out.AMR = append(out.AMR, "mca")
+	}
 	dsp := "app"
 	if p.policy.Kind == "web" {
 		dsp = "browser"
 	}
 	out.SCA = &SCA{
-		Pos: p.device.Pos, Kno: "pin", Inh: "none", UV: "none", Dsp: dsp, Flow: op.Flow, UI: p.claims.UI,
+		Pos: p.device.Pos, Kno: kno, Inh: "none", UV: "none", Dsp: dsp, Flow: op.Flow, UI: p.claims.UI,
 		Enrol: p.device.Enrol, Epoch: p.device.Epoch, SameIP: op.Initiator.IP != "" && op.Initiator.IP == p.remoteIP,
 	}
 }
@@ -184,7 +203,11 @@ func (e *Engine) prepareAnswer(ctx context.Context, c *channel.Call) (channel.Pl
 			if werr != nil || err != nil {
 				return nil, werr, err
 			}
-			return wire.AnswerReply{Txn: op.ID, State: string(out.State)}, nil, nil
+			reply := wire.AnswerReply{Txn: op.ID, State: string(out.State)}
+			if out.Approved() {
+				reply.Post = op.Post
+			}
+			return reply, nil, nil
 		},
 		After: func(ctx context.Context) {
 			if after != nil {
@@ -277,11 +300,15 @@ func (e *Engine) commitApproval(tx *db.Tx, op *Operation, p *proof, user *db.Use
 	if user.FailDay == today(tx) && user.FailCount >= identity.DailyFailures {
 		return nil, wire.Blocked(tomorrow(tx)), nil
 	}
-	if len(p.kpf) == 0 {
-		return nil, &wire.Error{Code: wire.Need, Need: []string{wire.FactorPIN}}, nil
+	knowledge := len(op.need()) > 0
+	if knowledge && len(p.kpf) == 0 {
+		return nil, &wire.Error{Code: wire.Need, Need: op.need()}, nil
 	}
 	if op.Match != "" && subtle.ConstantTimeCompare([]byte(op.Match), []byte(p.match)) != 1 {
 		return e.matchFailed(tx, op, p)
+	}
+	if !knowledge { // proves nothing that counts failures, so none are forgiven
+		return e.decideBy(tx, op, p, Approve, "")
 	}
 	kk, err := e.Box.Open(KnowledgePurpose(p.device.ID), p.device.KK)
 	if err != nil {

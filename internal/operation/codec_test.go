@@ -1,6 +1,7 @@
 package operation
 
 import (
+	"encoding/binary"
 	"encoding/json"
 	"reflect"
 	"testing"
@@ -10,7 +11,8 @@ import (
 func full() Operation {
 	return Operation{ID: "op_1", Kind: KindAuthentication, Flow: FlowCIBA, MerchantID: "mer_1", ClientID: "cli_1", ClientName: "Café \"x\"", UserID: "usr_1",
 		DeviceID: "dev_1", Challenge: []byte{0, 1, 255}, View: []byte(`[{"t":"h"}]`), Tpl: "login/1", Lang: "en", MinACR: ACRWeb, Match: "123",
-		Initiator: Initiator{IP: "192.0.2.1", Browser: "Firefox"}, StartedAt: 1_800_000_000_000, ExpiresAt: -1}
+		Data: []byte(`[{"type":"x"}]`), Post: []byte(`[{"t":"p"}]`), Level: OneFactor, Initiation: FromApp, ClaimHash: []byte{1}, AppID: "app_1",
+		ClientData: "order 7", Push: true, PushText: "a request waits", Initiator: Initiator{IP: "192.0.2.1", Browser: "Firefox"}, StartedAt: 1_800_000_000_000, ExpiresAt: -1}
 }
 
 func TestAStoredOperationIsReadAsItWasWritten(t *testing.T) {
@@ -43,6 +45,30 @@ func TestAnOperationStoredAsJSONIsStillRead(t *testing.T) {
 	}
 }
 
+// version1 is a record as the version before wrote it.
+func version1(o *Operation) []byte {
+	out := []byte{1}
+	strings, blobs := o.texts(1)
+	for _, s := range strings {
+		out = append(binary.AppendUvarint(out, uint64(len(*s))), *s...)
+	}
+	for _, b := range blobs {
+		out = append(binary.AppendUvarint(out, uint64(len(*b))), *b...)
+	}
+	return binary.AppendVarint(binary.AppendVarint(out, o.StartedAt), o.ExpiresAt)
+}
+
+func TestAnOperationOfTheVersionBeforeIsStillRead(t *testing.T) {
+	whole := full()
+	want := Operation{ID: whole.ID, Kind: whole.Kind, Flow: whole.Flow, MerchantID: whole.MerchantID, ClientID: whole.ClientID, ClientName: whole.ClientName,
+		UserID: whole.UserID, DeviceID: whole.DeviceID, Challenge: whole.Challenge, View: whole.View, Tpl: whole.Tpl, Lang: whole.Lang, MinACR: whole.MinACR,
+		Match: whole.Match, Initiator: whole.Initiator, StartedAt: whole.StartedAt, ExpiresAt: whole.ExpiresAt}
+	var got Operation
+	if err := got.UnmarshalBinary(version1(&whole)); err != nil || !reflect.DeepEqual(got, want) {
+		t.Errorf("%+v, %v", got, err)
+	}
+}
+
 func TestARecordThatIsNotWholeIsRefused(t *testing.T) {
 	raw, err := full().MarshalBinary()
 	if err != nil {
@@ -54,7 +80,7 @@ func TestARecordThatIsNotWholeIsRefused(t *testing.T) {
 			t.Errorf("%d of %d bytes: %+v, %v", n, len(raw), got, err)
 		}
 	}
-	for _, bad := range [][]byte{append(raw[:len(raw):len(raw)], 0), {2}, {recordVersion, 255, 255, 255, 255, 255, 255, 255, 255, 255, 1}} {
+	for _, bad := range [][]byte{append(raw[:len(raw):len(raw)], 0), append(raw[:len(raw)-1:len(raw)-1], 2), {2}, {3}, {recordVersion, 255, 255, 255, 255, 255, 255, 255, 255, 255, 1}} {
 		if err := new(Operation).UnmarshalBinary(bad); err == nil {
 			t.Errorf("%x was read", bad)
 		}

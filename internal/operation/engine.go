@@ -70,17 +70,24 @@ func (e *Engine) Nobody(merchantID, hint string) string {
 }
 
 // Start puts op before its user's devices. The caller fills who, what and how
-// long (ExpiresAt); Start gives it id and challenge, counts it against the
+// long (ExpiresAt), and the ID of one that may have been started before: op then
+// becomes what was started. Start gives it id and challenge, counts it against the
 // user's caps (limit_reached, forbidden while the client cools down) and
 // supersedes the client's older prompt to the same user.
 func (e *Engine) Start(ctx context.Context, op *Operation) error {
-	op.ID = db.NewID("op_")
+	if op.ID == "" {
+		op.ID = db.NewID("op_")
+	}
 	op.Challenge = make([]byte, 32)
 	rand.Read(op.Challenge)
 	// It is there before it is counted: a newer request that finds it in the
 	// user's record must be able to end it. Nobody can see it before.
 	life := op.Expires().Sub(e.Clock.Now())
-	if err := e.ops.Create(ctx, op.ID, *op, life+linger); err != nil {
+	err := e.ops.Create(ctx, op.ID, *op, life+linger)
+	if errors.Is(err, kv.ErrExists) {
+		*op, err = e.ops.Get(ctx, op.ID)
+	}
+	if err != nil {
 		return fault.Wrap(fault.Unavailable, "the operation could not be started; try again", err)
 	}
 	older, err := e.reserve(ctx, op)
@@ -134,7 +141,8 @@ func (e *Engine) Status(ctx context.Context, id string) (Outcome, error) {
 		return Outcome{}, fault.Wrap(fault.Unavailable, "the operation cannot be read; try again", err)
 	}
 	if op.Expires().After(e.Clock.Now()) {
-		return Outcome{OperationID: id, Kind: op.Kind, State: Pending, MerchantID: op.MerchantID, ClientID: op.ClientID, UserID: op.UserID}, nil
+		return Outcome{OperationID: id, Kind: op.Kind, State: Pending, MerchantID: op.MerchantID, ClientID: op.ClientID, UserID: op.UserID,
+			ClientData: op.ClientData, ViewHash: hashText(op.View), DataHash: dataHash(op.Data), Tpl: op.Tpl, Lang: op.Lang, Data: op.Data, ExpiresAt: op.Expires()}, nil
 	}
 	return e.end(ctx, &op, Expire, "")
 }
@@ -188,9 +196,9 @@ func (e *Engine) End(ctx context.Context, id string, m Move, reason string) (Out
 
 // Lose decides an operation that kv lost as expired, so that no device can
 // answer it even if an older kv comes back, and returns how it ended.
-func (e *Engine) Lose(ctx context.Context, id, clientID string) (out Outcome, err error) {
+func (e *Engine) Lose(ctx context.Context, id, kind, clientID string) (out Outcome, err error) {
 	err = e.DB.Update(ctx, func(tx *db.Tx) error {
-		out = Outcome{OperationID: id, Kind: KindAuthentication, State: Expired, ClientID: clientID, Reason: "lost before it was answered",
+		out = Outcome{OperationID: id, Kind: kind, State: Expired, ClientID: clientID, Reason: "lost before it was answered",
 			At: tx.Now().UTC().Truncate(time.Millisecond)}
 		_, err := Record(tx, e.Audit, out, nil, "", nil)
 		if errors.Is(err, db.ErrConflict) {
@@ -233,7 +241,8 @@ func (e *Engine) decide(tx *db.Tx, op *Operation, p *proof, m Move, reason strin
 	}
 	out := Outcome{
 		OperationID: op.ID, Kind: op.Kind, State: state, MerchantID: op.MerchantID, ClientID: op.ClientID, UserID: op.UserID,
-		Reason: reason, At: tx.Now().UTC().Truncate(time.Millisecond), ViewHash: hashText(op.View),
+		Reason: reason, At: tx.Now().UTC().Truncate(time.Millisecond), ViewHash: hashText(op.View), DataHash: dataHash(op.Data),
+		Tpl: op.Tpl, Lang: op.Lang, ClientData: op.ClientData, Data: op.Data,
 	}
 	if p != nil {
 		out.DeviceID = p.device.ID
@@ -242,6 +251,9 @@ func (e *Engine) decide(tx *db.Tx, op *Operation, p *proof, m Move, reason strin
 		}
 	}
 	details := map[string]string{"view": out.ViewHash}
+	if out.DataHash != "" {
+		details["data"] = out.DataHash
+	}
 	answer := ""
 	if p != nil {
 		details["answer"], answer = p.answerHash, p.answer
@@ -268,7 +280,7 @@ func Record(tx *db.Tx, w *audit.Writer, out Outcome, view []byte, answer string,
 	err = tx.Decide(db.Decision{
 		OperationID: out.OperationID, Kind: out.Kind, State: string(out.State), MerchantID: out.MerchantID, UserID: out.UserID,
 		DeviceID: out.DeviceID, ClientID: out.ClientID, ViewHash: out.ViewHash, Outcome: body,
-		View: view, Answer: answer,
+		View: view, Data: out.Data, Answer: answer,
 	})
 	if err != nil {
 		return nil, err
@@ -294,7 +306,7 @@ func OutcomeOf(tx *db.Tx, id string) (Outcome, error) {
 	if err := json.Unmarshal(d.Outcome, &out); err != nil {
 		return Outcome{}, fmt.Errorf("operation: outcome of %s: %w", id, err)
 	}
-	out.MerchantID = d.MerchantID
+	out.MerchantID, out.Data = d.MerchantID, d.Data
 	return out, nil
 }
 

@@ -5,12 +5,37 @@
 // again); what is decided is a row in SQL, and nothing else is ever told.
 package operation
 
-import "time"
+import (
+	"time"
+
+	"mobileid/sdk/wire"
+)
 
 // Kinds of operation.
 const (
 	KindRegistration   = "registration"
 	KindAuthentication = "authentication"
+	KindSignature      = "signature"
+)
+
+// Ways an operation begins: from a backend, which the phone is told of, or inside
+// the merchant's own app, which alone can claim it.
+const (
+	FromBackend = "backend"
+	FromApp     = "app"
+)
+
+// How many kinds of factor an answer must prove. Possession is always one.
+const (
+	OneFactor = "ONE_FACTOR"
+	TwoFactor = "TWO_FACTOR" // the default
+)
+
+// Methods that prove a further factor.
+const (
+	MethodPIN       = "PIN"
+	MethodBiometric = "BIOMETRIC"
+	MethodWebAuthn  = "WEBAUTHN"
 )
 
 // NoDevice as an operation's device: no phone is offered it or may answer it. It
@@ -21,7 +46,9 @@ const NoDevice = "-"
 const (
 	FlowRedirect = "redirect" // OIDC redirect: a browser waits
 	FlowCIBA     = "ciba"     // backchannel, with a match code
-	FlowPush     = "push"     // backchannel of a trusted client, without one
+	FlowPush     = "push"     // backchannel or REST of a trusted client, without one
+	FlowREST     = "rest"     // REST, with a match code
+	FlowApp      = "app"      // begun inside the merchant's app
 )
 
 // Initiator is where the request came from, as shown to the user.
@@ -44,10 +71,19 @@ type Operation struct {
 	DeviceID   string    `json:"device,omitempty"` // "": any ACTIVE device of the user; NoDevice: none
 	Challenge  []byte    `json:"chal"`             // 32 random bytes
 	View       []byte    `json:"view"`             // canonical bytes of the block list
+	Data       []byte    `json:"data,omitempty"`   // typed data, canonical bytes; empty: none
+	Post       []byte    `json:"post,omitempty"`   // view that is shown after an approval; empty: none
 	Tpl        string    `json:"tpl"`              // template and version that rendered it
 	Lang       string    `json:"lang"`
 	MinACR     string    `json:"acr"`             // what must be proven at least
 	Match      string    `json:"match,omitempty"` // code the user has to type; "": none
+	Level      string    `json:"level,omitempty"` // OneFactor, or "" for TwoFactor
+	Initiation string    `json:"from,omitempty"`  // FromApp, or "" for FromBackend
+	ClaimHash  []byte    `json:"claim,omitempty"` // SHA-256 of the start token of FromApp
+	AppID      string    `json:"app,omitempty"`
+	ClientData string    `json:"echo,omitempty"` // the client's own, told back as it is
+	Push       bool      `json:"push,omitempty"` // wake the phone, with PushText
+	PushText   string    `json:"pushtext,omitempty"`
 	Initiator  Initiator `json:"init"`
 	StartedAt  int64     `json:"at"`  // Unix ms
 	ExpiresAt  int64     `json:"exp"` // Unix ms
@@ -55,6 +91,14 @@ type Operation struct {
 
 // Expires is when the operation can no longer be decided but as expired.
 func (o *Operation) Expires() time.Time { return time.UnixMilli(o.ExpiresAt) }
+
+// need is what the phone must prove besides that it is the phone.
+func (o *Operation) need() []string {
+	if o.Level == OneFactor {
+		return []string{}
+	}
+	return []string{wire.FactorPIN}
+}
 
 // Outcome is what a decided operation says. It is stored in the decision row
 // as it stands and never changes.
@@ -68,10 +112,20 @@ type Outcome struct {
 	DeviceID    string    `json:"deviceId,omitempty"`
 	Reason      string    `json:"reason,omitempty"` // why it ended otherwise than approved
 	At          time.Time `json:"at"`
-	AMR         []string  `json:"amr,omitempty"` // RFC 8176, only what was proven
+	Factors     []string  `json:"factors,omitempty"` // POSSESSION, KNOWLEDGE: only what was proven
+	AMR         []string  `json:"amr,omitempty"`     // RFC 8176, likewise
 	ACR         string    `json:"acr,omitempty"`
-	ViewHash    string    `json:"viewHash,omitempty"`
+	ViewHash    string    `json:"viewHash,omitempty"` // b64 SHA-256 of what was shown
+	DataHash    string    `json:"dataHash,omitempty"` // b64 SHA-256 of Data; "": there was none
+	Tpl         string    `json:"tpl,omitempty"`
+	Lang        string    `json:"lang,omitempty"`
+	ClientData  string    `json:"clientData,omitempty"`
 	SCA         *SCA      `json:"sca,omitempty"`
+
+	// Data are the bytes of the typed data as they were shown and signed.
+	Data []byte `json:"-"`
+	// ExpiresAt is set while the operation is open.
+	ExpiresAt time.Time `json:"-"`
 }
 
 // Approved reports whether the person said yes.
@@ -85,7 +139,7 @@ type SCA struct {
 	UV     string `json:"uv"`  // none
 	Dsp    string `json:"dsp"` // app | browser
 	Flow   string `json:"flow"`
-	UI     string `json:"ui"`    // typed
+	UI     string `json:"ui"`    // typed | app
 	Enrol  string `json:"enrol"` // qr | code
 	Epoch  int64  `json:"epoch"`
 	SameIP bool   `json:"same_ip"`
@@ -102,7 +156,7 @@ const (
 // ACRs lists the values, weakest first.
 func ACRs() []string { return []string{ACRPossession, ACRWeb, ACRApp, ACRAppHW} }
 
-// Served lists the values that a login can end with today: every answer proves a
+// Served lists the values that a login can end with today: every login proves a
 // PIN, and no attestation is verified yet.
 func Served() []string { return []string{ACRWeb, ACRApp} }
 

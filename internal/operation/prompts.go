@@ -69,6 +69,9 @@ func (e *Engine) reserve(ctx context.Context, op *Operation) (older []string, er
 		}
 		open := p.Open[:0]
 		for _, o := range p.Open {
+			if o.Operation == op.ID {
+				continue // counted before
+			}
 			if o.Client == op.ClientID {
 				older = append(older, o.Operation)
 			} else {

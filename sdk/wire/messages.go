@@ -75,15 +75,15 @@ type Operation struct {
 	ClientID  string    `json:"client_id"`
 	Client    string    `json:"client"` // name to show
 	Handle    string    `json:"handle"` // this device, as that client knows it
-	Kind      string    `json:"kind"`   // "authentication"
+	Kind      string    `json:"kind"`   // "authentication" or "signature"
 	View      Bytes     `json:"view"`
 	Data      Bytes     `json:"data"` // empty when there is none; hd is then SHA-256 of nothing
 	Tpl       string    `json:"tpl"`  // template and version, "login/1"
 	Lang      string    `json:"lang"`
-	Flow      string    `json:"flow"` // "redirect", "ciba", "push"; signed as it stands
+	Flow      string    `json:"flow"` // "redirect", "ciba", "rest", "push", "app"; signed as it stands
 	UI        string    `json:"ui"`   // UITyped …
 	Chal      Bytes     `json:"chal"` // 32
-	Need      []string  `json:"need"` // factors: "pin"
+	Need      []string  `json:"need"` // factors: "pin"; empty: possession is enough
 	Initiator Initiator `json:"initiator"`
 	Match     string    `json:"match"` // MatchNone or MatchTyped
 	Left      int       `json:"left"`  // wrong PINs that remain
@@ -118,10 +118,12 @@ type Answer struct {
 	Match string `json:"match,omitempty"` // as typed
 }
 
-// AnswerReply says how the operation ended: COMPLETED, DECLINED, REPORTED.
+// AnswerReply says how the operation ended: COMPLETED, DECLINED, REPORTED. Post
+// is a view to show after an approval; empty if there is none.
 type AnswerReply struct {
 	Txn   string `json:"txn"`
 	State string `json:"state"`
+	Post  Bytes  `json:"post,omitempty"`
 }
 
 // Try names a request that was sent: its jti and SHA-256 of its JWS.

@@ -20,9 +20,9 @@ const (
 )
 
 const (
-	maxBlocks  = 64
-	maxItems   = 32
-	maxViewLen = 12 << 10 // bytes of the canonical form
+	maxBlocks  = 1024
+	maxItems   = 256
+	maxViewLen = 48 << 10 // bytes of the canonical form
 )
 
 // Block is one piece of a view. Text belongs to p, h and b; Items to list;
@@ -77,7 +77,7 @@ func ParseView(view []byte) ([]Block, error) {
 
 func checkBlocks(blocks []Block) error {
 	if len(blocks) == 0 || len(blocks) > maxBlocks {
-		return errors.New("a view has 1 to 64 blocks")
+		return errors.New("a view has 1 to 1024 blocks")
 	}
 	for i, b := range blocks {
 		if err := b.check(); err != nil {
@@ -96,7 +96,7 @@ func (b Block) check() error {
 		return CheckText(b.Text)
 	case FlatList:
 		if b.Text != "" || b.Label != "" || b.Value != "" || len(b.Items) == 0 || len(b.Items) > maxItems {
-			return errors.New("a list has 1 to 32 items and nothing else")
+			return errors.New("a list has 1 to 256 items and nothing else")
 		}
 		for _, item := range b.Items {
 			if err := CheckText(item); err != nil {

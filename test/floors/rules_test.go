@@ -21,6 +21,7 @@ var floor = map[string]int{
 
 	"internal/audit":    1,
 	"internal/limit":    1,
+	"internal/view":     1,
 	"internal/outbox":   1,
 	"internal/notify":   1,
 	"internal/channel":  1,

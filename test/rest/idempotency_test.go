@@ -16,6 +16,7 @@ const key = "Idempotency-Key"
 func TestR4_TheSameRequestSixteenTimesAtOnceIsOneEffect(t *testing.T) {
 	rig.Each(t, func(t *testing.T, r *rig.Rig) {
 		u := r.User()
+		v, p := r.Person()
 		token := r.Token()
 		for name, c := range map[string]struct {
 			path string
@@ -23,6 +24,7 @@ func TestR4_TheSameRequestSixteenTimesAtOnceIsOneEffect(t *testing.T) {
 		}{
 			"a user":         {"/users", map[string]any{"externalRef": "sixteen"}},
 			"an App":         {"/apps", map[string]any{"name": "Sixteen"}},
+			"a prompt":       {"/authentications", map[string]any{"userId": v.ID}},
 			"a registration": {"/registrations", map[string]any{"userId": u.ID, "activationCode": true}},
 		} {
 			got := rig.Crowd(16, func(int) string {
@@ -38,6 +40,7 @@ func TestR4_TheSameRequestSixteenTimesAtOnceIsOneEffect(t *testing.T) {
 				t.Errorf("%s, later: %s %v", name, a, err)
 			}
 		}
+		r.Waiting(p) // one
 		if a := r.REST("GET", "/apps", nil); len(a.JSON["items"].([]any)) != 2 {
 			t.Errorf("Apps: %s", a)
 		}

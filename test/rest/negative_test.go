@@ -39,7 +39,9 @@ func stranger(t *testing.T, r *rig.Rig) foreign {
 	if reg.Status != http.StatusCreated {
 		t.Fatal(reg)
 	}
-	return foreign{"users": u.ID, "devices": r.State(p).Device, "apps": app.ID, "registrations": reg.Text("id")}
+	return foreign{"users": u.ID, "devices": r.State(p).Device, "apps": app.ID, "registrations": reg.Text("id"),
+		"authentications": r.REST("POST", "/authentications", map[string]any{"userId": u.ID}).Text("id"),
+		"signatures":      r.REST("POST", "/signatures", map[string]any{"userId": u.ID, "preContext": map[string]any{"content": "x"}}).Text("id")}
 }
 
 // example is a value that fits the schema.
@@ -96,7 +98,9 @@ func wrongs(s *openapi3.Schema, good map[string]any, at string, set func(any) an
 		if slices.Contains(s.Required, name) {
 			out = append(out, wrong{"missing", ptr, with(name, nil)})
 		}
-		out = append(out, wrong{"a list", ptr, with(name, []any{1})})
+		if !p.Type.Is("array") {
+			out = append(out, wrong{"a list", ptr, with(name, []any{1})})
+		}
 		switch {
 		case p.Type.Is("string"):
 			out = append(out, wrong{"a number", ptr, with(name, 5)})
@@ -117,6 +121,9 @@ func wrongs(s *openapi3.Schema, good map[string]any, at string, set func(any) an
 				wrong{"too little", ptr, with(name, -1)})
 		case p.Type.Is("boolean"):
 			out = append(out, wrong{"a text", ptr, with(name, "true")})
+		case p.Type.Is("array"):
+			out = append(out, wrong{"no list", ptr, with(name, "x")}, wrong{"a bad item", ptr + "/0", with(name, []any{5})},
+				wrong{"too many", ptr, with(name, make([]any, 50))})
 		case p.Type.Includes("object") && len(p.Properties) > 0:
 			inner := example(p, name, nil).(map[string]any)
 			out = append(out, wrongs(p, inner, ptr, func(v any) any { return with(name, v) })...)
@@ -130,7 +137,9 @@ func mine(t *testing.T, r *rig.Rig) foreign {
 	t.Helper()
 	u, p := r.Person()
 	reg := r.REST("POST", "/registrations", map[string]any{"userId": u.ID, "proofing": map[string]any{"reference": "x"}})
-	return foreign{"users": u.ID, "devices": r.State(p).Device, "apps": r.App.ID, "registrations": reg.Text("id")}
+	return foreign{"users": u.ID, "devices": r.State(p).Device, "apps": r.App.ID, "registrations": reg.Text("id"),
+		"authentications": r.REST("POST", "/authentications", map[string]any{"userId": u.ID}).Text("id"),
+		"signatures":      r.REST("POST", "/signatures", map[string]any{"userId": u.ID, "preContext": map[string]any{"content": "x"}}).Text("id")}
 }
 
 // Every fault that the contract says a request can have, one by one: refused and
@@ -259,6 +268,11 @@ func TestW6_AnotherMerchantsThingsAreNotFound(t *testing.T) {
 	}
 	if len(a.done) > 0 {
 		t.Errorf("succeeded: %v", a.done)
+	}
+	for _, path := range []string{"/authentications", "/signatures"} {
+		if got, err := r.TryREST(token, "POST", path, map[string]any{"userId": theirs["users"], "preContext": map[string]any{"content": "x"}}); err != nil || got.Status != http.StatusNotFound {
+			t.Errorf("%s for another's user: %s %v", path, got, err)
+		}
 	}
 	u := r.User()
 	if got, err := r.TryREST(token, "POST", "/registrations", map[string]any{"userId": u.ID, "appId": theirs["apps"]}); err != nil || got.Status != http.StatusBadRequest || !names(got, "/appId") {

@@ -8,36 +8,18 @@ import (
 	"mobileid/cmd/mobileid/node"
 	"mobileid/internal/db"
 	"mobileid/internal/identity"
-	"mobileid/sdk"
 	"mobileid/sdk/wire"
 	"mobileid/test/rig"
 )
 
 // psd2 are settings that keep every article.
 func psd2() map[string]any {
-	return map[string]any{"psd2": true, "sessionIdle": 300, "confirmation": "digits"}
+	return map[string]any{"psd2": true}
 }
 
 // strict is a server whose App is held to the RTS.
 func strict(t *testing.T) *rig.Rig {
-	return rig.Start(t, rig.Options{Policy: identity.Policy{PSD2: true, SessionIdle: 5 * time.Minute, Confirm: identity.ConfirmDigits}})
-}
-
-// person has a phone that was confirmed by its digits.
-func person(t *testing.T, r *rig.Rig) (db.User, *sdk.Phone) {
-	t.Helper()
-	u, p := r.User(), r.Phone()
-	reg := r.REST("POST", "/registrations", map[string]any{"userId": u.ID})
-	if _, err := p.Register(t.Context(), reg.Text("link")); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := p.Finish(t.Context(), rig.PIN); err != nil {
-		t.Fatal(err)
-	}
-	if a := r.REST("POST", "/registrations/"+reg.Text("id")+"/confirm", map[string]any{"digits": r.State(p).Digits}); a.Text("state") != "COMPLETED" {
-		t.Fatalf("confirm: %s", a)
-	}
-	return u, p
+	return rig.Start(t, rig.Options{Policy: identity.Policy{PSD2: true}})
 }
 
 // refusedWith saves the settings that keep every article but for one change.
@@ -66,7 +48,7 @@ func TestRTS4_3_b_AtMostFiveFailuresThenABlockWithAWarningBefore(t *testing.T) {
 	r := strict(t)
 	refusedWith(t, r, "failureLimit", 6)
 	refusedWith(t, r, "blockFor", 60)
-	u, p := person(t, r)
+	u, p := r.Person()
 	r.Ask(r.Backend, u)
 	op := r.Waiting(p)
 	if op.Left != 3 {
@@ -86,7 +68,7 @@ func TestRTS4_3_b_AtMostFiveFailuresThenABlockWithAWarningBefore(t *testing.T) {
 func TestRTS4_3_d_ASessionMayBeIdleForFiveMinutes(t *testing.T) {
 	r := strict(t)
 	refusedWith(t, r, "sessionIdle", 301)
-	u, p := person(t, r)
+	u, p := r.Person()
 	b := r.Browser()
 	r.Login(b, u, p)
 	again := func() bool { return b.Open(r.AuthorizeURL("prompt", "none")).Left.Query().Get("code") != "" }
@@ -131,7 +113,7 @@ func TestRTS25_2_c_NoSingleChannelBringsAllThatActivatesADevice(t *testing.T) {
 
 func TestRTS24_2_b_AFurtherDeviceNeedsStrongCustomerAuthentication(t *testing.T) {
 	r := strict(t)
-	u, _ := person(t, r)
+	u, _ := r.Person()
 	if a := r.REST("POST", "/registrations", map[string]any{"userId": u.ID}); rig.Word(a, nil) != "403 forbidden" {
 		t.Errorf("%s", a)
 	}
@@ -139,7 +121,7 @@ func TestRTS24_2_b_AFurtherDeviceNeedsStrongCustomerAuthentication(t *testing.T)
 
 func TestRTS27_RevocationWipesTheKeysAndEndsWhatWasIssued(t *testing.T) {
 	r := strict(t)
-	u, p := person(t, r)
+	u, p := r.Person()
 	got := tokens(t, r, u, func() { r.Approve(p, "") })
 	move(t, r, "/users/"+u.ID+"/deactivate")
 	if d := r.Device(p); d.State != db.DeviceDeactivated || d.KK != nil {
@@ -152,7 +134,7 @@ func TestRTS27_RevocationWipesTheKeysAndEndsWhatWasIssued(t *testing.T) {
 
 func TestEveryArticleThatSettingsBreakIsNamedAtOnce(t *testing.T) {
 	r := rig.Start(t, rig.Options{})
-	a := r.REST("POST", "/apps", map[string]any{"name": "All", "settings": map[string]any{"psd2": true, "pinMin": 4, "blockFor": 60}})
+	a := r.REST("POST", "/apps", map[string]any{"name": "All", "settings": map[string]any{"psd2": true, "pinMin": 4, "blockFor": 60, "sessionIdle": 600, "confirmation": "none"}})
 	for _, member := range []string{"sessionIdle", "confirmation", "pinMin", "blockFor"} {
 		if a.Status != http.StatusBadRequest || !names(a, "/settings/"+member) {
 			t.Errorf("%s is not named: %s", member, a)

@@ -223,7 +223,46 @@ func events(t *testing.T, c *client.ClientWithResponses) {
 	}
 }
 
-func operations(*testing.T, *rig.Rig, *client.ClientWithResponses) {}
+func operations(t *testing.T, r *rig.Rig, c *client.ClientWithResponses) {
+	t.Helper()
+	ctx := t.Context()
+	u, p := r.Person()
+	started, err := c.StartAuthenticationWithResponse(ctx, &client.StartAuthenticationParams{IdempotencyKey: "o-1"},
+		client.NewOperation{UserID: u.ID, PreContext: client.Content{Content: "Log in to the terminal"}, ClientData: "till 7", ExpiresIn: 120})
+	op := must(t, "authentication", started.JSON201, started.ApplicationProblemJSONDefault, err)
+	if op.State != "PENDING" || op.Kind != "authentication" || op.ClientData != "till 7" || op.ExpiresAt.IsZero() || started.HTTPResponse.Header.Get("Location") != base+"/authentications/"+op.ID {
+		t.Errorf("%+v", op)
+	}
+	w := r.Waiting(p)
+	if w.Txn != op.ID || !strings.Contains(string(w.View), "Log in to the terminal") {
+		t.Errorf("the phone shows %s", w.View)
+	}
+	r.Approve(p, "")
+	got, err := c.GetAuthenticationWithResponse(ctx, op.ID, &client.GetAuthenticationParams{Wait: "2s"})
+	if out := must(t, "status", got.JSON200, got.ApplicationProblemJSONDefault, err); out.State != "COMPLETED" || out.DeviceID != r.State(p).Device || len(out.Factors) != 2 || out.Acr != "urn:mobileid:acr:web" ||
+		out.ViewHash == "" || out.DecidedAt.IsZero() || out.ClientData != "till 7" {
+		t.Errorf("%+v", out)
+	}
+	end, err := c.CancelAuthenticationWithResponse(ctx, op.ID)
+	if out := must(t, "cancel what is decided", end.JSON200, end.ApplicationProblemJSONDefault, err); out.State != "COMPLETED" {
+		t.Errorf("%+v", out)
+	}
+	sign, err := c.StartSignatureWithResponse(ctx, nil, client.NewOperation{ExternalRef: u.ExternalRef, PreContext: client.Content{Content: "I agree."}})
+	signed := must(t, "signature", sign.JSON201, sign.ApplicationProblemJSONDefault, err)
+	r.Approve(p, "")
+	done, err := c.GetSignatureWithResponse(ctx, signed.ID, nil)
+	if out := must(t, "signature's status", done.JSON200, done.ApplicationProblemJSONDefault, err); out.State != "COMPLETED" || out.Kind != "signature" || out.DataHash == "" {
+		t.Errorf("%+v", out)
+	}
+	next, err := c.StartSignatureWithResponse(ctx, nil, client.NewOperation{UserID: u.ID, PreContext: client.Content{Content: "I agree again."}})
+	over, err2 := c.CancelSignatureWithResponse(ctx, must(t, "next", next.JSON201, next.ApplicationProblemJSONDefault, err).ID)
+	if out := must(t, "cancel", over.JSON200, over.ApplicationProblemJSONDefault, err2); out.State != "CANCELLED" {
+		t.Errorf("%+v", out)
+	}
+	if a, err := c.GetAuthenticationWithResponse(ctx, signed.ID, nil); err != nil || a.HTTPResponse.StatusCode != http.StatusNotFound {
+		t.Errorf("a signature among authentications: %v %v", a, err)
+	}
+}
 
 // D24: whatever is asked for, an answer holds nothing of a device's keys.
 func TestD24_NoAnswerHoldsAnythingOfADevicesKeys(t *testing.T) {

@@ -140,12 +140,17 @@ func (r *Rig) TryREST(token, method, path string, body any, header ...string) (A
 // Link is a fresh registration link for the user.
 func (r *Rig) Link(u db.User) string {
 	r.T.Helper()
+	return r.registration(u).Text("link")
+}
+
+func (r *Rig) registration(u db.User) Answer {
+	r.T.Helper()
 	// A proofing of its own: the user may have a phone already.
 	a := r.REST("POST", "/registrations", map[string]any{"userId": u.ID, "proofing": map[string]any{"reference": rand.Text()}})
 	if a.Status != http.StatusCreated {
 		r.T.Fatalf("rig: registration: %s", a)
 	}
-	return a.Text("link")
+	return a
 }
 
 // Ask starts a backchannel request and returns its acknowledgement.

@@ -204,11 +204,16 @@ func (r *Rig) Phone() *sdk.Phone {
 // Registered is a phone that is registered for the user with PIN.
 func (r *Rig) Registered(u db.User) *sdk.Phone {
 	r.T.Helper()
-	p := r.Phone()
-	_, err := p.Register(r.T.Context(), r.Link(u))
+	p, started := r.Phone(), r.registration(u)
+	_, err := p.Register(r.T.Context(), started.Text("link"))
 	r.must(err)
 	reg, err := p.Finish(r.T.Context(), PIN)
 	r.must(err)
+	if reg.Compare {
+		r.REST("POST", "/registrations/"+started.Text("id")+"/confirm", map[string]any{"digits": r.State(p).Digits})
+		reg, err = p.Status(r.T.Context())
+		r.must(err)
+	}
 	if reg.State != sdk.StatusActive {
 		r.T.Fatalf("rig: the phone is %s", reg.State)
 	}

@@ -92,6 +92,24 @@ func (e ConfirmationMode) Valid() bool {
 	}
 }
 
+// Defines values for ContentContentType.
+const (
+	TextMarkdown ContentContentType = "text/markdown"
+	TextPlain    ContentContentType = "text/plain"
+)
+
+// Valid indicates whether the value is a known member of the ContentContentType enum.
+func (e ContentContentType) Valid() bool {
+	switch e {
+	case TextMarkdown:
+		return true
+	case TextPlain:
+		return true
+	default:
+		return false
+	}
+}
+
 // Defines values for DeviceState.
 const (
 	DeviceStateACTIVE      DeviceState = "ACTIVE"
@@ -116,6 +134,45 @@ func (e DeviceState) Valid() bool {
 	case DeviceStatePENDING:
 		return true
 	case DeviceStateSUSPENDED:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for NewOperationAuthLevel.
+const (
+	ONEFACTOR NewOperationAuthLevel = "ONE_FACTOR"
+	TWOFACTOR NewOperationAuthLevel = "TWO_FACTOR"
+)
+
+// Valid indicates whether the value is a known member of the NewOperationAuthLevel enum.
+func (e NewOperationAuthLevel) Valid() bool {
+	switch e {
+	case ONEFACTOR:
+		return true
+	case TWOFACTOR:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for NewOperationAuthMethods.
+const (
+	BIOMETRIC NewOperationAuthMethods = "BIOMETRIC"
+	PIN       NewOperationAuthMethods = "PIN"
+	WEBAUTHN  NewOperationAuthMethods = "WEBAUTHN"
+)
+
+// Valid indicates whether the value is a known member of the NewOperationAuthMethods enum.
+func (e NewOperationAuthMethods) Valid() bool {
+	switch e {
+	case BIOMETRIC:
+		return true
+	case PIN:
+		return true
+	case WEBAUTHN:
 		return true
 	default:
 		return false
@@ -229,7 +286,7 @@ type AppSettings struct {
 	CodeLength int `json:"codeLength,omitempty,omitzero"`
 
 	// Confirmation digits · somebody compares eight digits on both screens; none · the link's secret is enough. What was typed is always compared.
-	// An App says what is the least; a registration that asks for less is refused.
+	// An App says what is the least (default none, with psd2 digits); a registration that asks for less is refused.
 	Confirmation ConfirmationMode `json:"confirmation,omitempty,omitzero"`
 
 	// FailureLimit Wrong proofs in a row, over all channels, that block a device. Default 3.
@@ -237,6 +294,9 @@ type AppSettings struct {
 
 	// Kind native: an app; web: a page in a browser. Default native.
 	Kind AppSettingsKind `json:"kind,omitempty,omitzero"`
+
+	// Language Of what phones show where neither user nor request wishes for another; BCP 47.
+	Language string `json:"language,omitempty,omitzero"`
 
 	// LockScope What they block: the device, or every device of the user. Default DEVICE.
 	LockScope AppSettingsLockScope `json:"lockScope,omitempty,omitzero"`
@@ -253,7 +313,7 @@ type AppSettings struct {
 	// RegistrationLifetime How long a registration may take, seconds. Default 180.
 	RegistrationLifetime int `json:"registrationLifetime,omitempty,omitzero"`
 
-	// SessionIdle How long a browser may be idle and still be logged in, seconds. Default 1800.
+	// SessionIdle How long a browser may be idle and still be logged in, seconds. Default 1800, with psd2 300.
 	SessionIdle int `json:"sessionIdle,omitempty,omitzero"`
 }
 
@@ -277,8 +337,20 @@ type Confirmation struct {
 }
 
 // ConfirmationMode digits · somebody compares eight digits on both screens; none · the link's secret is enough. What was typed is always compared.
-// An App says what is the least; a registration that asks for less is refused.
+// An App says what is the least (default none, with psd2 digits); a registration that asks for less is refused.
 type ConfirmationMode string
+
+// Content defines model for Content.
+type Content struct {
+	// Content In UTF-8 16 KiB at most, of a signature 32 KiB, of a postContext 2 KiB.
+	Content string `json:"content"`
+
+	// ContentType Markdown is a small subset, refused rather than shown differently. Default text/plain.
+	ContentType ContentContentType `json:"contentType,omitempty,omitzero"`
+}
+
+// ContentContentType Markdown is a small subset, refused rather than shown differently. Default text/plain.
+type ContentContentType string
 
 // Device defines model for Device.
 type Device struct {
@@ -370,6 +442,49 @@ type NewApp struct {
 	Settings AppSettings `json:"settings,omitempty,omitzero"`
 }
 
+// NewOperation The user is `userId` or `externalRef`.
+type NewOperation struct {
+	// Acr The least class, such as urn:mobileid:acr:app.
+	Acr   string `json:"acr,omitempty,omitzero"`
+	AppID string `json:"appId,omitempty,omitzero"`
+
+	// AuthLevel How many kinds of factor must be proven. Default TWO_FACTOR.
+	AuthLevel NewOperationAuthLevel `json:"authLevel,omitempty,omitzero"`
+
+	// AuthMethods One of these must be proven beside possession. Phones prove PIN today; a list without it is refused.
+	AuthMethods []NewOperationAuthMethods `json:"authMethods,omitempty,omitzero"`
+
+	// AuthorizationDetails Typed data (RFC 9396) that a template shows, such as a payment_initiation.
+	AuthorizationDetails []map[string]interface{} `json:"authorizationDetails,omitempty,omitzero"`
+
+	// Broadcast Ask every ACTIVE device, as without deviceId.
+	Broadcast bool `json:"broadcast,omitempty,omitzero"`
+
+	// ClientData Told back as it is.
+	ClientData string `json:"clientData,omitempty,omitzero"`
+
+	// DeviceID The one device that may answer.
+	DeviceID string `json:"deviceId,omitempty,omitzero"`
+
+	// ExpiresIn Seconds. Default 180.
+	ExpiresIn int `json:"expiresIn,omitempty,omitzero"`
+
+	// ExternalRef The merchant's own id, byte for byte; at most 255 bytes; may not begin with `userId:` or `deviceId:`.
+	ExternalRef ExternalRef `json:"externalRef,omitempty,omitzero"`
+
+	// Locales BCP 47, the most wished for first.
+	Locales     []string `json:"locales,omitempty,omitzero"`
+	PostContext Content  `json:"postContext,omitempty,omitzero"`
+	PreContext  Content  `json:"preContext,omitempty,omitzero"`
+	UserID      string   `json:"userId,omitempty,omitzero"`
+}
+
+// NewOperationAuthLevel How many kinds of factor must be proven. Default TWO_FACTOR.
+type NewOperationAuthLevel string
+
+// NewOperationAuthMethods defines model for NewOperation.AuthMethods.
+type NewOperationAuthMethods string
+
 // NewRegistration defines model for NewRegistration.
 type NewRegistration struct {
 	// ActivationCode Also give a locator and a code for typing.
@@ -382,7 +497,7 @@ type NewRegistration struct {
 	ApprovedBy string `json:"approvedBy,omitempty,omitzero"`
 
 	// Confirmation digits · somebody compares eight digits on both screens; none · the link's secret is enough. What was typed is always compared.
-	// An App says what is the least; a registration that asks for less is refused.
+	// An App says what is the least (default none, with psd2 digits); a registration that asks for less is refused.
 	Confirmation ConfirmationMode `json:"confirmation,omitempty,omitzero"`
 
 	// Proofing Where it can be looked up that the person was proven to be who they are. The proofing itself is outside.
@@ -401,6 +516,51 @@ type NewUser struct {
 
 	// Proofing Where it can be looked up that the person was proven to be who they are. The proofing itself is outside.
 	Proofing Proofing `json:"proofing,omitempty,omitzero"`
+}
+
+// Operation defines model for Operation.
+type Operation struct {
+	Acr string `json:"acr,omitempty,omitzero"`
+
+	// Amr RFC 8176, what was proven.
+	Amr        []string `json:"amr,omitempty,omitzero"`
+	ClientData string   `json:"clientData,omitempty,omitzero"`
+	ClientID   string   `json:"clientId,omitempty,omitzero"`
+
+	// DataHash base64url SHA-256 of the typed data.
+	DataHash  string    `json:"dataHash,omitempty,omitzero"`
+	DecidedAt time.Time `json:"decidedAt,omitempty,omitzero"`
+
+	// DeviceID Which device answered.
+	DeviceID string `json:"deviceId,omitempty,omitzero"`
+
+	// ExpiresAt While it is open.
+	ExpiresAt time.Time `json:"expiresAt,omitempty,omitzero"`
+
+	// Factors The kinds of factor that were proven.
+	Factors []string `json:"factors,omitempty,omitzero"`
+	ID      string   `json:"id"`
+
+	// Kind authentication or signature.
+	Kind     string `json:"kind"`
+	Language string `json:"language,omitempty,omitzero"`
+
+	// MatchCode To be shown to the user, who types it on the phone; in the answer to the start only.
+	MatchCode string `json:"matchCode,omitempty,omitzero"`
+
+	// Reason Why it ended otherwise than approved.
+	Reason string `json:"reason,omitempty,omitzero"`
+
+	// State PENDING · CLAIMED (a phone has begun a registration) · COMPLETED (approved) · DECLINED · REPORTED as not the user's doing · LOCKED (too many failures) ·
+	// CANCELLED · SUPERSEDED by a newer one · EXPIRED.
+	State OperationState `json:"state"`
+
+	// Template What rendered it.
+	Template string `json:"template,omitempty,omitzero"`
+	UserID   string `json:"userId,omitempty,omitzero"`
+
+	// ViewHash base64url SHA-256 of what was shown.
+	ViewHash string `json:"viewHash,omitempty,omitzero"`
 }
 
 // OperationState PENDING · CLAIMED (a phone has begun a registration) · COMPLETED (approved) · DECLINED · REPORTED as not the user's doing · LOCKED (too many failures) ·
@@ -430,7 +590,7 @@ type Registration struct {
 	ActivationCode string `json:"activationCode,omitempty,omitzero"`
 
 	// Confirmation digits · somebody compares eight digits on both screens; none · the link's secret is enough. What was typed is always compared.
-	// An App says what is the least; a registration that asks for less is refused.
+	// An App says what is the least (default none, with psd2 digits); a registration that asks for less is refused.
 	Confirmation ConfirmationMode `json:"confirmation,omitempty,omitzero"`
 	DeviceID     string           `json:"deviceId,omitempty,omitzero"`
 
@@ -548,6 +708,9 @@ type AppFound = App
 // DeviceFound defines model for DeviceFound.
 type DeviceFound = Device
 
+// OperationFound defines model for OperationFound.
+type OperationFound = Operation
+
 // RegistrationFound defines model for RegistrationFound.
 type RegistrationFound = Registration
 
@@ -571,6 +734,19 @@ type CreateAppParams struct {
 type UpdateAppParams struct {
 	// IfMatch The `ETag` of what is to be changed.
 	IfMatch IfMatch `json:"If-Match,omitempty,omitzero"`
+}
+
+// StartAuthenticationParams defines parameters for StartAuthentication.
+type StartAuthenticationParams struct {
+	// IdempotencyKey A name for this request, such as a random UUID. Within 24 hours the same request under the same key has one effect and one answer;
+	// another request under it is 422.
+	IdempotencyKey IdempotencyKey `json:"Idempotency-Key,omitempty,omitzero"`
+}
+
+// GetAuthenticationParams defines parameters for GetAuthentication.
+type GetAuthenticationParams struct {
+	// Wait Hold the answer until something changes, for this long (`25s` at most).
+	Wait Wait `form:"wait,omitempty" json:"wait,omitempty,omitzero"`
 }
 
 // ListDevicesParams defines parameters for ListDevices.
@@ -622,6 +798,19 @@ type GetRegistrationParams struct {
 	Wait Wait `form:"wait,omitempty" json:"wait,omitempty,omitzero"`
 }
 
+// StartSignatureParams defines parameters for StartSignature.
+type StartSignatureParams struct {
+	// IdempotencyKey A name for this request, such as a random UUID. Within 24 hours the same request under the same key has one effect and one answer;
+	// another request under it is 422.
+	IdempotencyKey IdempotencyKey `json:"Idempotency-Key,omitempty,omitzero"`
+}
+
+// GetSignatureParams defines parameters for GetSignature.
+type GetSignatureParams struct {
+	// Wait Hold the answer until something changes, for this long (`25s` at most).
+	Wait Wait `form:"wait,omitempty" json:"wait,omitempty,omitzero"`
+}
+
 // ListUsersParams defines parameters for ListUsers.
 type ListUsersParams struct {
 	// Limit How many there are on a page at most.
@@ -665,6 +854,9 @@ type CreateAppJSONRequestBody = NewApp
 // UpdateAppApplicationMergePatchPlusJSONRequestBody defines body for UpdateApp for application/merge-patch+json ContentType.
 type UpdateAppApplicationMergePatchPlusJSONRequestBody = AppPatch
 
+// StartAuthenticationJSONRequestBody defines body for StartAuthentication for application/json ContentType.
+type StartAuthenticationJSONRequestBody = NewOperation
+
 // UpdateDeviceApplicationMergePatchPlusJSONRequestBody defines body for UpdateDevice for application/merge-patch+json ContentType.
 type UpdateDeviceApplicationMergePatchPlusJSONRequestBody = DevicePatch
 
@@ -673,6 +865,9 @@ type StartRegistrationJSONRequestBody = NewRegistration
 
 // ConfirmRegistrationJSONRequestBody defines body for ConfirmRegistration for application/json ContentType.
 type ConfirmRegistrationJSONRequestBody = Confirmation
+
+// StartSignatureJSONRequestBody defines body for StartSignature for application/json ContentType.
+type StartSignatureJSONRequestBody = NewOperation
 
 // CreateUserJSONRequestBody defines body for CreateUser for application/json ContentType.
 type CreateUserJSONRequestBody = NewUser
@@ -697,6 +892,15 @@ type ServerInterface interface {
 	// UpdateApp Change an App
 	// (PATCH /apps/{id})
 	UpdateApp(w http.ResponseWriter, r *http.Request, id ID, params UpdateAppParams)
+	// StartAuthentication Start an authentication
+	// (POST /authentications)
+	StartAuthentication(w http.ResponseWriter, r *http.Request, params StartAuthenticationParams)
+	// GetAuthentication Get an authentication
+	// (GET /authentications/{id})
+	GetAuthentication(w http.ResponseWriter, r *http.Request, id ID, params GetAuthenticationParams)
+	// CancelAuthentication Cancel an authentication
+	// (POST /authentications/{id}/cancel)
+	CancelAuthentication(w http.ResponseWriter, r *http.Request, id ID)
 	// ListDevices List devices, newest first
 	// (GET /devices)
 	ListDevices(w http.ResponseWriter, r *http.Request, params ListDevicesParams)
@@ -733,6 +937,15 @@ type ServerInterface interface {
 	// ConfirmRegistration Confirm the digits that the phone shows
 	// (POST /registrations/{id}/confirm)
 	ConfirmRegistration(w http.ResponseWriter, r *http.Request, id ID)
+	// StartSignature Start a signature
+	// (POST /signatures)
+	StartSignature(w http.ResponseWriter, r *http.Request, params StartSignatureParams)
+	// GetSignature Get a signature
+	// (GET /signatures/{id})
+	GetSignature(w http.ResponseWriter, r *http.Request, id ID, params GetSignatureParams)
+	// CancelSignature Cancel a signature
+	// (POST /signatures/{id}/cancel)
+	CancelSignature(w http.ResponseWriter, r *http.Request, id ID)
 	// ListUsers List users, newest first
 	// (GET /users)
 	ListUsers(w http.ResponseWriter, r *http.Request, params ListUsersParams)
@@ -896,6 +1109,115 @@ func (siw *ServerInterfaceWrapper) UpdateApp(w http.ResponseWriter, r *http.Requ
 
 	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		siw.Handler.UpdateApp(w, r, id, params)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
+// StartAuthentication operation middleware
+func (siw *ServerInterfaceWrapper) StartAuthentication(w http.ResponseWriter, r *http.Request) {
+
+	var err error
+	_ = err
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params StartAuthenticationParams
+
+	headers := r.Header
+
+	// ------------- Optional header parameter "Idempotency-Key" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("Idempotency-Key")]; found {
+		var IdempotencyKey IdempotencyKey
+		n := len(valueList)
+		if n != 1 {
+			siw.ErrorHandlerFunc(w, r, &TooManyValuesForParamError{ParamName: "Idempotency-Key", Count: n})
+			return
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "Idempotency-Key", valueList[0], &IdempotencyKey, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "Idempotency-Key", Err: err})
+			return
+		}
+
+		params.IdempotencyKey = IdempotencyKey
+
+	}
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.StartAuthentication(w, r, params)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
+// GetAuthentication operation middleware
+func (siw *ServerInterfaceWrapper) GetAuthentication(w http.ResponseWriter, r *http.Request) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "id" -------------
+	var id ID
+
+	err = runtime.BindStyledParameterWithOptions("simple", "id", r.PathValue("id"), &id, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "id", Err: err})
+		return
+	}
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params GetAuthenticationParams
+
+	// ------------- Optional query parameter "wait" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "wait", r.URL.Query(), &params.Wait, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		var requiredError *runtime.RequiredParameterError
+		if errors.As(err, &requiredError) {
+			siw.ErrorHandlerFunc(w, r, &RequiredParamError{ParamName: "wait"})
+		} else {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "wait", Err: err})
+		}
+		return
+	}
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.GetAuthentication(w, r, id, params)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
+// CancelAuthentication operation middleware
+func (siw *ServerInterfaceWrapper) CancelAuthentication(w http.ResponseWriter, r *http.Request) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "id" -------------
+	var id ID
+
+	err = runtime.BindStyledParameterWithOptions("simple", "id", r.PathValue("id"), &id, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "id", Err: err})
+		return
+	}
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.CancelAuthentication(w, r, id)
 	}))
 
 	for _, middleware := range siw.HandlerMiddlewares {
@@ -1337,6 +1659,115 @@ func (siw *ServerInterfaceWrapper) ConfirmRegistration(w http.ResponseWriter, r 
 
 	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		siw.Handler.ConfirmRegistration(w, r, id)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
+// StartSignature operation middleware
+func (siw *ServerInterfaceWrapper) StartSignature(w http.ResponseWriter, r *http.Request) {
+
+	var err error
+	_ = err
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params StartSignatureParams
+
+	headers := r.Header
+
+	// ------------- Optional header parameter "Idempotency-Key" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("Idempotency-Key")]; found {
+		var IdempotencyKey IdempotencyKey
+		n := len(valueList)
+		if n != 1 {
+			siw.ErrorHandlerFunc(w, r, &TooManyValuesForParamError{ParamName: "Idempotency-Key", Count: n})
+			return
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "Idempotency-Key", valueList[0], &IdempotencyKey, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "Idempotency-Key", Err: err})
+			return
+		}
+
+		params.IdempotencyKey = IdempotencyKey
+
+	}
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.StartSignature(w, r, params)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
+// GetSignature operation middleware
+func (siw *ServerInterfaceWrapper) GetSignature(w http.ResponseWriter, r *http.Request) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "id" -------------
+	var id ID
+
+	err = runtime.BindStyledParameterWithOptions("simple", "id", r.PathValue("id"), &id, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "id", Err: err})
+		return
+	}
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params GetSignatureParams
+
+	// ------------- Optional query parameter "wait" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "wait", r.URL.Query(), &params.Wait, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		var requiredError *runtime.RequiredParameterError
+		if errors.As(err, &requiredError) {
+			siw.ErrorHandlerFunc(w, r, &RequiredParamError{ParamName: "wait"})
+		} else {
+			siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "wait", Err: err})
+		}
+		return
+	}
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.GetSignature(w, r, id, params)
+	}))
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		handler = middleware(handler)
+	}
+
+	handler.ServeHTTP(w, r)
+}
+
+// CancelSignature operation middleware
+func (siw *ServerInterfaceWrapper) CancelSignature(w http.ResponseWriter, r *http.Request) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "id" -------------
+	var id ID
+
+	err = runtime.BindStyledParameterWithOptions("simple", "id", r.PathValue("id"), &id, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandlerFunc(w, r, &InvalidParamFormatError{ParamName: "id", Err: err})
+		return
+	}
+
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		siw.Handler.CancelSignature(w, r, id)
 	}))
 
 	for _, middleware := range siw.HandlerMiddlewares {
@@ -1849,6 +2280,12 @@ func HandlerWithOptions(si ServerInterface, options StdHTTPServerOptions) http.H
 	m.HandleFunc(http.MethodGet+" "+options.BaseURL+"/registrations/{id}", wrapper.GetRegistration)
 	m.HandleFunc(http.MethodPost+" "+options.BaseURL+"/registrations/{id}/cancel", wrapper.CancelRegistration)
 	m.HandleFunc(http.MethodPost+" "+options.BaseURL+"/registrations/{id}/confirm", wrapper.ConfirmRegistration)
+	m.HandleFunc(http.MethodPost+" "+options.BaseURL+"/authentications", wrapper.StartAuthentication)
+	m.HandleFunc(http.MethodGet+" "+options.BaseURL+"/authentications/{id}", wrapper.GetAuthentication)
+	m.HandleFunc(http.MethodPost+" "+options.BaseURL+"/authentications/{id}/cancel", wrapper.CancelAuthentication)
+	m.HandleFunc(http.MethodPost+" "+options.BaseURL+"/signatures", wrapper.StartSignature)
+	m.HandleFunc(http.MethodGet+" "+options.BaseURL+"/signatures/{id}", wrapper.GetSignature)
+	m.HandleFunc(http.MethodPost+" "+options.BaseURL+"/signatures/{id}/cancel", wrapper.CancelSignature)
 	m.HandleFunc(http.MethodGet+" "+options.BaseURL+"/apps", wrapper.ListApps)
 	m.HandleFunc(http.MethodPost+" "+options.BaseURL+"/apps", wrapper.CreateApp)
 	m.HandleFunc(http.MethodGet+" "+options.BaseURL+"/apps/{id}", wrapper.GetApp)
@@ -1868,6 +2305,8 @@ type AppFoundJSONResponse struct {
 }
 
 type DeviceFoundJSONResponse Device
+
+type OperationFoundJSONResponse Operation
 
 type ProblemApplicationProblemPlusJSONResponse Problem
 
@@ -2053,6 +2492,133 @@ type UpdateAppdefaultApplicationProblemPlusJSONResponse struct {
 }
 
 func (response UpdateAppdefaultApplicationProblemPlusJSONResponse) VisitUpdateAppResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type StartAuthenticationRequestObject struct {
+	Params StartAuthenticationParams
+	Body   *StartAuthenticationJSONRequestBody
+}
+
+type StartAuthenticationResponseObject interface {
+	VisitStartAuthenticationResponse(w http.ResponseWriter) error
+}
+
+type StartAuthentication201ResponseHeaders struct {
+	Location string
+}
+
+type StartAuthentication201JSONResponse struct {
+	Body    Operation
+	Headers StartAuthentication201ResponseHeaders
+}
+
+func (response StartAuthentication201JSONResponse) VisitStartAuthenticationResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Location", fmt.Sprint(response.Headers.Location))
+	w.WriteHeader(201)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type StartAuthenticationdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response StartAuthenticationdefaultApplicationProblemPlusJSONResponse) VisitStartAuthenticationResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetAuthenticationRequestObject struct {
+	ID     ID `json:"id"`
+	Params GetAuthenticationParams
+}
+
+type GetAuthenticationResponseObject interface {
+	VisitGetAuthenticationResponse(w http.ResponseWriter) error
+}
+
+type GetAuthentication200JSONResponse struct{ OperationFoundJSONResponse }
+
+func (response GetAuthentication200JSONResponse) VisitGetAuthenticationResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetAuthenticationdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response GetAuthenticationdefaultApplicationProblemPlusJSONResponse) VisitGetAuthenticationResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type CancelAuthenticationRequestObject struct {
+	ID ID `json:"id"`
+}
+
+type CancelAuthenticationResponseObject interface {
+	VisitCancelAuthenticationResponse(w http.ResponseWriter) error
+}
+
+type CancelAuthentication200JSONResponse struct{ OperationFoundJSONResponse }
+
+func (response CancelAuthentication200JSONResponse) VisitCancelAuthenticationResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type CancelAuthenticationdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response CancelAuthenticationdefaultApplicationProblemPlusJSONResponse) VisitCancelAuthenticationResponse(w http.ResponseWriter) error {
 
 	var buf bytes.Buffer
 	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
@@ -2546,6 +3112,133 @@ func (response ConfirmRegistrationdefaultApplicationProblemPlusJSONResponse) Vis
 	return err
 }
 
+type StartSignatureRequestObject struct {
+	Params StartSignatureParams
+	Body   *StartSignatureJSONRequestBody
+}
+
+type StartSignatureResponseObject interface {
+	VisitStartSignatureResponse(w http.ResponseWriter) error
+}
+
+type StartSignature201ResponseHeaders struct {
+	Location string
+}
+
+type StartSignature201JSONResponse struct {
+	Body    Operation
+	Headers StartSignature201ResponseHeaders
+}
+
+func (response StartSignature201JSONResponse) VisitStartSignatureResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Location", fmt.Sprint(response.Headers.Location))
+	w.WriteHeader(201)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type StartSignaturedefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response StartSignaturedefaultApplicationProblemPlusJSONResponse) VisitStartSignatureResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetSignatureRequestObject struct {
+	ID     ID `json:"id"`
+	Params GetSignatureParams
+}
+
+type GetSignatureResponseObject interface {
+	VisitGetSignatureResponse(w http.ResponseWriter) error
+}
+
+type GetSignature200JSONResponse struct{ OperationFoundJSONResponse }
+
+func (response GetSignature200JSONResponse) VisitGetSignatureResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetSignaturedefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response GetSignaturedefaultApplicationProblemPlusJSONResponse) VisitGetSignatureResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type CancelSignatureRequestObject struct {
+	ID ID `json:"id"`
+}
+
+type CancelSignatureResponseObject interface {
+	VisitCancelSignatureResponse(w http.ResponseWriter) error
+}
+
+type CancelSignature200JSONResponse struct{ OperationFoundJSONResponse }
+
+func (response CancelSignature200JSONResponse) VisitCancelSignatureResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type CancelSignaturedefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response CancelSignaturedefaultApplicationProblemPlusJSONResponse) VisitCancelSignatureResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
 type ListUsersRequestObject struct {
 	Params ListUsersParams
 }
@@ -2962,6 +3655,15 @@ type StrictServerInterface interface {
 	// UpdateApp Change an App
 	// (PATCH /apps/{id})
 	UpdateApp(ctx context.Context, request UpdateAppRequestObject) (UpdateAppResponseObject, error)
+	// StartAuthentication Start an authentication
+	// (POST /authentications)
+	StartAuthentication(ctx context.Context, request StartAuthenticationRequestObject) (StartAuthenticationResponseObject, error)
+	// GetAuthentication Get an authentication
+	// (GET /authentications/{id})
+	GetAuthentication(ctx context.Context, request GetAuthenticationRequestObject) (GetAuthenticationResponseObject, error)
+	// CancelAuthentication Cancel an authentication
+	// (POST /authentications/{id}/cancel)
+	CancelAuthentication(ctx context.Context, request CancelAuthenticationRequestObject) (CancelAuthenticationResponseObject, error)
 	// ListDevices List devices, newest first
 	// (GET /devices)
 	ListDevices(ctx context.Context, request ListDevicesRequestObject) (ListDevicesResponseObject, error)
@@ -2998,6 +3700,15 @@ type StrictServerInterface interface {
 	// ConfirmRegistration Confirm the digits that the phone shows
 	// (POST /registrations/{id}/confirm)
 	ConfirmRegistration(ctx context.Context, request ConfirmRegistrationRequestObject) (ConfirmRegistrationResponseObject, error)
+	// StartSignature Start a signature
+	// (POST /signatures)
+	StartSignature(ctx context.Context, request StartSignatureRequestObject) (StartSignatureResponseObject, error)
+	// GetSignature Get a signature
+	// (GET /signatures/{id})
+	GetSignature(ctx context.Context, request GetSignatureRequestObject) (GetSignatureResponseObject, error)
+	// CancelSignature Cancel a signature
+	// (POST /signatures/{id}/cancel)
+	CancelSignature(ctx context.Context, request CancelSignatureRequestObject) (CancelSignatureResponseObject, error)
 	// ListUsers List users, newest first
 	// (GET /users)
 	ListUsers(ctx context.Context, request ListUsersRequestObject) (ListUsersResponseObject, error)
@@ -3179,6 +3890,92 @@ func (sh *strictHandler) UpdateApp(w http.ResponseWriter, r *http.Request, id ID
 		sh.options.ResponseErrorHandlerFunc(w, r, err)
 	} else if validResponse, ok := response.(UpdateAppResponseObject); ok {
 		if err := validResponse.VisitUpdateAppResponse(w); err != nil {
+			sh.options.ResponseErrorHandlerFunc(w, r, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// StartAuthentication operation middleware
+func (sh *strictHandler) StartAuthentication(w http.ResponseWriter, r *http.Request, params StartAuthenticationParams) {
+	var request StartAuthenticationRequestObject
+
+	request.Params = params
+
+	var body StartAuthenticationJSONRequestBody
+	if err := runtime.BindJSONBody(r, &body); err != nil {
+		sh.options.RequestErrorHandlerFunc(w, r, fmt.Errorf("can't decode JSON body: %w", err))
+		return
+	}
+	request.Body = &body
+
+	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
+		return sh.ssi.StartAuthentication(ctx, request.(StartAuthenticationRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "StartAuthentication")
+	}
+
+	response, err := handler(r.Context(), w, r, request)
+
+	if err != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, err)
+	} else if validResponse, ok := response.(StartAuthenticationResponseObject); ok {
+		if err := validResponse.VisitStartAuthenticationResponse(w); err != nil {
+			sh.options.ResponseErrorHandlerFunc(w, r, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// GetAuthentication operation middleware
+func (sh *strictHandler) GetAuthentication(w http.ResponseWriter, r *http.Request, id ID, params GetAuthenticationParams) {
+	var request GetAuthenticationRequestObject
+
+	request.ID = id
+	request.Params = params
+
+	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
+		return sh.ssi.GetAuthentication(ctx, request.(GetAuthenticationRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "GetAuthentication")
+	}
+
+	response, err := handler(r.Context(), w, r, request)
+
+	if err != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, err)
+	} else if validResponse, ok := response.(GetAuthenticationResponseObject); ok {
+		if err := validResponse.VisitGetAuthenticationResponse(w); err != nil {
+			sh.options.ResponseErrorHandlerFunc(w, r, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// CancelAuthentication operation middleware
+func (sh *strictHandler) CancelAuthentication(w http.ResponseWriter, r *http.Request, id ID) {
+	var request CancelAuthenticationRequestObject
+
+	request.ID = id
+
+	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
+		return sh.ssi.CancelAuthentication(ctx, request.(CancelAuthenticationRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "CancelAuthentication")
+	}
+
+	response, err := handler(r.Context(), w, r, request)
+
+	if err != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, err)
+	} else if validResponse, ok := response.(CancelAuthenticationResponseObject); ok {
+		if err := validResponse.VisitCancelAuthenticationResponse(w); err != nil {
 			sh.options.ResponseErrorHandlerFunc(w, r, err)
 		}
 	} else if response != nil {
@@ -3515,6 +4312,92 @@ func (sh *strictHandler) ConfirmRegistration(w http.ResponseWriter, r *http.Requ
 		sh.options.ResponseErrorHandlerFunc(w, r, err)
 	} else if validResponse, ok := response.(ConfirmRegistrationResponseObject); ok {
 		if err := validResponse.VisitConfirmRegistrationResponse(w); err != nil {
+			sh.options.ResponseErrorHandlerFunc(w, r, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// StartSignature operation middleware
+func (sh *strictHandler) StartSignature(w http.ResponseWriter, r *http.Request, params StartSignatureParams) {
+	var request StartSignatureRequestObject
+
+	request.Params = params
+
+	var body StartSignatureJSONRequestBody
+	if err := runtime.BindJSONBody(r, &body); err != nil {
+		sh.options.RequestErrorHandlerFunc(w, r, fmt.Errorf("can't decode JSON body: %w", err))
+		return
+	}
+	request.Body = &body
+
+	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
+		return sh.ssi.StartSignature(ctx, request.(StartSignatureRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "StartSignature")
+	}
+
+	response, err := handler(r.Context(), w, r, request)
+
+	if err != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, err)
+	} else if validResponse, ok := response.(StartSignatureResponseObject); ok {
+		if err := validResponse.VisitStartSignatureResponse(w); err != nil {
+			sh.options.ResponseErrorHandlerFunc(w, r, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// GetSignature operation middleware
+func (sh *strictHandler) GetSignature(w http.ResponseWriter, r *http.Request, id ID, params GetSignatureParams) {
+	var request GetSignatureRequestObject
+
+	request.ID = id
+	request.Params = params
+
+	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
+		return sh.ssi.GetSignature(ctx, request.(GetSignatureRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "GetSignature")
+	}
+
+	response, err := handler(r.Context(), w, r, request)
+
+	if err != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, err)
+	} else if validResponse, ok := response.(GetSignatureResponseObject); ok {
+		if err := validResponse.VisitGetSignatureResponse(w); err != nil {
+			sh.options.ResponseErrorHandlerFunc(w, r, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// CancelSignature operation middleware
+func (sh *strictHandler) CancelSignature(w http.ResponseWriter, r *http.Request, id ID) {
+	var request CancelSignatureRequestObject
+
+	request.ID = id
+
+	handler := func(ctx context.Context, w http.ResponseWriter, r *http.Request, request interface{}) (interface{}, error) {
+		return sh.ssi.CancelSignature(ctx, request.(CancelSignatureRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "CancelSignature")
+	}
+
+	response, err := handler(r.Context(), w, r, request)
+
+	if err != nil {
+		sh.options.ResponseErrorHandlerFunc(w, r, err)
+	} else if validResponse, ok := response.(CancelSignatureResponseObject); ok {
+		if err := validResponse.VisitCancelSignatureResponse(w); err != nil {
 			sh.options.ResponseErrorHandlerFunc(w, r, err)
 		}
 	} else if response != nil {

@@ -45,7 +45,7 @@ func newGauges(reg prometheus.Registerer) *gauges {
 	}
 	// Series that exist from the start: a rate over one that appears with its
 	// first event misses that event.
-	for _, kind := range []string{operation.KindAuthentication, operation.KindRegistration} {
+	for _, kind := range []string{operation.KindAuthentication, operation.KindSignature, operation.KindRegistration} {
 		g.started.WithLabelValues(kind)
 		for _, s := range terminal {
 			g.decided.WithLabelValues(kind, string(s))

@@ -115,7 +115,8 @@ func (s *Stores) masterKey(ctx context.Context) (*keys.Box, error) {
 // Node is one running server.
 type Node struct {
 	*Stores
-	Log *slog.Logger
+	Log   *slog.Logger
+	Flows *flows.Flows // what REST, OIDC and CIBA start
 
 	kv      kv.KV
 	drain   chan struct{}
@@ -246,9 +247,9 @@ func (n *Node) wire(shopURL string) error {
 	regs := registration.New(registration.Config{Origin: issuer, DB: n.DB, KV: n.kv, Keys: n.Keys, Box: n.box, Audit: n.Audit, Clock: n.Clock, Log: n.Log, Draining: n.drain,
 		Started: n.gauges.operationStarted, Decided: n.gauges.operationDecided})
 	n.regs = regs
-	fl := flows.New(flows.Config{DB: n.DB, KV: n.kv, Users: n.Users, Operations: ops, Clock: n.Clock, Log: n.Log})
+	n.Flows = flows.New(flows.Config{DB: n.DB, KV: n.kv, Users: n.Users, Operations: ops, Clock: n.Clock, Log: n.Log})
 
-	n.outbox.Register(flows.OutboxWithdrawn, fl.DeliverWithdrawn)
+	n.outbox.Register(flows.OutboxWithdrawn, n.Flows.DeliverWithdrawn)
 
 	tek := channel.NewRing(n.Clock)
 	if !strings.HasPrefix(n.Config.KV.URL.Reveal(), "sqlite:") {
@@ -287,7 +288,7 @@ func (n *Node) wire(shopURL string) error {
 	}
 	p, err := provider.New(provider.Options{
 		Failures: limits.Failures, Requests: limits.Client,
-		Issuer: issuer, DB: n.DB, KV: n.kv, Keys: n.Keys, Box: n.box, Flows: fl, Audit: n.Audit, Egress: egress.New(n.Config.Egress.Allow), Clock: n.Clock, Log: n.Log,
+		Issuer: issuer, DB: n.DB, KV: n.kv, Keys: n.Keys, Box: n.box, Flows: n.Flows, Audit: n.Audit, Egress: egress.New(n.Config.Egress.Allow), Clock: n.Clock, Log: n.Log,
 		ClientIP: clientIP, FormPost: web.FormPost, Scopes: web.Scopes(),
 		Issued: func(grant string) { n.gauges.tokens.WithLabelValues(grant).Inc() },
 	})
@@ -296,7 +297,7 @@ func (n *Node) wire(shopURL string) error {
 	}
 	n.outbox.Register(provider.OutboxLogout, p.DeliverLogout)
 	n.web, err = web.New(web.Config{
-		Issuer: issuer, DB: n.DB, KV: n.kv, Box: n.box, Provider: p, Flows: fl, Registrations: regs, Channel: ch, Users: n.Users,
+		Issuer: issuer, DB: n.DB, KV: n.kv, Provider: p, Flows: n.Flows, Registrations: regs, Channel: ch, Users: n.Users,
 		Clock: n.Clock, Log: n.Log, Trusts: n.Config.Trusts, Metrics: n.metrics, Trace: traced, ShopURL: shopURL, Limits: limits,
 	})
 	return err

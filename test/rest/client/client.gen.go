@@ -92,6 +92,24 @@ func (e ConfirmationMode) Valid() bool {
 	}
 }
 
+// Defines values for ContentContentType.
+const (
+	TextMarkdown ContentContentType = "text/markdown"
+	TextPlain    ContentContentType = "text/plain"
+)
+
+// Valid indicates whether the value is a known member of the ContentContentType enum.
+func (e ContentContentType) Valid() bool {
+	switch e {
+	case TextMarkdown:
+		return true
+	case TextPlain:
+		return true
+	default:
+		return false
+	}
+}
+
 // Defines values for DeviceState.
 const (
 	DeviceStateACTIVE      DeviceState = "ACTIVE"
@@ -116,6 +134,45 @@ func (e DeviceState) Valid() bool {
 	case DeviceStatePENDING:
 		return true
 	case DeviceStateSUSPENDED:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for NewOperationAuthLevel.
+const (
+	ONEFACTOR NewOperationAuthLevel = "ONE_FACTOR"
+	TWOFACTOR NewOperationAuthLevel = "TWO_FACTOR"
+)
+
+// Valid indicates whether the value is a known member of the NewOperationAuthLevel enum.
+func (e NewOperationAuthLevel) Valid() bool {
+	switch e {
+	case ONEFACTOR:
+		return true
+	case TWOFACTOR:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for NewOperationAuthMethods.
+const (
+	BIOMETRIC NewOperationAuthMethods = "BIOMETRIC"
+	PIN       NewOperationAuthMethods = "PIN"
+	WEBAUTHN  NewOperationAuthMethods = "WEBAUTHN"
+)
+
+// Valid indicates whether the value is a known member of the NewOperationAuthMethods enum.
+func (e NewOperationAuthMethods) Valid() bool {
+	switch e {
+	case BIOMETRIC:
+		return true
+	case PIN:
+		return true
+	case WEBAUTHN:
 		return true
 	default:
 		return false
@@ -194,6 +251,12 @@ type App struct {
 	Version int  `json:"version"`
 }
 
+// AppEdit What of an App can be changed, as it stands after the patch.
+type AppEdit struct {
+	Name     AppName     `json:"name"`
+	Settings AppSettings `json:"settings"`
+}
+
 // AppList defines model for AppList.
 type AppList struct {
 	Items []App `json:"items"`
@@ -223,7 +286,7 @@ type AppSettings struct {
 	CodeLength int `json:"codeLength,omitempty,omitzero"`
 
 	// Confirmation digits · somebody compares eight digits on both screens; none · the link's secret is enough. What was typed is always compared.
-	// An App says what is the least; a registration that asks for less is refused.
+	// An App says what is the least (default none, with psd2 digits); a registration that asks for less is refused.
 	Confirmation ConfirmationMode `json:"confirmation,omitempty,omitzero"`
 
 	// FailureLimit Wrong proofs in a row, over all channels, that block a device. Default 3.
@@ -231,6 +294,9 @@ type AppSettings struct {
 
 	// Kind native: an app; web: a page in a browser. Default native.
 	Kind AppSettingsKind `json:"kind,omitempty,omitzero"`
+
+	// Language Of what phones show where neither user nor request wishes for another; BCP 47.
+	Language string `json:"language,omitempty,omitzero"`
 
 	// LockScope What they block: the device, or every device of the user. Default DEVICE.
 	LockScope AppSettingsLockScope `json:"lockScope,omitempty,omitzero"`
@@ -247,7 +313,7 @@ type AppSettings struct {
 	// RegistrationLifetime How long a registration may take, seconds. Default 180.
 	RegistrationLifetime int `json:"registrationLifetime,omitempty,omitzero"`
 
-	// SessionIdle How long a browser may be idle and still be logged in, seconds. Default 1800.
+	// SessionIdle How long a browser may be idle and still be logged in, seconds. Default 1800, with psd2 300.
 	SessionIdle int `json:"sessionIdle,omitempty,omitzero"`
 }
 
@@ -271,8 +337,20 @@ type Confirmation struct {
 }
 
 // ConfirmationMode digits · somebody compares eight digits on both screens; none · the link's secret is enough. What was typed is always compared.
-// An App says what is the least; a registration that asks for less is refused.
+// An App says what is the least (default none, with psd2 digits); a registration that asks for less is refused.
 type ConfirmationMode string
+
+// Content defines model for Content.
+type Content struct {
+	// Content In UTF-8 16 KiB at most, of a signature 32 KiB, of a postContext 2 KiB.
+	Content string `json:"content"`
+
+	// ContentType Markdown is a small subset, refused rather than shown differently. Default text/plain.
+	ContentType ContentContentType `json:"contentType,omitempty,omitzero"`
+}
+
+// ContentContentType Markdown is a small subset, refused rather than shown differently. Default text/plain.
+type ContentContentType string
 
 // Device defines model for Device.
 type Device struct {
@@ -364,6 +442,49 @@ type NewApp struct {
 	Settings AppSettings `json:"settings,omitempty,omitzero"`
 }
 
+// NewOperation The user is `userId` or `externalRef`.
+type NewOperation struct {
+	// Acr The least class, such as urn:mobileid:acr:app.
+	Acr   string `json:"acr,omitempty,omitzero"`
+	AppID string `json:"appId,omitempty,omitzero"`
+
+	// AuthLevel How many kinds of factor must be proven. Default TWO_FACTOR.
+	AuthLevel NewOperationAuthLevel `json:"authLevel,omitempty,omitzero"`
+
+	// AuthMethods One of these must be proven beside possession. Phones prove PIN today; a list without it is refused.
+	AuthMethods []NewOperationAuthMethods `json:"authMethods,omitempty,omitzero"`
+
+	// AuthorizationDetails Typed data (RFC 9396) that a template shows, such as a payment_initiation.
+	AuthorizationDetails []map[string]interface{} `json:"authorizationDetails,omitempty,omitzero"`
+
+	// Broadcast Ask every ACTIVE device, as without deviceId.
+	Broadcast bool `json:"broadcast,omitempty,omitzero"`
+
+	// ClientData Told back as it is.
+	ClientData string `json:"clientData,omitempty,omitzero"`
+
+	// DeviceID The one device that may answer.
+	DeviceID string `json:"deviceId,omitempty,omitzero"`
+
+	// ExpiresIn Seconds. Default 180.
+	ExpiresIn int `json:"expiresIn,omitempty,omitzero"`
+
+	// ExternalRef The merchant's own id, byte for byte; at most 255 bytes; may not begin with `userId:` or `deviceId:`.
+	ExternalRef ExternalRef `json:"externalRef,omitempty,omitzero"`
+
+	// Locales BCP 47, the most wished for first.
+	Locales     []string `json:"locales,omitempty,omitzero"`
+	PostContext Content  `json:"postContext,omitempty,omitzero"`
+	PreContext  Content  `json:"preContext,omitempty,omitzero"`
+	UserID      string   `json:"userId,omitempty,omitzero"`
+}
+
+// NewOperationAuthLevel How many kinds of factor must be proven. Default TWO_FACTOR.
+type NewOperationAuthLevel string
+
+// NewOperationAuthMethods defines model for NewOperation.AuthMethods.
+type NewOperationAuthMethods string
+
 // NewRegistration defines model for NewRegistration.
 type NewRegistration struct {
 	// ActivationCode Also give a locator and a code for typing.
@@ -376,7 +497,7 @@ type NewRegistration struct {
 	ApprovedBy string `json:"approvedBy,omitempty,omitzero"`
 
 	// Confirmation digits · somebody compares eight digits on both screens; none · the link's secret is enough. What was typed is always compared.
-	// An App says what is the least; a registration that asks for less is refused.
+	// An App says what is the least (default none, with psd2 digits); a registration that asks for less is refused.
 	Confirmation ConfirmationMode `json:"confirmation,omitempty,omitzero"`
 
 	// Proofing Where it can be looked up that the person was proven to be who they are. The proofing itself is outside.
@@ -395,6 +516,51 @@ type NewUser struct {
 
 	// Proofing Where it can be looked up that the person was proven to be who they are. The proofing itself is outside.
 	Proofing Proofing `json:"proofing,omitempty,omitzero"`
+}
+
+// Operation defines model for Operation.
+type Operation struct {
+	Acr string `json:"acr,omitempty,omitzero"`
+
+	// Amr RFC 8176, what was proven.
+	Amr        []string `json:"amr,omitempty,omitzero"`
+	ClientData string   `json:"clientData,omitempty,omitzero"`
+	ClientID   string   `json:"clientId,omitempty,omitzero"`
+
+	// DataHash base64url SHA-256 of the typed data.
+	DataHash  string    `json:"dataHash,omitempty,omitzero"`
+	DecidedAt time.Time `json:"decidedAt,omitempty,omitzero"`
+
+	// DeviceID Which device answered.
+	DeviceID string `json:"deviceId,omitempty,omitzero"`
+
+	// ExpiresAt While it is open.
+	ExpiresAt time.Time `json:"expiresAt,omitempty,omitzero"`
+
+	// Factors The kinds of factor that were proven.
+	Factors []string `json:"factors,omitempty,omitzero"`
+	ID      string   `json:"id"`
+
+	// Kind authentication or signature.
+	Kind     string `json:"kind"`
+	Language string `json:"language,omitempty,omitzero"`
+
+	// MatchCode To be shown to the user, who types it on the phone; in the answer to the start only.
+	MatchCode string `json:"matchCode,omitempty,omitzero"`
+
+	// Reason Why it ended otherwise than approved.
+	Reason string `json:"reason,omitempty,omitzero"`
+
+	// State PENDING · CLAIMED (a phone has begun a registration) · COMPLETED (approved) · DECLINED · REPORTED as not the user's doing · LOCKED (too many failures) ·
+	// CANCELLED · SUPERSEDED by a newer one · EXPIRED.
+	State OperationState `json:"state"`
+
+	// Template What rendered it.
+	Template string `json:"template,omitempty,omitzero"`
+	UserID   string `json:"userId,omitempty,omitzero"`
+
+	// ViewHash base64url SHA-256 of what was shown.
+	ViewHash string `json:"viewHash,omitempty,omitzero"`
 }
 
 // OperationState PENDING · CLAIMED (a phone has begun a registration) · COMPLETED (approved) · DECLINED · REPORTED as not the user's doing · LOCKED (too many failures) ·
@@ -424,7 +590,7 @@ type Registration struct {
 	ActivationCode string `json:"activationCode,omitempty,omitzero"`
 
 	// Confirmation digits · somebody compares eight digits on both screens; none · the link's secret is enough. What was typed is always compared.
-	// An App says what is the least; a registration that asks for less is refused.
+	// An App says what is the least (default none, with psd2 digits); a registration that asks for less is refused.
 	Confirmation ConfirmationMode `json:"confirmation,omitempty,omitzero"`
 	DeviceID     string           `json:"deviceId,omitempty,omitzero"`
 
@@ -491,6 +657,16 @@ type User struct {
 	State    UserState `json:"state"`
 }
 
+// UserEdit What of a user can be changed, as it stands after the patch.
+type UserEdit struct {
+	// Attributes Free texts by name. Those that OpenID Connect knows (`name`, `email`, …) become claims of clients that may see them. At most
+	// 32, of at most 1024 characters each, and 8 KiB together.
+	Attributes Attributes `json:"attributes"`
+
+	// Proofing Where it can be looked up that the person was proven to be who they are. The proofing itself is outside.
+	Proofing Proofing `json:"proofing,omitempty,omitzero"`
+}
+
 // UserList defines model for UserList.
 type UserList struct {
 	Items []User `json:"items"`
@@ -532,6 +708,9 @@ type AppFound = App
 // DeviceFound defines model for DeviceFound.
 type DeviceFound = Device
 
+// OperationFound defines model for OperationFound.
+type OperationFound = Operation
+
 // RegistrationFound defines model for RegistrationFound.
 type RegistrationFound = Registration
 
@@ -555,6 +734,19 @@ type CreateAppParams struct {
 type UpdateAppParams struct {
 	// IfMatch The `ETag` of what is to be changed.
 	IfMatch IfMatch `json:"If-Match,omitempty,omitzero"`
+}
+
+// StartAuthenticationParams defines parameters for StartAuthentication.
+type StartAuthenticationParams struct {
+	// IdempotencyKey A name for this request, such as a random UUID. Within 24 hours the same request under the same key has one effect and one answer;
+	// another request under it is 422.
+	IdempotencyKey IdempotencyKey `json:"Idempotency-Key,omitempty,omitzero"`
+}
+
+// GetAuthenticationParams defines parameters for GetAuthentication.
+type GetAuthenticationParams struct {
+	// Wait Hold the answer until something changes, for this long (`25s` at most).
+	Wait Wait `form:"wait,omitempty" json:"wait,omitempty,omitzero"`
 }
 
 // ListDevicesParams defines parameters for ListDevices.
@@ -606,6 +798,19 @@ type GetRegistrationParams struct {
 	Wait Wait `form:"wait,omitempty" json:"wait,omitempty,omitzero"`
 }
 
+// StartSignatureParams defines parameters for StartSignature.
+type StartSignatureParams struct {
+	// IdempotencyKey A name for this request, such as a random UUID. Within 24 hours the same request under the same key has one effect and one answer;
+	// another request under it is 422.
+	IdempotencyKey IdempotencyKey `json:"Idempotency-Key,omitempty,omitzero"`
+}
+
+// GetSignatureParams defines parameters for GetSignature.
+type GetSignatureParams struct {
+	// Wait Hold the answer until something changes, for this long (`25s` at most).
+	Wait Wait `form:"wait,omitempty" json:"wait,omitempty,omitzero"`
+}
+
 // ListUsersParams defines parameters for ListUsers.
 type ListUsersParams struct {
 	// Limit How many there are on a page at most.
@@ -649,6 +854,9 @@ type CreateAppJSONRequestBody = NewApp
 // UpdateAppApplicationMergePatchPlusJSONRequestBody defines body for UpdateApp for application/merge-patch+json ContentType.
 type UpdateAppApplicationMergePatchPlusJSONRequestBody = AppPatch
 
+// StartAuthenticationJSONRequestBody defines body for StartAuthentication for application/json ContentType.
+type StartAuthenticationJSONRequestBody = NewOperation
+
 // UpdateDeviceApplicationMergePatchPlusJSONRequestBody defines body for UpdateDevice for application/merge-patch+json ContentType.
 type UpdateDeviceApplicationMergePatchPlusJSONRequestBody = DevicePatch
 
@@ -657,6 +865,9 @@ type StartRegistrationJSONRequestBody = NewRegistration
 
 // ConfirmRegistrationJSONRequestBody defines body for ConfirmRegistration for application/json ContentType.
 type ConfirmRegistrationJSONRequestBody = Confirmation
+
+// StartSignatureJSONRequestBody defines body for StartSignature for application/json ContentType.
+type StartSignatureJSONRequestBody = NewOperation
 
 // CreateUserJSONRequestBody defines body for CreateUser for application/json ContentType.
 type CreateUserJSONRequestBody = NewUser
@@ -785,6 +996,40 @@ type ClientInterface interface {
 	// Corresponds with PATCH /apps/{id} (the `UpdateApp` operationId).
 	UpdateAppWithApplicationMergePatchPlusJSONBody(ctx context.Context, id ID, params *UpdateAppParams, body UpdateAppApplicationMergePatchPlusJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
 
+	// StartAuthenticationWithBody Start an authentication
+	//
+	// Asks a user to log in or, with a context or typed data, to authorise those: what the phone signs are the bytes that it shows. All of the user's ACTIVE
+	// devices are asked unless `deviceId` names one; the first answer wins. A newer request of the same client to the same user
+	// supersedes the older.
+	//
+	// Takes any type of body and a specified content type.
+	//
+	// Corresponds with POST /authentications (the `StartAuthentication` operationId).
+	StartAuthenticationWithBody(ctx context.Context, params *StartAuthenticationParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// StartAuthentication Start an authentication
+	//
+	// Asks a user to log in or, with a context or typed data, to authorise those: what the phone signs are the bytes that it shows. All of the user's ACTIVE
+	// devices are asked unless `deviceId` names one; the first answer wins. A newer request of the same client to the same user
+	// supersedes the older.
+	//
+	// Takes a body of the `application/json` content type.
+	//
+	// Corresponds with POST /authentications (the `StartAuthentication` operationId).
+	StartAuthentication(ctx context.Context, params *StartAuthenticationParams, body StartAuthenticationJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// GetAuthentication Get an authentication
+	//
+	// Corresponds with GET /authentications/{id} (the `GetAuthentication` operationId).
+	GetAuthentication(ctx context.Context, id ID, params *GetAuthenticationParams, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// CancelAuthentication Cancel an authentication
+	//
+	// What is decided stays as it is, and is told.
+	//
+	// Corresponds with POST /authentications/{id}/cancel (the `CancelAuthentication` operationId).
+	CancelAuthentication(ctx context.Context, id ID, reqEditors ...RequestEditorFn) (*http.Response, error)
+
 	// ListDevices List devices, newest first
 	//
 	// Corresponds with GET /devices (the `ListDevices` operationId).
@@ -898,6 +1143,36 @@ type ClientInterface interface {
 	//
 	// Corresponds with POST /registrations/{id}/confirm (the `ConfirmRegistration` operationId).
 	ConfirmRegistration(ctx context.Context, id ID, body ConfirmRegistrationJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// StartSignatureWithBody Start a signature
+	//
+	// Asks a user to sign a text: `preContext`, or `authorizationDetails` of type `signature`.
+	//
+	// Takes any type of body and a specified content type.
+	//
+	// Corresponds with POST /signatures (the `StartSignature` operationId).
+	StartSignatureWithBody(ctx context.Context, params *StartSignatureParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// StartSignature Start a signature
+	//
+	// Asks a user to sign a text: `preContext`, or `authorizationDetails` of type `signature`.
+	//
+	// Takes a body of the `application/json` content type.
+	//
+	// Corresponds with POST /signatures (the `StartSignature` operationId).
+	StartSignature(ctx context.Context, params *StartSignatureParams, body StartSignatureJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// GetSignature Get a signature
+	//
+	// Corresponds with GET /signatures/{id} (the `GetSignature` operationId).
+	GetSignature(ctx context.Context, id ID, params *GetSignatureParams, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// CancelSignature Cancel a signature
+	//
+	// What is decided stays as it is, and is told.
+	//
+	// Corresponds with POST /signatures/{id}/cancel (the `CancelSignature` operationId).
+	CancelSignature(ctx context.Context, id ID, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// ListUsers List users, newest first
 	//
@@ -1093,6 +1368,80 @@ func (c *Client) UpdateAppWithBody(ctx context.Context, id ID, params *UpdateApp
 // Corresponds with PATCH /apps/{id} (the `UpdateApp` operationId).
 func (c *Client) UpdateAppWithApplicationMergePatchPlusJSONBody(ctx context.Context, id ID, params *UpdateAppParams, body UpdateAppApplicationMergePatchPlusJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
 	req, err := NewUpdateAppRequestWithApplicationMergePatchPlusJSONBody(c.Server, id, params, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// StartAuthenticationWithBody Start an authentication
+//
+// Asks a user to log in or, with a context or typed data, to authorise those: what the phone signs are the bytes that it shows. All of the user's ACTIVE
+// devices are asked unless `deviceId` names one; the first answer wins. A newer request of the same client to the same user
+// supersedes the older.
+//
+// Takes any type of body and a specified content type.
+//
+// Corresponds with POST /authentications (the `StartAuthentication` operationId).
+func (c *Client) StartAuthenticationWithBody(ctx context.Context, params *StartAuthenticationParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewStartAuthenticationRequestWithBody(c.Server, params, contentType, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// StartAuthentication Start an authentication
+//
+// Asks a user to log in or, with a context or typed data, to authorise those: what the phone signs are the bytes that it shows. All of the user's ACTIVE
+// devices are asked unless `deviceId` names one; the first answer wins. A newer request of the same client to the same user
+// supersedes the older.
+//
+// Takes a body of the `application/json` content type.
+//
+// Corresponds with POST /authentications (the `StartAuthentication` operationId).
+func (c *Client) StartAuthentication(ctx context.Context, params *StartAuthenticationParams, body StartAuthenticationJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewStartAuthenticationRequest(c.Server, params, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// GetAuthentication Get an authentication
+//
+// Corresponds with GET /authentications/{id} (the `GetAuthentication` operationId).
+func (c *Client) GetAuthentication(ctx context.Context, id ID, params *GetAuthenticationParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewGetAuthenticationRequest(c.Server, id, params)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// CancelAuthentication Cancel an authentication
+//
+// What is decided stays as it is, and is told.
+//
+// Corresponds with POST /authentications/{id}/cancel (the `CancelAuthentication` operationId).
+func (c *Client) CancelAuthentication(ctx context.Context, id ID, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewCancelAuthenticationRequest(c.Server, id)
 	if err != nil {
 		return nil, err
 	}
@@ -1357,6 +1706,76 @@ func (c *Client) ConfirmRegistrationWithBody(ctx context.Context, id ID, content
 // Corresponds with POST /registrations/{id}/confirm (the `ConfirmRegistration` operationId).
 func (c *Client) ConfirmRegistration(ctx context.Context, id ID, body ConfirmRegistrationJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
 	req, err := NewConfirmRegistrationRequest(c.Server, id, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// StartSignatureWithBody Start a signature
+//
+// Asks a user to sign a text: `preContext`, or `authorizationDetails` of type `signature`.
+//
+// Takes any type of body and a specified content type.
+//
+// Corresponds with POST /signatures (the `StartSignature` operationId).
+func (c *Client) StartSignatureWithBody(ctx context.Context, params *StartSignatureParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewStartSignatureRequestWithBody(c.Server, params, contentType, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// StartSignature Start a signature
+//
+// Asks a user to sign a text: `preContext`, or `authorizationDetails` of type `signature`.
+//
+// Takes a body of the `application/json` content type.
+//
+// Corresponds with POST /signatures (the `StartSignature` operationId).
+func (c *Client) StartSignature(ctx context.Context, params *StartSignatureParams, body StartSignatureJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewStartSignatureRequest(c.Server, params, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// GetSignature Get a signature
+//
+// Corresponds with GET /signatures/{id} (the `GetSignature` operationId).
+func (c *Client) GetSignature(ctx context.Context, id ID, params *GetSignatureParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewGetSignatureRequest(c.Server, id, params)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// CancelSignature Cancel a signature
+//
+// What is decided stays as it is, and is told.
+//
+// Corresponds with POST /signatures/{id}/cancel (the `CancelSignature` operationId).
+func (c *Client) CancelSignature(ctx context.Context, id ID, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewCancelSignatureRequest(c.Server, id)
 	if err != nil {
 		return nil, err
 	}
@@ -1765,6 +2184,150 @@ func NewUpdateAppRequestWithBody(server string, id ID, params *UpdateAppParams, 
 
 		req.Header.Set("If-Match", headerParam0)
 
+	}
+
+	return req, nil
+}
+
+// NewStartAuthenticationRequest calls the generic StartAuthentication builder with application/json body
+func NewStartAuthenticationRequest(server string, params *StartAuthenticationParams, body StartAuthenticationJSONRequestBody) (*http.Request, error) {
+	var bodyReader io.Reader
+	buf, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	bodyReader = bytes.NewReader(buf)
+	return NewStartAuthenticationRequestWithBody(server, params, "application/json", bodyReader)
+}
+
+// NewStartAuthenticationRequestWithBody constructs an http.Request for the StartAuthentication method, with any body, and a specified content type
+func NewStartAuthenticationRequestWithBody(server string, params *StartAuthenticationParams, contentType string, body io.Reader) (*http.Request, error) {
+	var err error
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/authentications")
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodPost, queryURL.String(), body)
+	if err != nil {
+		return nil, err
+	}
+
+	req.Header.Add("Content-Type", contentType)
+
+	if params != nil {
+
+		var headerParam0 string
+
+		headerParam0, err = runtime.StyleParamWithOptions("simple", false, "Idempotency-Key", params.IdempotencyKey, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+		if err != nil {
+			return nil, err
+		}
+
+		req.Header.Set("Idempotency-Key", headerParam0)
+
+	}
+
+	return req, nil
+}
+
+// NewGetAuthenticationRequest constructs an http.Request for the GetAuthentication method
+func NewGetAuthenticationRequest(server string, id ID, params *GetAuthenticationParams) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "id", id, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/authentications/%s", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	if params != nil {
+		// queryValues collects non-styled parameters (passthrough, JSON)
+		// that are safe to round-trip through url.Values.Encode().
+		queryValues := queryURL.Query()
+		// rawQueryFragments collects pre-encoded query fragments from
+		// styled parameters, preserving literal commas as delimiters
+		// per the OpenAPI spec (e.g. "color=blue,black,brown").
+		var rawQueryFragments []string
+
+		if queryFrag, err := runtime.StyleParamWithOptions("form", true, "wait", params.Wait, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+			return nil, err
+		} else {
+			for _, qp := range strings.Split(queryFrag, "&") {
+				rawQueryFragments = append(rawQueryFragments, qp)
+			}
+		}
+
+		if encoded := queryValues.Encode(); encoded != "" {
+			rawQueryFragments = append(rawQueryFragments, encoded)
+		}
+		queryURL.RawQuery = strings.Join(rawQueryFragments, "&")
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
+// NewCancelAuthenticationRequest constructs an http.Request for the CancelAuthentication method
+func NewCancelAuthenticationRequest(server string, id ID) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "id", id, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/authentications/%s/cancel", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodPost, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
 	}
 
 	return req, nil
@@ -2356,6 +2919,150 @@ func NewConfirmRegistrationRequestWithBody(server string, id ID, contentType str
 	return req, nil
 }
 
+// NewStartSignatureRequest calls the generic StartSignature builder with application/json body
+func NewStartSignatureRequest(server string, params *StartSignatureParams, body StartSignatureJSONRequestBody) (*http.Request, error) {
+	var bodyReader io.Reader
+	buf, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	bodyReader = bytes.NewReader(buf)
+	return NewStartSignatureRequestWithBody(server, params, "application/json", bodyReader)
+}
+
+// NewStartSignatureRequestWithBody constructs an http.Request for the StartSignature method, with any body, and a specified content type
+func NewStartSignatureRequestWithBody(server string, params *StartSignatureParams, contentType string, body io.Reader) (*http.Request, error) {
+	var err error
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/signatures")
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodPost, queryURL.String(), body)
+	if err != nil {
+		return nil, err
+	}
+
+	req.Header.Add("Content-Type", contentType)
+
+	if params != nil {
+
+		var headerParam0 string
+
+		headerParam0, err = runtime.StyleParamWithOptions("simple", false, "Idempotency-Key", params.IdempotencyKey, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+		if err != nil {
+			return nil, err
+		}
+
+		req.Header.Set("Idempotency-Key", headerParam0)
+
+	}
+
+	return req, nil
+}
+
+// NewGetSignatureRequest constructs an http.Request for the GetSignature method
+func NewGetSignatureRequest(server string, id ID, params *GetSignatureParams) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "id", id, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/signatures/%s", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	if params != nil {
+		// queryValues collects non-styled parameters (passthrough, JSON)
+		// that are safe to round-trip through url.Values.Encode().
+		queryValues := queryURL.Query()
+		// rawQueryFragments collects pre-encoded query fragments from
+		// styled parameters, preserving literal commas as delimiters
+		// per the OpenAPI spec (e.g. "color=blue,black,brown").
+		var rawQueryFragments []string
+
+		if queryFrag, err := runtime.StyleParamWithOptions("form", true, "wait", params.Wait, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+			return nil, err
+		} else {
+			for _, qp := range strings.Split(queryFrag, "&") {
+				rawQueryFragments = append(rawQueryFragments, qp)
+			}
+		}
+
+		if encoded := queryValues.Encode(); encoded != "" {
+			rawQueryFragments = append(rawQueryFragments, encoded)
+		}
+		queryURL.RawQuery = strings.Join(rawQueryFragments, "&")
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
+// NewCancelSignatureRequest constructs an http.Request for the CancelSignature method
+func NewCancelSignatureRequest(server string, id ID) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "id", id, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/signatures/%s/cancel", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodPost, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
 // NewListUsersRequest constructs an http.Request for the ListUsers method
 func NewListUsersRequest(server string, params *ListUsersParams) (*http.Request, error) {
 	var err error
@@ -2910,6 +3617,44 @@ type ClientWithResponsesInterface interface {
 	// Corresponds with PATCH /apps/{id} (the `UpdateApp` operationId).
 	UpdateAppWithApplicationMergePatchPlusJSONBodyWithResponse(ctx context.Context, id ID, params *UpdateAppParams, body UpdateAppApplicationMergePatchPlusJSONRequestBody, reqEditors ...RequestEditorFn) (*UpdateAppResponse, error)
 
+	// StartAuthenticationWithBodyWithResponse Start an authentication
+	//
+	// Asks a user to log in or, with a context or typed data, to authorise those: what the phone signs are the bytes that it shows. All of the user's ACTIVE
+	// devices are asked unless `deviceId` names one; the first answer wins. A newer request of the same client to the same user
+	// supersedes the older.
+	//
+	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /authentications (the `StartAuthentication` operationId).
+	StartAuthenticationWithBodyWithResponse(ctx context.Context, params *StartAuthenticationParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*StartAuthenticationResponse, error)
+
+	// StartAuthenticationWithResponse Start an authentication
+	//
+	// Asks a user to log in or, with a context or typed data, to authorise those: what the phone signs are the bytes that it shows. All of the user's ACTIVE
+	// devices are asked unless `deviceId` names one; the first answer wins. A newer request of the same client to the same user
+	// supersedes the older.
+	//
+	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /authentications (the `StartAuthentication` operationId).
+	StartAuthenticationWithResponse(ctx context.Context, params *StartAuthenticationParams, body StartAuthenticationJSONRequestBody, reqEditors ...RequestEditorFn) (*StartAuthenticationResponse, error)
+
+	// GetAuthenticationWithResponse Get an authentication
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with GET /authentications/{id} (the `GetAuthentication` operationId).
+	GetAuthenticationWithResponse(ctx context.Context, id ID, params *GetAuthenticationParams, reqEditors ...RequestEditorFn) (*GetAuthenticationResponse, error)
+
+	// CancelAuthenticationWithResponse Cancel an authentication
+	//
+	// What is decided stays as it is, and is told.
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /authentications/{id}/cancel (the `CancelAuthentication` operationId).
+	CancelAuthenticationWithResponse(ctx context.Context, id ID, reqEditors ...RequestEditorFn) (*CancelAuthenticationResponse, error)
+
 	// ListDevicesWithResponse List devices, newest first
 	//
 	// Returns a wrapper object for the known response body format(s).
@@ -3041,6 +3786,40 @@ type ClientWithResponsesInterface interface {
 	//
 	// Corresponds with POST /registrations/{id}/confirm (the `ConfirmRegistration` operationId).
 	ConfirmRegistrationWithResponse(ctx context.Context, id ID, body ConfirmRegistrationJSONRequestBody, reqEditors ...RequestEditorFn) (*ConfirmRegistrationResponse, error)
+
+	// StartSignatureWithBodyWithResponse Start a signature
+	//
+	// Asks a user to sign a text: `preContext`, or `authorizationDetails` of type `signature`.
+	//
+	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /signatures (the `StartSignature` operationId).
+	StartSignatureWithBodyWithResponse(ctx context.Context, params *StartSignatureParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*StartSignatureResponse, error)
+
+	// StartSignatureWithResponse Start a signature
+	//
+	// Asks a user to sign a text: `preContext`, or `authorizationDetails` of type `signature`.
+	//
+	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /signatures (the `StartSignature` operationId).
+	StartSignatureWithResponse(ctx context.Context, params *StartSignatureParams, body StartSignatureJSONRequestBody, reqEditors ...RequestEditorFn) (*StartSignatureResponse, error)
+
+	// GetSignatureWithResponse Get a signature
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with GET /signatures/{id} (the `GetSignature` operationId).
+	GetSignatureWithResponse(ctx context.Context, id ID, params *GetSignatureParams, reqEditors ...RequestEditorFn) (*GetSignatureResponse, error)
+
+	// CancelSignatureWithResponse Cancel a signature
+	//
+	// What is decided stays as it is, and is told.
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /signatures/{id}/cancel (the `CancelSignature` operationId).
+	CancelSignatureWithResponse(ctx context.Context, id ID, reqEditors ...RequestEditorFn) (*CancelSignatureResponse, error)
 
 	// ListUsersWithResponse List users, newest first
 	//
@@ -3364,6 +4143,157 @@ func (r UpdateAppResponse) StatusCode() int {
 
 // ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
 func (r UpdateAppResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+// StartAuthenticationResponse201Headers the declared response headers of an HTTP 201 response for StartAuthentication
+type StartAuthenticationResponse201Headers struct {
+	Location string
+}
+
+type StartAuthenticationResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON201 the response for an HTTP 201 `application/json` response
+	JSON201 *Operation
+	// ApplicationProblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationProblemJSONDefault *Problem
+	// Headers201 the parsed response headers for an HTTP 201 response
+	Headers201 *StartAuthenticationResponse201Headers
+}
+
+// GetJSON201 returns the response for an HTTP 201 `application/json` response
+func (r StartAuthenticationResponse) GetJSON201() *Operation {
+	return r.JSON201
+}
+
+// GetApplicationProblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r StartAuthenticationResponse) GetApplicationProblemJSONDefault() *Problem {
+	return r.ApplicationProblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r StartAuthenticationResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r StartAuthenticationResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r StartAuthenticationResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r StartAuthenticationResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type GetAuthenticationResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *OperationFound
+	// ApplicationProblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationProblemJSONDefault *Problem
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r GetAuthenticationResponse) GetJSON200() *OperationFound {
+	return r.JSON200
+}
+
+// GetApplicationProblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r GetAuthenticationResponse) GetApplicationProblemJSONDefault() *Problem {
+	return r.ApplicationProblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r GetAuthenticationResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r GetAuthenticationResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r GetAuthenticationResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r GetAuthenticationResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type CancelAuthenticationResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *OperationFound
+	// ApplicationProblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationProblemJSONDefault *Problem
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r CancelAuthenticationResponse) GetJSON200() *OperationFound {
+	return r.JSON200
+}
+
+// GetApplicationProblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r CancelAuthenticationResponse) GetApplicationProblemJSONDefault() *Problem {
+	return r.ApplicationProblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r CancelAuthenticationResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r CancelAuthenticationResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r CancelAuthenticationResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r CancelAuthenticationResponse) ContentType() string {
 	if r.HTTPResponse != nil {
 		return r.HTTPResponse.Header.Get("Content-Type")
 	}
@@ -3947,6 +4877,157 @@ func (r ConfirmRegistrationResponse) StatusCode() int {
 
 // ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
 func (r ConfirmRegistrationResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+// StartSignatureResponse201Headers the declared response headers of an HTTP 201 response for StartSignature
+type StartSignatureResponse201Headers struct {
+	Location string
+}
+
+type StartSignatureResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON201 the response for an HTTP 201 `application/json` response
+	JSON201 *Operation
+	// ApplicationProblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationProblemJSONDefault *Problem
+	// Headers201 the parsed response headers for an HTTP 201 response
+	Headers201 *StartSignatureResponse201Headers
+}
+
+// GetJSON201 returns the response for an HTTP 201 `application/json` response
+func (r StartSignatureResponse) GetJSON201() *Operation {
+	return r.JSON201
+}
+
+// GetApplicationProblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r StartSignatureResponse) GetApplicationProblemJSONDefault() *Problem {
+	return r.ApplicationProblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r StartSignatureResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r StartSignatureResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r StartSignatureResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r StartSignatureResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type GetSignatureResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *OperationFound
+	// ApplicationProblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationProblemJSONDefault *Problem
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r GetSignatureResponse) GetJSON200() *OperationFound {
+	return r.JSON200
+}
+
+// GetApplicationProblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r GetSignatureResponse) GetApplicationProblemJSONDefault() *Problem {
+	return r.ApplicationProblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r GetSignatureResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r GetSignatureResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r GetSignatureResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r GetSignatureResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type CancelSignatureResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *OperationFound
+	// ApplicationProblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationProblemJSONDefault *Problem
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r CancelSignatureResponse) GetJSON200() *OperationFound {
+	return r.JSON200
+}
+
+// GetApplicationProblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r CancelSignatureResponse) GetApplicationProblemJSONDefault() *Problem {
+	return r.ApplicationProblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r CancelSignatureResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r CancelSignatureResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r CancelSignatureResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r CancelSignatureResponse) ContentType() string {
 	if r.HTTPResponse != nil {
 		return r.HTTPResponse.Header.Get("Content-Type")
 	}
@@ -4567,6 +5648,68 @@ func (c *ClientWithResponses) UpdateAppWithApplicationMergePatchPlusJSONBodyWith
 	return ParseUpdateAppResponse(rsp)
 }
 
+// StartAuthenticationWithBodyWithResponse Start an authentication
+//
+// Asks a user to log in or, with a context or typed data, to authorise those: what the phone signs are the bytes that it shows. All of the user's ACTIVE
+// devices are asked unless `deviceId` names one; the first answer wins. A newer request of the same client to the same user
+// supersedes the older.
+//
+// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /authentications (the `StartAuthentication` operationId).
+func (c *ClientWithResponses) StartAuthenticationWithBodyWithResponse(ctx context.Context, params *StartAuthenticationParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*StartAuthenticationResponse, error) {
+	rsp, err := c.StartAuthenticationWithBody(ctx, params, contentType, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseStartAuthenticationResponse(rsp)
+}
+
+// StartAuthenticationWithResponse Start an authentication
+//
+// Asks a user to log in or, with a context or typed data, to authorise those: what the phone signs are the bytes that it shows. All of the user's ACTIVE
+// devices are asked unless `deviceId` names one; the first answer wins. A newer request of the same client to the same user
+// supersedes the older.
+//
+// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /authentications (the `StartAuthentication` operationId).
+func (c *ClientWithResponses) StartAuthenticationWithResponse(ctx context.Context, params *StartAuthenticationParams, body StartAuthenticationJSONRequestBody, reqEditors ...RequestEditorFn) (*StartAuthenticationResponse, error) {
+	rsp, err := c.StartAuthentication(ctx, params, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseStartAuthenticationResponse(rsp)
+}
+
+// GetAuthenticationWithResponse Get an authentication
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with GET /authentications/{id} (the `GetAuthentication` operationId).
+func (c *ClientWithResponses) GetAuthenticationWithResponse(ctx context.Context, id ID, params *GetAuthenticationParams, reqEditors ...RequestEditorFn) (*GetAuthenticationResponse, error) {
+	rsp, err := c.GetAuthentication(ctx, id, params, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseGetAuthenticationResponse(rsp)
+}
+
+// CancelAuthenticationWithResponse Cancel an authentication
+//
+// What is decided stays as it is, and is told.
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /authentications/{id}/cancel (the `CancelAuthentication` operationId).
+func (c *ClientWithResponses) CancelAuthenticationWithResponse(ctx context.Context, id ID, reqEditors ...RequestEditorFn) (*CancelAuthenticationResponse, error) {
+	rsp, err := c.CancelAuthentication(ctx, id, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseCancelAuthenticationResponse(rsp)
+}
+
 // ListDevicesWithResponse List devices, newest first
 //
 // Returns a wrapper object for the known response body format(s).
@@ -4787,6 +5930,64 @@ func (c *ClientWithResponses) ConfirmRegistrationWithResponse(ctx context.Contex
 		return nil, err
 	}
 	return ParseConfirmRegistrationResponse(rsp)
+}
+
+// StartSignatureWithBodyWithResponse Start a signature
+//
+// Asks a user to sign a text: `preContext`, or `authorizationDetails` of type `signature`.
+//
+// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /signatures (the `StartSignature` operationId).
+func (c *ClientWithResponses) StartSignatureWithBodyWithResponse(ctx context.Context, params *StartSignatureParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*StartSignatureResponse, error) {
+	rsp, err := c.StartSignatureWithBody(ctx, params, contentType, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseStartSignatureResponse(rsp)
+}
+
+// StartSignatureWithResponse Start a signature
+//
+// Asks a user to sign a text: `preContext`, or `authorizationDetails` of type `signature`.
+//
+// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /signatures (the `StartSignature` operationId).
+func (c *ClientWithResponses) StartSignatureWithResponse(ctx context.Context, params *StartSignatureParams, body StartSignatureJSONRequestBody, reqEditors ...RequestEditorFn) (*StartSignatureResponse, error) {
+	rsp, err := c.StartSignature(ctx, params, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseStartSignatureResponse(rsp)
+}
+
+// GetSignatureWithResponse Get a signature
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with GET /signatures/{id} (the `GetSignature` operationId).
+func (c *ClientWithResponses) GetSignatureWithResponse(ctx context.Context, id ID, params *GetSignatureParams, reqEditors ...RequestEditorFn) (*GetSignatureResponse, error) {
+	rsp, err := c.GetSignature(ctx, id, params, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseGetSignatureResponse(rsp)
+}
+
+// CancelSignatureWithResponse Cancel a signature
+//
+// What is decided stays as it is, and is told.
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /signatures/{id}/cancel (the `CancelSignature` operationId).
+func (c *ClientWithResponses) CancelSignatureWithResponse(ctx context.Context, id ID, reqEditors ...RequestEditorFn) (*CancelSignatureResponse, error) {
+	rsp, err := c.CancelSignature(ctx, id, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseCancelSignatureResponse(rsp)
 }
 
 // ListUsersWithResponse List users, newest first
@@ -5153,6 +6354,118 @@ func ParseUpdateAppResponse(rsp *http.Response) (*UpdateAppResponse, error) {
 			headers.ETag = value
 		}
 		response.Headers200 = &headers
+	}
+
+	return response, nil
+}
+
+// ParseStartAuthenticationResponse parses an HTTP response from a StartAuthenticationWithResponse call
+func ParseStartAuthenticationResponse(rsp *http.Response) (*StartAuthenticationResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &StartAuthenticationResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 201:
+		var dest Operation
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON201 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSONDefault = &dest
+
+	}
+
+	switch {
+	case rsp.StatusCode == 201:
+		var headers StartAuthenticationResponse201Headers
+		if values := rsp.Header.Values("Location"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Location", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: true, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.Location = value
+		}
+		response.Headers201 = &headers
+	}
+
+	return response, nil
+}
+
+// ParseGetAuthenticationResponse parses an HTTP response from a GetAuthenticationWithResponse call
+func ParseGetAuthenticationResponse(rsp *http.Response) (*GetAuthenticationResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &GetAuthenticationResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest OperationFound
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseCancelAuthenticationResponse parses an HTTP response from a CancelAuthenticationWithResponse call
+func ParseCancelAuthenticationResponse(rsp *http.Response) (*CancelAuthenticationResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &CancelAuthenticationResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest OperationFound
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSONDefault = &dest
+
 	}
 
 	return response, nil
@@ -5550,6 +6863,118 @@ func ParseConfirmRegistrationResponse(rsp *http.Response) (*ConfirmRegistrationR
 	switch {
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
 		var dest RegistrationFound
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseStartSignatureResponse parses an HTTP response from a StartSignatureWithResponse call
+func ParseStartSignatureResponse(rsp *http.Response) (*StartSignatureResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &StartSignatureResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 201:
+		var dest Operation
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON201 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSONDefault = &dest
+
+	}
+
+	switch {
+	case rsp.StatusCode == 201:
+		var headers StartSignatureResponse201Headers
+		if values := rsp.Header.Values("Location"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Location", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: true, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.Location = value
+		}
+		response.Headers201 = &headers
+	}
+
+	return response, nil
+}
+
+// ParseGetSignatureResponse parses an HTTP response from a GetSignatureWithResponse call
+func ParseGetSignatureResponse(rsp *http.Response) (*GetSignatureResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &GetSignatureResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest OperationFound
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseCancelSignatureResponse parses an HTTP response from a CancelSignatureWithResponse call
+func ParseCancelSignatureResponse(rsp *http.Response) (*CancelSignatureResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &CancelSignatureResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest OperationFound
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
 			return nil, err
 		}
