@@ -145,17 +145,9 @@ func (s *Server) checked(c *call, next http.HandlerFunc) func(http.ResponseWrite
 		who := &caller{AccessToken: at}
 		var raw []byte
 		if c.body != nil {
-			if raw, err = read(r, c.media); err != nil {
+			if raw, who.patch, err = read(r, c.media, c.body); err != nil {
 				return err
 			}
-			body, err := decode(raw, c.body)
-			if _, named := errors.AsType[*fault.Error](err); err != nil && !named {
-				return fault.Wrap(fault.Invalid, "the body is not one JSON object", err)
-			}
-			if err != nil {
-				return err
-			}
-			who.patch = body
 			r.Body = io.NopCloser(bytes.NewReader(raw))
 		}
 		r = r.WithContext(context.WithValue(r.Context(), callerKey{}, who))
@@ -245,17 +237,21 @@ func (s *Server) merchant(r *http.Request, scope string) (*provider.AccessToken,
 	return at, nil
 }
 
-// read reads a body of the media type.
-func read(r *http.Request, media string) ([]byte, error) {
+// read reads a body of the media type that fits the schema, as it came and what it
+// says.
+func read(r *http.Request, media string, schema *openapi3.Schema) (raw []byte, body map[string]any, err error) {
 	mt, _, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
 	if err != nil || mt != media {
-		return nil, fault.New(fault.Invalid, "the body must be "+media)
+		return nil, nil, fault.New(fault.Invalid, "the body must be "+media)
 	}
-	raw, err := io.ReadAll(r.Body)
-	if err != nil {
-		return nil, fault.Wrap(fault.Invalid, "the body cannot be read, or is larger than 64 KiB", err)
+	if raw, err = io.ReadAll(r.Body); err != nil {
+		return nil, nil, fault.Wrap(fault.Invalid, "the body cannot be read, or is larger than 64 KiB", err)
 	}
-	return raw, nil
+	body, err = decode(raw, schema)
+	if _, named := errors.AsType[*fault.Error](err); err != nil && !named {
+		err = fault.Wrap(fault.Invalid, "the body is not one JSON object", err)
+	}
+	return raw, body, err
 }
 
 // edited is what a merge patch makes of now, which must fit the schema.
