@@ -49,7 +49,7 @@ func (p *Provider) FinishAuthorize(w http.ResponseWriter, r *http.Request, req *
 	u := &unit{p: p}
 	ctx := u.begin(r.Context())
 	sess := &session{record: record{
-		ClientID: req.Client.ID, MerchantID: req.Client.MerchantID, GrantID: db.NewID("grt_"),
+		ClientID: req.Client.ID, MerchantID: req.Client.MerchantID, GrantID: db.NewSerialID("grt_"),
 		UserID: a.UserID, DeviceID: a.DeviceID, OperationID: a.OperationID, SID: a.SID,
 		AuthTime: a.AuthTime.UnixMilli(), AMR: a.AMR, ACR: acr, SCA: a.SCA, Nonce: req.Form.Get("nonce"),
 		IDClaims: req.claims.idToken, InfoClaims: req.claims.userinfo,

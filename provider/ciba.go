@@ -57,7 +57,7 @@ func (h cibaHandler) HandleTokenEndpointRequest(ctx context.Context, req fosite.
 	o := st.Outcome
 	u.use = &singleUse{kind: kindAuthReqID, hash: requestDigest(u.client.ID, id), expires: st.Expires}
 	u.from = &record{
-		ClientID: u.client.ID, MerchantID: u.client.MerchantID, GrantID: db.NewID("grt_"),
+		ClientID: u.client.ID, MerchantID: u.client.MerchantID, GrantID: db.NewSerialID("grt_"),
 		UserID: o.UserID, DeviceID: o.DeviceID, OperationID: o.OperationID, Scopes: st.Scopes,
 		AuthTime: o.At.UnixMilli(), AMR: o.AMR, ACR: o.ACR, SCA: o.SCA,
 	}

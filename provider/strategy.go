@@ -65,7 +65,7 @@ func (s strategy) GenerateRefreshToken(ctx context.Context, _ fosite.Requester) 
 	if u.rotate != nil {
 		return s.p.refreshToken(u.rotate.family.ID, u.rotate.generation+1), "next", nil
 	}
-	u.familyID = db.NewID("fam_")
+	u.familyID = db.NewSerialID("fam_")
 	return s.p.refreshToken(u.familyID, 1), "first", nil
 }
 

@@ -50,6 +50,9 @@ func (a *answer) Write(b []byte) (int, error) { return a.body.Write(b) }
 // leaves the key free.
 func (s *Server) once(w http.ResponseWriter, r *http.Request, c *call, who *caller, body []byte, serve func(http.ResponseWriter) error) error {
 	in := db.Idempotent{ClientID: who.ClientID, Name: hashOf(r.Header.Get(idempotencyKey)), Request: hashOf(c.pattern, r.URL.Path, string(body)), ResourceID: db.NewID(c.keyed)}
+	if c.keyed == "op_" {
+		in.ResourceID = db.NewSerialID(c.keyed)
+	}
 	now, err := s.beginOnce(r.Context(), in)
 	if err != nil {
 		return err

@@ -112,10 +112,8 @@ func (s *Sealer) Seal(ctx context.Context) (int, error) {
 		if err := tx.TakeLease(leaseName, s.id, leaseLife); err != nil {
 			return err
 		}
-		for _, l := range links {
-			if err := tx.AppendAuditLink(l); err != nil {
-				return err
-			}
+		if err := tx.AppendAuditLinks(links); err != nil {
+			return err
 		}
 		for _, m := range marks {
 			if err := tx.SealedThrough(m.writer, m.from, m.to); err != nil {

@@ -64,11 +64,36 @@ func (tx *Tx) auditLink(which string, args ...any) (l AuditLink, err error) {
 	return l, err
 }
 
-// AppendAuditLink adds the next entry; ErrConflict if another node was first.
-func (tx *Tx) AppendAuditLink(l AuditLink) error {
-	return tx.insert(`INSERT INTO audit_chain (seq, writer, record_seq, prev, hash) VALUES ($1, $2, $3, $4, $5) ON CONFLICT DO NOTHING`,
-		l.Seq, l.Writer, l.RecordSeq, l.Prev, l.Hash)
+// AppendAuditLinks adds the next entries; ErrConflict if another node was first
+// with one of them.
+func (tx *Tx) AppendAuditLinks(links []AuditLink) error {
+	for len(links) > 0 {
+		q, n := insertLink, 1
+		if len(links) >= several {
+			q, n = insertLinks, several
+		}
+		args := make([]any, 0, 5*several)
+		for _, l := range links[:n] {
+			args = append(args, l.Seq, l.Writer, l.RecordSeq, l.Prev, l.Hash)
+		}
+		if added, err := tx.exec(q, args...); err != nil {
+			return err
+		} else if added != int64(n) {
+			return ErrConflict
+		}
+		links = links[n:]
+	}
+	return nil
 }
+
+const (
+	insertLink  = `INSERT INTO audit_chain (seq, writer, record_seq, prev, hash) VALUES ($1, $2, $3, $4, $5) ON CONFLICT DO NOTHING`
+	insertLinks = `INSERT INTO audit_chain (seq, writer, record_seq, prev, hash) VALUES ($1, $2, $3, $4, $5),
+		($6, $7, $8, $9, $10), ($11, $12, $13, $14, $15), ($16, $17, $18, $19, $20), ($21, $22, $23, $24, $25),
+		($26, $27, $28, $29, $30), ($31, $32, $33, $34, $35), ($36, $37, $38, $39, $40), ($41, $42, $43, $44, $45),
+		($46, $47, $48, $49, $50), ($51, $52, $53, $54, $55), ($56, $57, $58, $59, $60), ($61, $62, $63, $64, $65),
+		($66, $67, $68, $69, $70), ($71, $72, $73, $74, $75), ($76, $77, $78, $79, $80) ON CONFLICT DO NOTHING`
+)
 
 // SealedThrough moves the mark of a writer from one number to the next;
 // ErrConflict if it is elsewhere.

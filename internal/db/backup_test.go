@@ -10,21 +10,10 @@ import (
 	"mobileid/internal/clock"
 )
 
-// file is the database file of d.
-func file(t *testing.T, d *DB) string {
-	t.Helper()
-	var seq int
-	var name, path string
-	if err := d.read.QueryRowContext(t.Context(), "PRAGMA database_list").Scan(&seq, &name, &path); err != nil {
-		t.Fatal(err)
-	}
-	return path
-}
-
 func backup(t *testing.T, d *DB) string {
 	t.Helper()
 	to := filepath.Join(t.TempDir(), "a backup?#%")
-	info, err := Backup(t.Context(), "sqlite:"+file(t, d), to, BackupInfo{Issuer: "https://id.example", KeyCheck: []byte("check"), MasterKey: []byte("k3y")}, clock.System{})
+	info, err := Backup(t.Context(), "sqlite:"+d.path, to, BackupInfo{Issuer: "https://id.example", KeyCheck: []byte("check"), MasterKey: []byte("k3y")}, clock.System{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -84,7 +73,7 @@ func TestARestoreThatFailsLeavesNothing(t *testing.T) {
 	}{
 		{"not ready", good, "no", no},
 		{"a schema of a newer program", newer, "schema version 9999", nil},
-		{"a database that is no backup", file(t, d), "backup_info", nil},
+		{"a database that is no backup", d.path, "backup_info", nil},
 		{"no file", filepath.Join(t.TempDir(), "none"), "no such file", nil},
 	} {
 		dir := t.TempDir()
@@ -96,7 +85,7 @@ func TestARestoreThatFailsLeavesNothing(t *testing.T) {
 			t.Errorf("%s: leaves %v", tc.name, left)
 		}
 	}
-	if _, err := Backup(t.Context(), "sqlite:"+file(t, d), good, BackupInfo{}, clock.System{}); !errors.Is(err, os.ErrExist) {
+	if _, err := Backup(t.Context(), "sqlite:"+d.path, good, BackupInfo{}, clock.System{}); !errors.Is(err, os.ErrExist) {
 		t.Errorf("a backup over another: %v", err)
 	}
 	if _, err := Backup(t.Context(), "sqlite:"+filepath.Join(t.TempDir(), "none.db"), filepath.Join(t.TempDir(), "b"), BackupInfo{}, clock.System{}); !errors.Is(err, os.ErrNotExist) {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"regexp"
 	"testing"
 	"time"
 
@@ -195,5 +196,20 @@ func sweeps(t *testing.T, url string) {
 	clk.Advance(time.Millisecond)
 	if a, b, c, last := sweep(), sweep(), sweep(), sweep(); a != 3 || b != 2 || c != 1 || last != 0 {
 		t.Fatalf("swept %d, %d, %d, %d", a, b, c, last)
+	}
+}
+
+func TestASerialIDSortsBehindThoseOfTheMillisecondsBefore(t *testing.T) {
+	last := ""
+	for range 20 {
+		id := NewSerialID("x_")
+		if !regexp.MustCompile(`^x_[a-z2-7]{26}$`).MatchString(id) {
+			t.Fatalf("%q has not the form of an id", id)
+		}
+		if id[:11] <= last {
+			t.Fatalf("%q follows %q", id, last)
+		}
+		last = id[:11]
+		time.Sleep(2 * time.Millisecond)
 	}
 }

@@ -94,11 +94,26 @@ func (tx *Tx) OutboxDepth() (items int64, overdue time.Duration, err error) {
 	return items, overdue, err
 }
 
-// Delivered removes an item.
-func (tx *Tx) Delivered(id string) error {
-	_, err := tx.exec(`DELETE FROM outbox WHERE id = $1`, id)
-	return err
+// Delivered removes items.
+func (tx *Tx) Delivered(ids ...string) error {
+	for len(ids) > 0 {
+		n := min(len(ids), several)
+		args := make([]any, several)
+		for i := range args { // what is missing at the end is the last one again
+			args[i] = ids[min(i, n-1)]
+		}
+		if _, err := tx.exec(deleteSeveral, args...); err != nil {
+			return err
+		}
+		ids = ids[n:]
+	}
+	return nil
 }
+
+// several is how many rows one statement takes where there are many.
+const several = 16
+
+const deleteSeveral = `DELETE FROM outbox WHERE id IN ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)`
 
 // Postpone makes an item due again after delay.
 func (tx *Tx) Postpone(id string, delay time.Duration) error {
@@ -115,7 +130,8 @@ func (tx *Tx) OutboxDue() (n int64, err error) {
 // NextAudit returns the line that the writer's next record belongs to and its
 // gap-free number there. The number holds until the transaction ends; one taken by
 // a transaction that failed is free again. (A counter in a row of its own would be
-// one more page to write for every act.)
+// one more page to write for every act; the number after the last that was stored
+// is remembered with the connection that stored it.)
 //
 // SQLite has one writer, whose one line has the writer's own name. On PostgreSQL
 // each writing connection has a line of its own, WRITER.CONNECTION: counted in one
@@ -127,9 +143,9 @@ func (tx *Tx) NextAudit(writer string) (line string, seq int64, err error) {
 	line = writer
 	if tx.slot != nil {
 		line += "." + tx.slot.id
-		if seq = tx.next[line]; seq != 0 {
-			return line, seq, nil
-		}
+	}
+	if seq = tx.next[line]; seq != 0 {
+		return line, seq, nil
 	}
 	err = tx.row(`SELECT coalesce(max(seq), 0) + 1 FROM audit_records WHERE writer = $1`, []any{line}, &seq)
 	return line, seq, err
@@ -138,7 +154,7 @@ func (tx *Tx) NextAudit(writer string) (line string, seq int64, err error) {
 // InsertAudit stores one record under the line and number of NextAudit.
 func (tx *Tx) InsertAudit(line string, seq int64, body string, hash []byte) error {
 	err := tx.later(`INSERT INTO audit_records (writer, seq, at, body, hash) VALUES ($1, $2, $3, $4, $5)`, line, seq, millis(tx.Now()), body, hash)
-	if err == nil && tx.slot != nil {
+	if err == nil {
 		if tx.next == nil {
 			tx.next = map[string]int64{}
 		}

@@ -4,7 +4,7 @@ package db
 // session.
 func (tx *Tx) SessionGrants(sid string) ([]Grant, error) {
 	var out []Grant
-	err := tx.rows(`SELECT DISTINCT client_id, user_id, merchant_id FROM grants WHERE sid = $1 ORDER BY client_id`, []any{sid},
+	err := tx.rows(`SELECT DISTINCT client_id, user_id, merchant_id FROM grants WHERE sid = $1 AND sid <> '' ORDER BY client_id`, []any{sid},
 		func(scan func(...any) error) error {
 			g := Grant{SID: sid}
 			err := scan(&g.ClientID, &g.UserID, &g.MerchantID)
@@ -17,6 +17,6 @@ func (tx *Tx) SessionGrants(sid string) ([]Grant, error) {
 // EndSessionGrants ends the grants of the session, but for those that were given
 // for offline access.
 func (tx *Tx) EndSessionGrants(sid string) error {
-	_, err := tx.exec(`UPDATE grants SET revoked_at = $2 WHERE sid = $1 AND offline = 0 AND revoked_at = 0`, sid, millis(tx.Now()))
+	_, err := tx.exec(`UPDATE grants SET revoked_at = $2 WHERE sid = $1 AND sid <> '' AND offline = 0 AND revoked_at = 0`, sid, millis(tx.Now()))
 	return err
 }

@@ -3,6 +3,7 @@ package db
 import (
 	"context"
 	"embed"
+	"errors"
 	"io/fs"
 
 	"github.com/pressly/goose/v3"
@@ -36,11 +37,17 @@ func (d *DB) migrating(ctx context.Context, fn func(p *goose.Provider) error) er
 		return err
 	}
 	if d.pg == nil {
-		p, err := goose.NewProvider(goose.DialectSQLite3, d.write, dir)
-		if err != nil {
-			return err
-		}
-		return d.exclusively(ctx, func() error { return fn(p) })
+		return d.submit(ctx, &job{ctx: ctx, result: make(chan error, 1), alone: func() error {
+			file, err := plainFile(d.path, "busy_timeout(5000)", "foreign_keys(ON)", "synchronous(FULL)")
+			if err != nil {
+				return err
+			}
+			p, err := goose.NewProvider(goose.DialectSQLite3, file, dir)
+			if err == nil {
+				err = fn(p)
+			}
+			return errors.Join(err, file.Close())
+		}})
 	}
 	locker, err := lock.NewPostgresSessionLocker(lock.WithLockTimeout(1, 60))
 	if err != nil {
@@ -53,10 +60,4 @@ func (d *DB) migrating(ctx context.Context, fn func(p *goose.Provider) error) er
 		return err
 	}
 	return told(fn(p))
-}
-
-// exclusively lends SQLite's single write connection to fn, which uses d.write.
-func (d *DB) exclusively(ctx context.Context, fn func() error) error {
-	j := &job{ctx: ctx, result: make(chan error, 1), alone: fn}
-	return d.submit(ctx, j)
 }

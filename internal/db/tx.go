@@ -2,11 +2,12 @@ package db
 
 import (
 	"context"
-	"database/sql"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"time"
+
+	"mobileid/internal/lite"
 )
 
 // Tx runs statements, in a write transaction (Update) or one by one (View). It
@@ -18,11 +19,14 @@ type Tx struct {
 	writes bool
 	after  *[]func() // of a write transaction: what OnCommit was given
 
+	next map[string]int64 // the next number of the lines of audit that it wrote to
+
+	reader *lite.Conn // of a View on SQLite, once it has read
+
 	// On PostgreSQL only:
 	s      *session
-	slot   *slot            // of an Update
-	base   instant          // when it began
-	next   map[string]int64 // the next number of the slot's lines of audit
+	slot   *slot   // of an Update
+	base   instant // when it began
 	put    []putOff
 	broken error // what could not be returned where it happened
 }
@@ -116,30 +120,6 @@ func (tx *Tx) Alone(thing string) error {
 	return tx.row(`SELECT pg_advisory_xact_lock(hashtextextended($1, 0))::text`, []any{thing}, &none)
 }
 
-// stmt returns q prepared, unless the time of the transaction is over. The
-// statement then runs without its context: each is some microseconds on a file of
-// our own, and the driver would start a goroutine for it to watch the context.
-func (tx *Tx) stmt(q string) (*sql.Stmt, error) {
-	if err := tx.ctx.Err(); err != nil {
-		return nil, err
-	}
-	if tx.writes {
-		return tx.d.writeStmt(tx.ctx, q)
-	}
-	if s, ok := tx.d.readStmts.Load(q); ok {
-		return s.(*sql.Stmt), nil
-	}
-	s, err := tx.d.read.PrepareContext(context.WithoutCancel(tx.ctx), q)
-	if err != nil {
-		return nil, err
-	}
-	if old, loaded := tx.d.readStmts.LoadOrStore(q, s); loaded {
-		s.Close()
-		return old.(*sql.Stmt), nil
-	}
-	return s, nil
-}
-
 // exec runs q and returns how many rows it touched.
 func (tx *Tx) exec(q string, args ...any) (int64, error) {
 	if !tx.writes {
@@ -148,15 +128,15 @@ func (tx *Tx) exec(q string, args ...any) (int64, error) {
 	if tx.d.pg != nil {
 		return tx.execPG(q, args)
 	}
-	s, err := tx.stmt(q)
+	c, err := tx.lite()
 	if err != nil {
 		return 0, fmt.Errorf("db: %w", err)
 	}
-	res, err := s.ExecContext(context.Background(), args...)
+	n, err := c.Exec(q, args...)
 	if err != nil {
 		return 0, fmt.Errorf("db: %w", err)
 	}
-	return res.RowsAffected()
+	return n, nil
 }
 
 // must is exec for a statement that has to touch exactly one row.
@@ -182,12 +162,11 @@ func (tx *Tx) row(q string, args []any, into ...any) error {
 	if tx.d.pg != nil {
 		return tx.rowPG(q, args, into)
 	}
-	s, err := tx.stmt(q)
-	if err != nil {
-		return fmt.Errorf("db: %w", err)
+	c, err := tx.lite()
+	if err == nil {
+		err = c.Row(q, args, into...)
 	}
-	err = s.QueryRowContext(context.Background(), args...).Scan(into...)
-	if errors.Is(err, sql.ErrNoRows) {
+	if err == lite.ErrNone {
 		return ErrNotFound
 	}
 	if err != nil {
@@ -198,28 +177,14 @@ func (tx *Tx) row(q string, args []any, into ...any) error {
 
 // rows calls scan for each row of q.
 func (tx *Tx) rows(q string, args []any, scan func(into func(...any) error) error) error {
-	rs, err := tx.query(q, args)
+	if tx.d.pg != nil {
+		return tx.rowsPG(q, args, scan)
+	}
+	c, err := tx.lite()
 	if err != nil {
 		return fmt.Errorf("db: %w", err)
 	}
-	defer rs.Close()
-	for rs.Next() {
-		if err := scan(rs.Scan); err != nil {
-			return err
-		}
-	}
-	return tx.noted(rs.Err())
-}
-
-func (tx *Tx) query(q string, args []any) (*sql.Rows, error) {
-	if tx.d.pg != nil {
-		return tx.queryPG(q, args)
-	}
-	s, err := tx.stmt(q)
-	if err != nil {
-		return nil, err
-	}
-	return s.QueryContext(context.Background(), args...)
+	return c.Rows(q, args, scan)
 }
 
 func toJSON(v any) (string, error) {

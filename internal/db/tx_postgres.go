@@ -100,14 +100,23 @@ func (tx *Tx) rowPG(q string, args []any, into []any) error {
 	return nil
 }
 
-func (tx *Tx) queryPG(q string, args []any) (*sql.Rows, error) {
+func (tx *Tx) rowsPG(q string, args []any, scan func(into func(...any) error) error) error {
 	if !text(args) {
-		return nil, errNotText
+		return fmt.Errorf("db: %w", errNotText)
 	}
 	s, err := tx.ready()
 	if err != nil {
-		return nil, err
+		return fmt.Errorf("db: %w", err)
 	}
 	rs, err := s.conn.QueryContext(context.Background(), q, args...)
-	return rs, tx.noted(err)
+	if err != nil {
+		return fmt.Errorf("db: %w", tx.noted(err))
+	}
+	defer rs.Close()
+	for rs.Next() {
+		if err := scan(rs.Scan); err != nil {
+			return err
+		}
+	}
+	return tx.noted(rs.Err())
 }

@@ -2,10 +2,10 @@ package db
 
 import (
 	"context"
-	"database/sql"
-	"database/sql/driver"
 	"errors"
 	"fmt"
+	"maps"
+	"runtime"
 	"runtime/debug"
 	"time"
 )
@@ -13,6 +13,8 @@ import (
 const (
 	// groupMost bounds how many transactions share one commit.
 	groupMost = 64
+	// yields is how often others may run before a commit that nobody else joins.
+	yields = 2
 	// writeTimeout bounds one transaction once it has begun.
 	writeTimeout = 10 * time.Second
 )
@@ -20,9 +22,10 @@ const (
 type job struct {
 	ctx    context.Context
 	fn     func(tx *Tx) error
-	alone  func() error // instead of fn: runs while the writer's connection is lent out
+	alone  func() error // instead of fn: runs while the writer stands still
 	result chan error
-	after  []func() // once fn is durable
+	after  []func()         // once fn is durable
+	next   map[string]int64 // the next number of each line of audit, behind fn
 }
 
 // Update runs fn in a write transaction and returns once it is durable. Once fn
@@ -64,13 +67,12 @@ func (d *DB) writer() {
 		select {
 		case j := <-d.jobs:
 			if j.alone != nil {
-				j.result <- d.lend(j)
+				j.result <- j.alone()
 				continue
 			}
 			d.group(j)
 		case <-d.stop:
-			d.dropStmts()
-			d.conn.Close()
+			d.dropConn()
 			return
 		}
 	}
@@ -102,14 +104,8 @@ func (d *DB) group(first *job) {
 		}
 		next = nil
 		if ran < groupMost {
-			select {
-			case j := <-d.jobs:
-				if j.alone != nil {
-					lent = j
-				} else {
-					next = j
-				}
-			default:
+			if next = d.waiting(); next != nil && next.alone != nil {
+				lent, next = next, nil
 			}
 		}
 	}
@@ -129,7 +125,28 @@ func (d *DB) group(first *job) {
 		j.result <- err
 	}
 	if lent != nil {
-		lent.result <- d.lend(lent)
+		lent.result <- lent.alone()
+	}
+}
+
+// waiting takes the next job that stands in line, or returns nil. Before it
+// gives up it lets the goroutines that can run do so: those that are about to
+// write then share this commit instead of waiting for the next one, and one disk
+// wait serves them all. With nobody else about it costs nothing.
+func (d *DB) waiting() *job {
+	for range yields {
+		select {
+		case j := <-d.jobs:
+			return j
+		default:
+			runtime.Gosched()
+		}
+	}
+	select {
+	case j := <-d.jobs:
+		return j
+	default:
+		return nil
 	}
 }
 
@@ -153,6 +170,11 @@ func (d *DB) run(j *job, shared bool) error {
 	}
 	err := d.call(j)
 	var uerr error
+	defer func() {
+		if err == nil && uerr == nil {
+			d.next = j.next
+		}
+	}()
 	switch {
 	case err == nil && shared:
 		uerr = d.exec("RELEASE job")
@@ -172,7 +194,10 @@ func (d *DB) run(j *job, shared bool) error {
 func (d *DB) call(j *job) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(j.ctx), writeTimeout)
 	defer cancel()
-	return guarded(&Tx{ctx: ctx, d: d, at: d.clk.Now(), writes: true, after: &j.after}, j.fn)
+	tx := &Tx{ctx: ctx, d: d, at: d.clk.Now(), writes: true, after: &j.after, next: maps.Clone(d.next)}
+	err := guarded(tx, j.fn)
+	j.next = tx.next
+	return err
 }
 
 // guarded runs fn with its panics caught.
@@ -199,67 +224,4 @@ func (d *DB) finish(kept int) error {
 		d.committed(kept, begun, nil)
 	}
 	return nil
-}
-
-// exec runs one of the writer's own statements.
-func (d *DB) exec(q string) error {
-	s, err := d.writeStmt(context.Background(), q)
-	if err != nil {
-		return err
-	}
-	_, err = s.ExecContext(context.Background())
-	return err
-}
-
-// reset gives the writer a new connection, with no transaction open on it. If
-// none can be had the next transaction tries again.
-func (d *DB) reset() {
-	d.dropStmts()
-	// ErrBadConn makes the pool close the connection instead of keeping it.
-	_ = d.conn.Raw(func(any) error { return driver.ErrBadConn })
-	_ = d.conn.Close()
-	if conn, err := d.write.Conn(context.Background()); err == nil {
-		d.conn = conn
-	}
-}
-
-func (d *DB) dropStmts() {
-	for q, s := range d.writeStmts {
-		s.Close()
-		delete(d.writeStmts, q)
-	}
-}
-
-// lend gives the write connection back to the pool while j runs.
-func (d *DB) lend(j *job) error {
-	d.dropStmts()
-	if err := d.conn.Close(); err != nil && !errors.Is(err, sql.ErrConnDone) {
-		return err
-	}
-	err := j.alone()
-	conn, cerr := d.write.Conn(context.WithoutCancel(j.ctx))
-	if cerr == nil {
-		d.conn = conn
-	}
-	return errors.Join(err, cerr)
-}
-
-func (d *DB) writeStmt(ctx context.Context, q string) (*sql.Stmt, error) {
-	if s := d.writeStmts[q]; s != nil {
-		return s, nil
-	}
-	s, err := d.conn.PrepareContext(ctx, q)
-	if errors.Is(err, sql.ErrConnDone) {
-		// An earlier reset found no connection.
-		conn, cerr := d.write.Conn(ctx)
-		if cerr != nil {
-			return nil, cerr
-		}
-		d.conn = conn
-		s, err = d.conn.PrepareContext(ctx, q)
-	}
-	if err == nil {
-		d.writeStmts[q] = s
-	}
-	return s, err
 }

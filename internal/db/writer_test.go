@@ -5,6 +5,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -138,16 +139,50 @@ func TestATransactionThatSQLiteEndedIsToldToAllInItAndTheNextOneWorks(t *testing
 	}
 }
 
+// The next number is remembered, so it has to be forgotten with what it counted.
+func TestTheLineOfAuditHasNoGapBehindWhatWasUndoneOrLost(t *testing.T) {
+	d := open(t)
+	act := func(after func() error) error {
+		return d.Update(context.Background(), func(tx *Tx) error {
+			for range 2 {
+				line, seq, err := tx.NextAudit("aw_1")
+				if err == nil {
+					err = tx.InsertAudit(line, seq, "{}", []byte("hash"))
+				}
+				if err != nil {
+					return err
+				}
+			}
+			return after()
+		})
+	}
+	fine := func() error { return nil }
+	undone := func() error { return errors.New("boom") }
+	lost := func() error { return d.exec("ROLLBACK") }
+	for i, after := range []func() error{fine, undone, fine, lost, fine, undone, lost, fine} {
+		if err := act(after); (err == nil) != (i == 0 || i == 2 || i == 4 || i == 7) {
+			t.Fatalf("act %d: %v", i, err)
+		}
+	}
+	var numbers []int64
+	err := d.View(t.Context(), func(tx *Tx) error {
+		return tx.AuditRecords(func(r AuditRecord) error { numbers = append(numbers, r.Seq); return nil })
+	})
+	if err != nil || !slices.Equal(numbers, []int64{1, 2, 3, 4, 5, 6, 7, 8}) {
+		t.Fatal(numbers, err)
+	}
+}
+
 // Another process may hold the lock for longer than we wait: that fails what
 // waited, and nothing after it.
 func TestAfterALockHeldByAnotherProcessWritesGoOn(t *testing.T) {
 	d := open(t)
-	other, err := d.read.Conn(t.Context())
+	other, err := openReader(d.path)
 	if err != nil {
 		t.Fatal(err)
 	}
 	for _, q := range []string{"PRAGMA query_only(OFF)", "BEGIN IMMEDIATE"} {
-		if _, err := other.ExecContext(t.Context(), q); err != nil {
+		if _, err := other.Exec(q); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -159,7 +194,7 @@ func TestAfterALockHeldByAnotherProcessWritesGoOn(t *testing.T) {
 	if err := d.Ping(ctx); err == nil {
 		t.Error("Ping is content with a database that cannot be written to")
 	}
-	if _, err := other.ExecContext(t.Context(), "ROLLBACK"); err != nil {
+	if _, err := other.Exec("ROLLBACK"); err != nil {
 		t.Fatal(err)
 	}
 	other.Close()
@@ -176,6 +211,9 @@ func TestTheDatabaseFileIsForItsOwnerOnly(t *testing.T) {
 	}
 	defer d.Close()
 	if err := d.Migrate(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if err := add(d, "mer_1"); err != nil {
 		t.Fatal(err)
 	}
 	for _, suffix := range []string{"", "-wal", "-shm"} {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	"mobileid/internal/clock"
+	"mobileid/internal/lite"
 )
 
 // OpenBoot opens the embedded store as if on the machine's boot named boot.
@@ -13,7 +14,7 @@ func OpenBoot(ctx context.Context, path string, clk clock.Clock, boot string) (K
 }
 
 // use runs fn on the embedded store's connection while nobody else does.
-func use(s KV, fn func(c *conn) error) error {
+func use(s KV, fn func(c *lite.Conn) error) error {
 	l := s.(*sqlStore).l
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -25,8 +26,8 @@ func use(s KV, fn func(c *conn) error) error {
 
 // Rows counts the rows of the embedded store, swept or not.
 func Rows(s KV) (n int64, err error) {
-	err = use(s, func(c *conn) error {
-		v, err := c.one("SELECT count(*) FROM record")
+	err = use(s, func(c *lite.Conn) error {
+		v, err := one(c, "SELECT count(*) FROM record")
 		if err == nil {
 			n = v.(int64)
 		}
@@ -37,16 +38,16 @@ func Rows(s KV) (n int64, err error) {
 
 // LimitPages lets the embedded store's file grow by no more than n pages.
 func LimitPages(s KV, n int64) error {
-	return use(s, func(c *conn) error {
-		now, err := c.one("PRAGMA page_count")
+	return use(s, func(c *lite.Conn) error {
+		now, err := one(c, "PRAGMA page_count")
 		if err != nil {
 			return err
 		}
-		return c.script(fmt.Sprintf("PRAGMA max_page_count = %d", now.(int64)+n))
+		return c.Script(fmt.Sprintf("PRAGMA max_page_count = %d", now.(int64)+n))
 	})
 }
 
 // Script runs SQL on the embedded store's connection.
 func Script(s KV, sql string) error {
-	return use(s, func(c *conn) error { return c.script(sql) })
+	return use(s, func(c *lite.Conn) error { return c.Script(sql) })
 }

@@ -50,6 +50,7 @@ var swapHash = redis.NewScript(swapSource).Hash()
 // "unavailable".
 type redisStore struct {
 	c     redis.UniversalClient
+	lanes *lanes // nil for a Cluster, whose commands go to different nodes
 	wakes interface {
 		watch(key string) (<-chan struct{}, func())
 		close()
@@ -75,6 +76,7 @@ func redisOptions(rawURL string) (*redis.Options, error) {
 	opt.ContextTimeoutEnabled = true
 	opt.Protocol = 2 // RESP3 would look for push messages around each command
 	opt.DisableIdentity = true
+	opt.PipelinePoolSize = -1 // batches are few and small: no buffers of their own
 	opt.MaintNotificationsConfig = &maintnotifications.Config{Mode: maintnotifications.ModeDisabled}
 	for _, t := range []struct {
 		set   *time.Duration
@@ -100,6 +102,7 @@ func openRedis(ctx context.Context, rawURL string) (*redisStore, error) {
 		s.wakes = newShards(cluster)
 	} else {
 		s.wakes = newWakes(c)
+		s.lanes = &lanes{c: c.(*redis.Client)}
 	}
 	return s, nil
 }
@@ -144,8 +147,11 @@ func (s *redisStore) masters(ctx context.Context, fn func(ctx context.Context, c
 	return err
 }
 
-// do sends a command, which has one key, once: see type once.
+// do sends a command, which has one key, once: see types lanes and once.
 func (s *redisStore) do(ctx context.Context, cmd redis.Cmder) error {
+	if s.lanes != nil {
+		return s.lanes.do(ctx, cmd)
+	}
 	return s.c.Process(ctx, once{cmd})
 }
 

@@ -3,6 +3,7 @@ package kv_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net"
 	"strings"
 	"testing"
@@ -79,6 +80,37 @@ func TestR11AWriteWithALostReplyIsReportedTruthfully(t *testing.T) {
 		ok(t, direct.Create(ctx, "op/{read}", []byte("x"), life))
 		proxy.lose("get", loseReply)
 		holds(t, s, "op/{read}", "x")
+	})
+}
+
+// Commands that wait for a lane go out together; their replies must not be mixed up.
+func TestEachCallerOfABatchGetsItsOwnReply(t *testing.T) {
+	ctx := context.Background()
+	s := kvtest.Open(t, kvtest.Redis(t), clock.System{})
+	race(t, 64, func(i int) error {
+		for j := range 20 {
+			key := fmt.Sprintf("b/{%d-%d}", i, j)
+			val := []byte(key)
+			if err := s.Create(ctx, key, val, time.Minute); err != nil {
+				return err
+			}
+			if got, err := s.Get(ctx, key); err != nil || string(got) != key {
+				return fmt.Errorf("%s holds %q: %w", key, got, err)
+			}
+			if err := s.Create(ctx, key, nil, time.Minute); !errors.Is(err, kv.ErrExists) {
+				return fmt.Errorf("create again: %w", err)
+			}
+			if err := s.Swap(ctx, key, nil, nil, kv.KeepTTL); !errors.Is(err, kv.ErrConflict) {
+				return fmt.Errorf("swap of another value: %w", err)
+			}
+			if got, err := s.Take(ctx, key); err != nil || string(got) != key {
+				return fmt.Errorf("%s is taken as %q: %w", key, got, err)
+			}
+			if _, err := s.Get(ctx, key); !errors.Is(err, kv.ErrNotFound) {
+				return fmt.Errorf("taken, and: %w", err)
+			}
+		}
+		return nil
 	})
 }
 

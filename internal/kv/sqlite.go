@@ -84,9 +84,30 @@ func (s *sqlStore) Create(ctx context.Context, key string, val []byte, ttl time.
 }
 
 func (s *sqlStore) Get(ctx context.Context, key string) ([]byte, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, opError("get", key, err)
+	}
+	if val, live, known := s.l.front.get(key, s.now()); known {
+		if s.isClosed() {
+			return nil, opError("get", key, errClosed)
+		}
+		if !live {
+			return nil, ErrNotFound
+		}
+		return val, nil
+	}
 	o := op{kind: opGet, key: key}
 	err := s.run(ctx, "get", &o)
 	return o.out, err
+}
+
+func (s *sqlStore) isClosed() bool {
+	select {
+	case <-s.closing:
+		return true
+	default:
+		return false
+	}
 }
 
 func (s *sqlStore) Swap(ctx context.Context, key string, old, val []byte, ttl time.Duration) error {

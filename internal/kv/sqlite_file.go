@@ -7,6 +7,8 @@ import (
 	"os"
 	"path/filepath"
 
+	"mobileid/internal/lite"
+
 	"modernc.org/sqlite"
 	sqlite3 "modernc.org/sqlite/lib"
 )
@@ -37,6 +39,7 @@ var pragmas = []string{
 	"PRAGMA locking_mode = EXCLUSIVE", // the log's index is then this process's memory
 	"PRAGMA synchronous = OFF",
 	"PRAGMA temp_store = MEMORY",
+	"PRAGMA wal_autocheckpoint = 4000", // most of what is written goes to the same pages again
 }
 
 // errStale says that the file's contents are to be thrown away.
@@ -45,7 +48,7 @@ var errStale = errors.New("stale")
 // openFile returns a connection to a sound kv file at path, which it makes, or
 // makes anew when it is from another boot or damaged. boot "" means that boots
 // cannot be told apart, and then no old file can be trusted.
-func openFile(path, boot string) (*conn, error) {
+func openFile(path, boot string) (*lite.Conn, error) {
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 		return nil, err
 	}
@@ -61,19 +64,19 @@ func openFile(path, boot string) (*conn, error) {
 	return attach(path, boot)
 }
 
-func attach(path, boot string) (*conn, error) {
+func attach(path, boot string) (*lite.Conn, error) {
 	// SQLite gives its side files the mode of the main file.
 	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600)
 	if err != nil {
 		return nil, err
 	}
 	f.Close()
-	c, err := dial(path, pragmas...)
+	c, err := lite.Open(path, pragmas...)
 	if err == nil {
-		if err = c.inspect(boot); err == nil {
+		if err = inspect(c, boot); err == nil {
 			return c, nil
 		}
-		c.close()
+		c.Close()
 	}
 	if damaged(err) {
 		return nil, disown(path, err)
@@ -83,38 +86,38 @@ func attach(path, boot string) (*conn, error) {
 
 // inspect makes the tables in an empty file, and otherwise returns errStale
 // unless the file is ours, of this boot, and sound.
-func (c *conn) inspect(boot string) error {
-	app, err := c.one("PRAGMA application_id")
+func inspect(c *lite.Conn, boot string) error {
+	app, err := one(c, "PRAGMA application_id")
 	if err != nil {
 		return err
 	}
-	tables, err := c.one("SELECT count(*) FROM sqlite_schema")
+	tables, err := one(c, "SELECT count(*) FROM sqlite_schema")
 	if err != nil {
 		return err
 	}
 	if tables == int64(0) && (app == int64(0) || app == int64(applicationID)) {
-		if err := c.script(schema); err != nil {
+		if err := c.Script(schema); err != nil {
 			return err
 		}
-		if _, err := c.exec("INSERT INTO boot (id) VALUES (?)", boot); err != nil {
+		if _, err := c.Exec("INSERT INTO boot (id) VALUES (?)", boot); err != nil {
 			return err
 		}
 	} else if app != int64(applicationID) {
 		return errForeign
 	}
-	if v, err := c.one("PRAGMA user_version"); err != nil || v != int64(schemaVersion) {
+	if v, err := one(c, "PRAGMA user_version"); err != nil || v != int64(schemaVersion) {
 		return errors.Join(errStale, err)
 	}
-	if v, err := c.one("SELECT id FROM boot"); err != nil || v != boot {
+	if v, err := one(c, "SELECT id FROM boot"); err != nil || v != boot {
 		return errors.Join(errStale, err)
 	}
 	if boot == "" && tables != int64(0) {
 		return errStale
 	}
-	if v, err := c.one("PRAGMA quick_check(1)"); err != nil || v != "ok" {
+	if v, err := one(c, "PRAGMA quick_check(1)"); err != nil || v != "ok" {
 		return errors.Join(errStale, err)
 	}
-	return c.script("PRAGMA journal_mode = WAL")
+	return c.Script("PRAGMA journal_mode = WAL")
 }
 
 var errForeign = errors.New("the file belongs to another program; give kv.url a path of its own")

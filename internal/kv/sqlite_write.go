@@ -1,11 +1,15 @@
 package kv
 
-import "sync"
+import (
+	"sync"
+
+	"mobileid/internal/lite"
+)
 
 // Statements of the embedded store. Each call is one statement, hence atomic.
 // "?n" with n the position: key, now, then what the statement needs.
 const (
-	sqlGet    = `SELECT val FROM record WHERE key = ?1 AND exp > ?2`
+	sqlGet    = `SELECT val, exp FROM record WHERE key = ?1 AND exp > ?2`
 	sqlCreate = `INSERT INTO record (key, val, exp) VALUES (?1, ?3, ?4)
 ON CONFLICT (key) DO UPDATE SET val = excluded.val, exp = excluded.exp WHERE record.exp <= ?2`
 	sqlSwap     = `UPDATE record SET val = ?4, exp = ?5 WHERE key = ?1 AND exp > ?2 AND val = ?3`
@@ -39,6 +43,7 @@ type op struct {
 	limit    int64 // opSweep: records to look at after key
 
 	out  []byte
+	exp  int64 // of what was read or written, Unix milliseconds; 0 where it was kept
 	rows int64
 	err  error
 	turn chan bool // true: lead the next batch; false: the op has run
@@ -53,8 +58,9 @@ const maxBatch = 256
 // commit), so the cost of a commit is shared under load and nobody pays for a
 // hand-over without it.
 type line struct {
-	c   *conn
-	now func() int64 // Unix milliseconds
+	c     *lite.Conn
+	now   func() int64 // Unix milliseconds
+	front *front
 
 	mu     sync.Mutex
 	idle   *sync.Cond
@@ -64,8 +70,8 @@ type line struct {
 	spare  []*op
 }
 
-func newLine(c *conn, now func() int64) *line {
-	l := &line{c: c, now: now}
+func newLine(c *lite.Conn, now func() int64) *line {
+	l := &line{c: c, now: now, front: newFront()}
 	l.idle = sync.NewCond(&l.mu)
 	return l
 }
@@ -99,6 +105,9 @@ func (l *line) run(o *op) error {
 	l.mu.Unlock()
 
 	l.apply(batch)
+	for _, done := range batch {
+		l.front.learn(done)
+	}
 
 	l.mu.Lock()
 	if len(l.queue) > 0 {
@@ -135,14 +144,14 @@ func writes(batch []*op) (n int) {
 func (l *line) apply(batch []*op) {
 	now := l.now()
 	if writes(batch) > 1 {
-		if _, err := l.c.exec("BEGIN IMMEDIATE"); err == nil {
+		if _, err := l.c.Exec("BEGIN IMMEDIATE"); err == nil {
 			if l.all(batch, now) {
-				_, err := l.c.exec("COMMIT")
+				_, err := l.c.Exec("COMMIT")
 				if err == nil {
 					return
 				}
 			}
-			l.c.exec("ROLLBACK") // fails if SQLite has rolled back by itself
+			l.c.Exec("ROLLBACK") // fails if SQLite has rolled back by itself
 		}
 	}
 	for _, o := range batch {
@@ -162,21 +171,25 @@ func (l *line) all(batch []*op, now int64) bool {
 func (l *line) exec(o *op, now int64) {
 	switch o.kind {
 	case opGet:
-		o.out, o.err = l.c.bytes(sqlGet, o.key, now)
+		if o.err = l.c.Row(sqlGet, []any{o.key, now}, &o.out, &o.exp); o.err == lite.ErrNone {
+			o.err = ErrNotFound
+		}
 	case opPing:
-		_, o.err = l.c.one("SELECT count(*) FROM boot")
+		_, o.err = one(l.c, "SELECT count(*) FROM boot")
 	case opCreate:
-		o.rows, o.err = l.c.exec(sqlCreate, o.key, now, o.val, now+o.ttl)
+		o.exp = now + o.ttl
+		o.rows, o.err = l.c.Exec(sqlCreate, o.key, now, o.val, o.exp)
 	case opSwap:
 		if o.ttl == 0 {
-			o.rows, o.err = l.c.exec(sqlSwapKeep, o.key, now, o.old, o.val)
+			o.rows, o.err = l.c.Exec(sqlSwapKeep, o.key, now, o.old, o.val)
 		} else {
-			o.rows, o.err = l.c.exec(sqlSwap, o.key, now, o.old, o.val, now+o.ttl)
+			o.exp = now + o.ttl
+			o.rows, o.err = l.c.Exec(sqlSwap, o.key, now, o.old, o.val, o.exp)
 		}
 	case opTake:
-		o.out, o.err = l.c.bytes(sqlTake, o.key, now)
+		o.out, o.err = bytesOf(l.c, sqlTake, o.key, now)
 	case opDelete:
-		o.rows, o.err = l.c.exec(sqlDelete, o.key)
+		o.rows, o.err = l.c.Exec(sqlDelete, o.key)
 	case opSweep:
 		o.err = l.sweep(o, now)
 	}
@@ -185,13 +198,13 @@ func (l *line) exec(o *op, now int64) {
 // sweep deletes what is over among the limit records after o.key, and moves o.key
 // to the last of them, or to "" at the end.
 func (l *line) sweep(o *op, now int64) error {
-	last, err := l.c.one(sqlSlice, o.key, o.limit)
+	last, err := one(l.c, sqlSlice, o.key, o.limit)
 	if err != nil {
 		return err
 	}
 	to, more := last.(string)
 	if more {
-		o.rows, err = l.c.exec(sqlSweep, o.key, to, now)
+		o.rows, err = l.c.Exec(sqlSweep, o.key, to, now)
 	}
 	if err == nil {
 		o.key = to
@@ -210,5 +223,5 @@ func (l *line) close() error {
 	for l.busy {
 		l.idle.Wait()
 	}
-	return l.c.close()
+	return l.c.Close()
 }

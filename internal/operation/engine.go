@@ -76,7 +76,7 @@ func (e *Engine) Nobody(merchantID, hint string) string {
 // supersedes the client's older prompt to the same user.
 func (e *Engine) Start(ctx context.Context, op *Operation) error {
 	if op.ID == "" {
-		op.ID = db.NewID("op_")
+		op.ID = db.NewSerialID("op_")
 	}
 	op.Challenge = make([]byte, 32)
 	rand.Read(op.Challenge)
@@ -200,7 +200,7 @@ func (e *Engine) Lose(ctx context.Context, id, kind, clientID string) (out Outco
 	err = e.DB.Update(ctx, func(tx *db.Tx) error {
 		out = Outcome{OperationID: id, Kind: kind, State: Expired, ClientID: clientID, Reason: "lost before it was answered",
 			At: tx.Now().UTC().Truncate(time.Millisecond)}
-		_, err := Record(tx, e.Audit, out, nil, "", nil)
+		err := Record(tx, e.Audit, out, nil, "", nil)
 		if errors.Is(err, db.ErrConflict) {
 			out, err = OutcomeOf(tx, id)
 		}
@@ -258,24 +258,23 @@ func (e *Engine) decide(tx *db.Tx, op *Operation, p *proof, m Move, reason strin
 	if p != nil {
 		details["answer"], answer = p.answerHash, p.answer
 	}
-	body, err := Record(tx, e.Audit, out, op.View, answer, details)
-	if err != nil {
+	if err := Record(tx, e.Audit, out, op.View, answer, details); err != nil {
 		return Outcome{}, err
 	}
 	if e.Decided != nil {
 		tx.OnCommit(func() { e.Decided(out.Kind, out.State) })
 	}
-	return out, tx.Enqueue(db.OutboxItem{ID: op.ID, Kind: OutboxDecided, Subject: op.UserID, Payload: string(body)}, settleAfter)
+	return out, tx.Enqueue(db.OutboxItem{ID: op.ID, Kind: OutboxDecided, Subject: op.UserID}, settleAfter)
 }
 
 // Record inserts the decision that out tells, and its audit record, into the
 // transaction: the moment the operation is decided. db.ErrConflict means that
 // it was decided before. view is what the device was shown and answer what it
-// signed, kept with the decision. It returns out as stored.
-func Record(tx *db.Tx, w *audit.Writer, out Outcome, view []byte, answer string, details map[string]string) ([]byte, error) {
+// signed, kept with the decision.
+func Record(tx *db.Tx, w *audit.Writer, out Outcome, view []byte, answer string, details map[string]string) error {
 	body, err := json.Marshal(out)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	err = tx.Decide(db.Decision{
 		OperationID: out.OperationID, Kind: out.Kind, State: string(out.State), MerchantID: out.MerchantID, UserID: out.UserID,
@@ -283,7 +282,7 @@ func Record(tx *db.Tx, w *audit.Writer, out Outcome, view []byte, answer string,
 		View: view, Data: out.Data, Answer: answer,
 	})
 	if err != nil {
-		return nil, err
+		return err
 	}
 	if details == nil {
 		details = map[string]string{}
@@ -292,7 +291,7 @@ func Record(tx *db.Tx, w *audit.Writer, out Outcome, view []byte, answer string,
 	if out.Reason != "" {
 		details["reason"] = out.Reason
 	}
-	return body, w.Append(tx, audit.Record{Act: "operation.decided", Merchant: out.MerchantID, User: out.UserID,
+	return w.Append(tx, audit.Record{Act: "operation.decided", Merchant: out.MerchantID, User: out.UserID,
 		Device: out.DeviceID, Client: out.ClientID, Operation: out.OperationID, Details: details})
 }
 

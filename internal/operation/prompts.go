@@ -2,7 +2,6 @@ package operation
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"time"
 
@@ -129,10 +128,11 @@ func (e *Engine) settled(ctx context.Context, out Outcome) error {
 	return e.ops.Notify(ctx, out.OperationID)
 }
 
-// DeliverDecided is the outbox deliverer of OutboxDecided.
+// DeliverDecided is the outbox deliverer of OutboxDecided. The item is named after
+// its operation and says no more; the outcome is in the decision's row.
 func (e *Engine) DeliverDecided(ctx context.Context, it db.OutboxItem) error {
-	var out Outcome
-	if err := json.Unmarshal([]byte(it.Payload), &out); err != nil {
+	out, err := e.decided(ctx, it.ID)
+	if err != nil {
 		return err
 	}
 	return e.settled(ctx, out)

@@ -76,14 +76,7 @@ func (w *Worker) flush(ctx context.Context) {
 	w.mu.Unlock()
 	for len(done) > 0 {
 		n := min(len(done), batch)
-		err := w.db.Update(ctx, func(tx *db.Tx) error {
-			for _, id := range done[:n] {
-				if err := tx.Delivered(id); err != nil {
-					return err
-				}
-			}
-			return nil
-		})
+		err := w.db.Update(ctx, func(tx *db.Tx) error { return tx.Delivered(done[:n]...) })
 		if err != nil {
 			if !errors.Is(err, db.ErrClosed) {
 				w.log.WarnContext(ctx, "outbox items not removed; they will be delivered again", "error", err)

@@ -250,7 +250,7 @@ func (r *Registrations) decide(tx *db.Tx, t *ticket, m operation.Move, reason st
 	if dev.Enrol == "qr" { // by the link, whatever could also have been typed
 		confirm = t.Confirm
 	}
-	_, err = operation.Record(tx, r.Audit, out, nil, "", map[string]string{"confirm": confirm})
+	err = operation.Record(tx, r.Audit, out, nil, "", map[string]string{"confirm": confirm})
 	if err == nil && r.Decided != nil {
 		tx.OnCommit(func() { r.Decided(out.Kind, out.State) })
 	}

@@ -60,6 +60,7 @@ func TestA30_ALogoutIsTheUsersOrTheClientsWhoLoggedThemIn(t *testing.T) {
 	}
 	hint := login().Text("id_token")
 	forged := hint[:len(hint)-8] + "AAAAAAAA"
+	unsigned := b64(`{"alg":"none","typ":"JWT"}`) + "." + strings.Split(hint, ".")[1] + "."
 	other := shop(r, node.ClientOptions{})
 
 	for name, tc := range map[string]struct {
@@ -75,6 +76,8 @@ func TestA30_ALogoutIsTheUsersOrTheClientsWhoLoggedThemIn(t *testing.T) {
 		"a parameter given twice":            {[]string{"state", "a", "state", "b"}, 400},
 		"nothing":                            {nil, 200},
 		"a forged hint":                      {[]string{"id_token_hint", forged}, 200},
+		"an unsigned hint":                   {[]string{"id_token_hint", unsigned}, 200},
+		"an unsigned hint and an address":    {[]string{"id_token_hint", unsigned, "post_logout_redirect_uri", afterwards}, 400},
 		"no hint":                            {[]string{"client_id", c.ClientID, "post_logout_redirect_uri", afterwards}, 200},
 	} {
 		page := logout(r, b, tc.query...)
@@ -317,7 +320,7 @@ func TestF1_F2_NoPrivateAddressIsCalled(t *testing.T) {
 	if n := len(canary.got()); n != 0 {
 		t.Errorf("called %d times for keys", n)
 	}
-	for _, uri := range []string{"https://127.0.0.1/x", "https://[::1]/x", "https://[::ffff:7f00:1]/", "https://169.254.169.254/", "https://10.0.0.1/", "https://2130706433/", "https://0x7f.1/",
+	for _, uri := range []string{"https://127.0.0.1/x", "https://127.9.9.9/", "https://0.0.0.0/", "https://192.168.1.1/", "https://172.16.0.1/", "https://100.64.0.1/", "https://[fc00::1]/", "https://[fe80::1]/", "https://127.1/", "https://rp.example:5432/", "https://rp.example:80/", "ftp://rp.example/", "https://[::1]/x", "https://[::ffff:7f00:1]/", "https://169.254.169.254/", "https://10.0.0.1/", "https://2130706433/", "https://0x7f.1/",
 		"https://0177.0.0.1/", "https://localhost/", "https://a.localhost/", "https://localhost./", "https://rp.example:22/", "https://rp.example:6379/", "https://user@rp.example/",
 		"file:///etc/passwd", "gopher://rp.example/", "http://rp.example/", "http://127.0.0.1/", "https://rp.example/#f", "/relative", "com.example.app:/x"} {
 		_, err := r.Node.CreateClient(t.Context(), r.Merchant.ID, node.ClientOptions{Grants: []string{"client_credentials"}, BackchannelLogoutURI: uri})

@@ -91,8 +91,8 @@ func TestASiteOnPassportLogsInAndOut(t *testing.T) {
 	if user, _, _ := w.ask(site + "/"); user != nil {
 		t.Errorf("the site still knows %v", user)
 	}
-	if page, _, _ := w.get(site+"/login", ""); numberOnPage.FindString(page) == "" {
-		t.Error("the session is not over: the phone is not asked")
+	if _, failed, _ := cancelled(w, site); failed != "AuthenticationError" {
+		t.Errorf("the session is not over: the phone is not asked, but %q", failed)
 	}
 	t.Run("and refuses an ID token of another issuer", func(t *testing.T) {
 		options["expectedIssuer"] = "https://evil.example"
@@ -162,8 +162,8 @@ func TestASiteOnExpressOpenIDConnectIsToldOfTheLogoutByBackChannel(t *testing.T)
 			if _, _, left := w.get(site+"/logout", bye); left == nil || !strings.HasPrefix(left.String(), bye) {
 				t.Errorf("after the logout the browser is at %v", left)
 			}
-			if page, _, _ := w.get(site+"/login", ""); numberOnPage.FindString(page) == "" {
-				t.Error("the session is not over: the phone is not asked")
+			if _, failed, _ := cancelled(w, site); failed != "access_denied" {
+				t.Errorf("the session is not over: the phone is not asked, but %q", failed)
 			}
 		})
 	}
