@@ -3,6 +3,7 @@ package rest
 import (
 	"fmt"
 	"net/http"
+	"strings"
 	"testing"
 	"time"
 
@@ -28,7 +29,7 @@ func TestR4_TheSameRequestSixteenTimesAtOnceIsOneEffect(t *testing.T) {
 			"a registration": {"/registrations", map[string]any{"userId": u.ID, "activationCode": true}},
 		} {
 			got := rig.Crowd(16, func(int) string {
-				a, err := r.TryREST(token, "POST", c.path, c.body, key, "k-"+name)
+				a, err := r.TryREST(token, "POST", c.path, c.body, key, "k-"+strings.ReplaceAll(name, " ", "-"))
 				return fmt.Sprintf("%d %s %s %v", a.Status, a.Header.Get("Location"), a.Body, err)
 			})
 			for _, a := range got {
@@ -36,7 +37,7 @@ func TestR4_TheSameRequestSixteenTimesAtOnceIsOneEffect(t *testing.T) {
 					t.Fatalf("%s: %s\nand %s", name, got[0], a)
 				}
 			}
-			if a, err := r.TryREST(token, "POST", c.path, c.body, key, "k-"+name); err != nil || fmt.Sprintf("%d %s %s <nil>", a.Status, a.Header.Get("Location"), a.Body) != got[0] {
+			if a, err := r.TryREST(token, "POST", c.path, c.body, key, "k-"+strings.ReplaceAll(name, " ", "-")); err != nil || fmt.Sprintf("%d %s %s <nil>", a.Status, a.Header.Get("Location"), a.Body) != got[0] {
 				t.Errorf("%s, later: %s %v", name, a, err)
 			}
 		}
