@@ -10,13 +10,18 @@ ARGS ?=
 # make run TLS=1 HOST=laptop.lan; only from the command line, since shells have a HOST of their own
 tls = $(if $(filter-out 0,$(TLS)),--tls$(if $(filter command%,$(origin HOST)), --host '$(HOST)'))
 FUZZTIME ?= 20s
+CHAOS_ROUNDS ?= 30
 TEST ?= ./...
+
+# Without the tag gRPC, which the trace exporters bring, has templates in it whose
+# look-ups by name keep every method of every library: 10 MB (decision 0016).
+export GOFLAGS := $(strip $(GOFLAGS) -tags=grpcnotrace)
 
 tool := go tool -modfile=tools/go.mod
 
 # One set of compiled packages for the binary and the checkers, statically
 # linked; a second one, with the race detector, for the tests.
-build run demo lint verify generate smoke fuzz bench bench-full: export CGO_ENABLED = 0
+build release size run demo lint verify generate smoke fuzz bench bench-full: export CGO_ENABLED = 0
 race: export CGO_ENABLED = 1
 
 .PHONY: help
@@ -34,6 +39,15 @@ build: ## build bin/mobileid
 	@mkdir -p bin
 	go build -o bin/mobileid ./cmd/mobileid
 
+.PHONY: release
+release: ## build bin/mobileid as it is shipped: stripped, without paths of this machine
+	@mkdir -p bin
+	go build -trimpath -ldflags='-s -w' -o bin/mobileid ./cmd/mobileid
+
+.PHONY: size
+size: ## fail if the program as it is shipped is larger than 40 MB
+	@scripts/size
+
 .PHONY: run
 run: build ## build, start server and demo shop, print the addresses
 	@$(if $(KV),MOBILEID_KV__URL='$(KV)' )$(if $(DB),MOBILEID_DB__URL='$(DB)' )bin/mobileid demo $(tls) $(ARGS)
@@ -42,10 +56,11 @@ run: build ## build, start server and demo shop, print the addresses
 demo: run ## the same as run
 
 .PHONY: test
-test: ## everything CI runs: tools, lint, verify, smoke, all tests with -race
+test: ## everything CI runs: tools, lint, verify, size, smoke, all tests with -race
 	@$(MAKE) --no-print-directory deps
 	@$(MAKE) --no-print-directory lint
 	@$(MAKE) --no-print-directory verify
+	@$(MAKE) --no-print-directory size
 	@$(MAKE) --no-print-directory smoke
 	@$(MAKE) --no-print-directory race
 
@@ -74,6 +89,11 @@ verify: ## fail if a generated file is not what its source makes
 .PHONY: smoke
 smoke: build ## the whole story against a real server, on every engine and over TLS
 	@scripts/smoke bin/mobileid
+
+.PHONY: chaos
+chaos: export CGO_ENABLED = 1
+chaos: ## kill nodes and stores under load, many more times than make test does
+	CHAOS_ROUNDS=$(CHAOS_ROUNDS) go test -count 1 -timeout 60m -v ./test/chaos
 
 .PHONY: fuzz
 fuzz: ## every fuzz target for FUZZTIME (20s) each

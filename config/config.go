@@ -68,6 +68,7 @@ type Log struct {
 type Audit struct {
 	AnchorFile   string // appended to, made with mode 0600; empty: none
 	AnchorSyslog string // local, udp://HOST:PORT or tcp://HOST:PORT; empty: none
+	AnchorURL    string // http or https URL without user, that is posted to; empty: none
 }
 
 // Telemetry says where traces go.

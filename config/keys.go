@@ -42,6 +42,7 @@ var keys = []key{
 	{path: "log.format", def: "text", usage: "text or json"},
 	{path: "audit.anchor_file", usage: "file that the heads of the audit chain are appended to (default: audit-anchors.log in the data folder)"},
 	{path: "audit.anchor_syslog", usage: "syslog that gets them too: local, udp://HOST:PORT or tcp://HOST:PORT (default: none)"},
+	{path: "audit.anchor_url", usage: "address that they are posted to as JSON, public or in egress.allow (default: none)"},
 	{path: "limits.exempt", list: true, def: "127.0.0.0/8,::1/128", usage: "networks whose requests are not counted, or none"},
 	{path: "limits.authorize", def: "600/1m", usage: "login requests from one address block; COUNT/TIME or off, as all limits"},
 	{path: "limits.identify", def: "60/1m", usage: "forms of the login page from one address block that ask a phone"},

@@ -2,6 +2,7 @@ package config
 
 import (
 	"net/netip"
+	"net/url"
 	"strconv"
 	"strings"
 	"time"
@@ -80,4 +81,12 @@ func anchorSyslog(s string) string {
 		}
 	}
 	return "must be local, udp://HOST:PORT or tcp://HOST:PORT"
+}
+
+func anchorURL(s string) string {
+	u, err := url.Parse(s)
+	if s == "" || err == nil && u.Hostname() != "" && (u.Scheme == "https" || u.Scheme == "http") && u.User == nil && u.Fragment == "" {
+		return ""
+	}
+	return "must be an http or https URL without a user, such as https://anchors.example.com/mobileid"
 }

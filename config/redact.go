@@ -93,6 +93,7 @@ func (c *Config) Redacted() ([]byte, error) {
 		"demo.ca_listen":          c.Demo.CAListen,
 		"audit.anchor_file":       c.Audit.AnchorFile,
 		"audit.anchor_syslog":     c.Audit.AnchorSyslog,
+		"audit.anchor_url":        c.Audit.AnchorURL,
 		"limits.exempt":           exempt(c.Limits.Exempt),
 		"limits.authorize":        c.Limits.Authorize.String(),
 		"limits.identify":         c.Limits.Identify.String(),

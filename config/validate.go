@@ -23,7 +23,7 @@ func (l *loader) check() *Config {
 		KV:            KV{URL: StoreURL(l.k.String("kv.url"))},
 		MasterKeyFile: l.k.String("master_key_file"),
 		Log:           Log{Format: l.k.String("log.format")},
-		Audit:         Audit{AnchorFile: l.k.String("audit.anchor_file"), AnchorSyslog: l.k.String("audit.anchor_syslog")},
+		Audit:         Audit{AnchorFile: l.k.String("audit.anchor_file"), AnchorSyslog: l.k.String("audit.anchor_syslog"), AnchorURL: l.k.String("audit.anchor_url")},
 		Telemetry:     Telemetry{OTLPEndpoint: l.k.String("telemetry.otlp_endpoint")},
 		Demo: Demo{ShopListen: l.k.String("demo.shop_listen"), TLS: l.demo && l.k.String("demo.tls") == "true",
 			Host: l.k.String("demo.host"), CAListen: l.k.String("demo.ca_listen")},
@@ -34,6 +34,7 @@ func (l *loader) check() *Config {
 	c.Egress.Allow = l.networks("egress.allow")
 	c.Limits = l.checkLimits()
 	l.verify("audit.anchor_syslog", anchorSyslog(c.Audit.AnchorSyslog))
+	l.verify("audit.anchor_url", anchorURL(c.Audit.AnchorURL))
 	c.Issuer = l.checkIssuer(c)
 	l.verify("db.url", dbURL(c.DB.URL.Reveal()))
 	l.verify("kv.url", kvURL(c.KV.URL.Reveal()))

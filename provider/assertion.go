@@ -160,13 +160,16 @@ func (p *Provider) isAudience(raw json.RawMessage, path string) bool {
 // markEpoch is how SQL remembers that there was a replay cache once.
 const markEpoch = "assertion_epoch"
 
+// firstEpoch is the first memory while SQL does not know of it yet.
+const firstEpoch = "first"
+
 // checkEpoch refuses an assertion that may have been used before the replay
 // cache was lost: the store knows since when it remembers. It is asked after the
 // jti was stored, so that a loss in between is seen.
 func (p *Provider) checkEpoch(ctx context.Context, a *assertionClaims) error {
 	const key = "assertion-epoch"
 	val, err := p.kv.Get(ctx, key)
-	if errors.Is(err, kv.ErrNotFound) {
+	if errors.Is(err, kv.ErrNotFound) || string(val) == firstEpoch {
 		val, err = p.newEpoch(ctx, key)
 	}
 	if err != nil {
@@ -188,25 +191,38 @@ func (p *Provider) checkEpoch(ctx context.Context, a *assertionClaims) error {
 }
 
 // newEpoch begins the memory of used assertions: the first one of this
-// installation has nothing before it, every later one follows a loss.
+// installation has nothing before it, every later one follows a loss. Many may
+// begin the first at once, on several nodes: none of them goes on before SQL knows
+// that there was one.
 func (p *Provider) newEpoch(ctx context.Context, key string) ([]byte, error) {
-	since := int64(0)
-	err := p.db.Update(ctx, func(tx *db.Tx) error {
-		err := tx.Mark(markEpoch)
-		if errors.Is(err, db.ErrConflict) {
-			since, err = tx.Now().UnixMilli(), nil
+	const forEver = 100 * 365 * 24 * time.Hour
+	val := []byte(firstEpoch)
+	err := p.db.View(ctx, func(tx *db.Tx) error {
+		marked, err := tx.Marked(markEpoch)
+		if marked {
+			val = strconv.AppendInt(nil, tx.Now().UnixMilli(), 10)
 		}
 		return err
 	})
 	if err != nil {
 		return nil, err
 	}
-	val := strconv.AppendInt(nil, since, 10)
-	const forEver = 100 * 365 * 24 * time.Hour
 	if err = p.kv.Create(ctx, key, val, forEver); errors.Is(err, kv.ErrExists) {
-		return p.kv.Get(ctx, key)
+		val, err = p.kv.Get(ctx, key)
 	}
-	return val, err
+	if err != nil || string(val) != firstEpoch {
+		return val, err
+	}
+	err = p.db.Update(ctx, func(tx *db.Tx) error { return tx.Mark(markEpoch) })
+	if err != nil && !errors.Is(err, db.ErrConflict) {
+		return nil, err
+	}
+	settled := []byte("0")
+	err = p.kv.Swap(ctx, key, val, settled, forEver)
+	if errors.Is(err, kv.ErrConflict) || errors.Is(err, kv.ErrNotFound) {
+		err = nil // settled by another; or lost, as the next one will see
+	}
+	return settled, err
 }
 
 // readMethodJWT reads client_assertion out of a form.

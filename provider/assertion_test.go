@@ -332,6 +332,28 @@ func TestR7_WhatAStoreForgotIsRefusedUntilItMustHaveExpired(t *testing.T) {
 	})
 }
 
+func TestR7_OfManyFirstAssertionsOnTwoNodesNoneIsTakenForOneAfterALoss(t *testing.T) {
+	for range 8 {
+		h := newHouse(t)
+		s := h.signer("")
+		nodes := []*Provider{h.provider(h.clk), h.provider(h.clk)}
+		var wg sync.WaitGroup
+		for i := range 16 {
+			text := s.good(nil)
+			wg.Go(func() {
+				if res := ask(nodes[i%2], text); res.StatusCode != 200 {
+					t.Errorf("%d %s", res.StatusCode, res.text)
+				}
+			})
+		}
+		wg.Wait()
+		old := s.good(nil)
+		h.clk.Advance(20 * time.Second)
+		nodes[0].kv = kvtest.SQLite(t, h.clk)
+		ask(nodes[0], old).refuses(t, 401, codeInvalidClient) // a loss is one all the same
+	}
+}
+
 func TestJ10_AKeyThatIsNoneIsRefusedAtRegistration(t *testing.T) {
 	h := newHouse(t)
 	s := h.signer("")

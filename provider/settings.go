@@ -155,7 +155,7 @@ func checkCallback(uri string, loopbackHTTP bool) string {
 	if err != nil {
 		return "is malformed"
 	}
-	host := u.Hostname()
+	host := strings.ToLower(u.Hostname())
 	_, literal := netip.ParseAddr(host)
 	// A last part that is a number makes the whole an IPv4 address in one of its
 	// old spellings: 2130706433, 0x7f.1, 0177.0.0.1.

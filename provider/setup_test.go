@@ -156,7 +156,7 @@ func (h *house) provider(clk clock.Clock) *Provider {
 	h.t.Helper()
 	p, err := New(Options{
 		Issuer: issuer, DB: h.db, KV: h.kv, Keys: h.ring, Box: h.box, Flows: h.flows, Audit: audit.NewWriter(), Clock: clk,
-		Egress:   egress.New([]netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}),
+		Egress:   egress.New([]netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}, clk),
 		Log:      slog.New(slog.NewTextHandler(testLog{h.t}, nil)),
 		ClientIP: func(*http.Request) string { return "192.0.2.1" },
 		FormPost: func(w http.ResponseWriter, action string, params url.Values) {

@@ -100,7 +100,7 @@ func (s *Server) interactionEvents(w http.ResponseWriter, r *http.Request) error
 				return nil
 			}
 		}
-		if err := rc.SetWriteDeadline(s.Clock.Now().Add(writeLimit)); err != nil {
+		if err := rc.SetWriteDeadline(s.Machine.Now().Add(writeLimit)); err != nil {
 			return nil
 		}
 		if _, err := w.Write(out.Bytes()); err != nil || rc.Flush() != nil || v.State != templates.StateWaiting {

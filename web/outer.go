@@ -83,11 +83,11 @@ func (s *Server) outermost(next http.Handler) http.Handler {
 			}
 		}()
 		if s.Log.Enabled(r.Context(), slog.LevelDebug) {
-			start := s.Clock.Now()
+			start := s.Machine.Now()
 			rec := &recorder{ResponseWriter: w}
 			next.ServeHTTP(rec, r)
 			s.Log.DebugContext(r.Context(), "request", "method", r.Method, "path", r.URL.Path, "status", rec.status,
-				"took", s.Clock.Now().Sub(start).Round(10*time.Microsecond), "ip", s.clientIP(r))
+				"took", s.Machine.Now().Sub(start).Round(10*time.Microsecond), "ip", s.clientIP(r))
 			return
 		}
 		next.ServeHTTP(w, r)

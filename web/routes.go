@@ -88,7 +88,7 @@ func (s *Server) Handler() http.Handler {
 		if s.Trace != nil {
 			h = s.Trace(rt.pattern, h)
 		}
-		mux.Handle(rt.pattern, s.metrics.observe(s.Clock, rt.pattern, h))
+		mux.Handle(rt.pattern, s.metrics.observe(s.Machine, rt.pattern, h))
 		if one {
 			methods[path], kinds[path] = append(methods[path], method), rt.kind
 		}
@@ -97,7 +97,7 @@ func (s *Server) Handler() http.Handler {
 		if overlaps(path, methods) {
 			continue // GET /users/{id} takes GET /users/resolve, too
 		}
-		mux.Handle(path, s.metrics.observe(s.Clock, path, s.shared(path, s.adapt(route{path, kinds[path], wrongMethod(of)}))))
+		mux.Handle(path, s.metrics.observe(s.Machine, path, s.shared(path, s.adapt(route{path, kinds[path], wrongMethod(of)}))))
 	}
 	return s.outermost(mux)
 }

@@ -34,7 +34,8 @@ type Config struct {
 	Registrations *registration.Registrations
 	Channel       *channel.Server
 	Users         *identity.Store
-	Clock         clock.Clock
+	Clock         clock.Clock // what all nodes go by
+	Machine       clock.Clock // this node's own, for deadlines and durations
 	Log           *slog.Logger
 	Trusts        func(netip.Addr) bool // whether a peer's X-Forwarded-For is believed
 	Metrics       prometheus.Registerer

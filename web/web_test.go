@@ -56,7 +56,7 @@ func TestTheClientsAddressIsTheLastHopThatNoProxyOfOursIs(t *testing.T) {
 }
 
 func server() *Server {
-	return &Server{Config: Config{Log: slog.New(slog.DiscardHandler), Clock: clock.System{}}}
+	return &Server{Config: Config{Log: slog.New(slog.DiscardHandler), Clock: clock.System{}, Machine: clock.System{}}}
 }
 
 func told(s *Server, k kind, err error) *httptest.ResponseRecorder {

@@ -55,7 +55,7 @@ func TestL3_AuditVerifyExitsWith1AndNamesTheRecord(t *testing.T) {
 	}
 	anchor := audit.Anchor{Seq: 7, Hash: strings.Repeat("ab", 32)}
 	anchors := filepath.Join(t.TempDir(), "anchors.log")
-	if err := (audit.File{Path: anchors}).Anchor(anchor); err != nil {
+	if err := (audit.File{Path: anchors}).Anchor(t.Context(), anchor); err != nil {
 		t.Fatal(err)
 	}
 	if code, out := mobileid(t, dir, "audit", "verify", "--anchors", anchors); code != 1 || !strings.Contains(out, "entry 1 of the chain: is missing") {

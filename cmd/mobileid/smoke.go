@@ -6,8 +6,10 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"net/url"
 	"os"
 	"path/filepath"
+	"sync/atomic"
 	"time"
 
 	"mobileid/sdk"
@@ -35,6 +37,7 @@ type story struct {
 
 func smokeCommand() *cobra.Command {
 	var dataDir string
+	var nodes []string
 	var given demoFile
 	cmd := &cobra.Command{
 		Use: "smoke", Short: "Tell the whole story to a running server and print each step with its time", Args: exactly(0),
@@ -49,7 +52,7 @@ func smokeCommand() *cobra.Command {
 			if given.CAFile != "" {
 				d.CAFile = given.CAFile
 			}
-			return smoke(cmd.Context(), d)
+			return smoke(cmd.Context(), d, nodes)
 		},
 	}
 	f := cmd.Flags()
@@ -58,13 +61,42 @@ func smokeCommand() *cobra.Command {
 	f.StringVar(&given.Backend.ID, "client-id", "", "its client for REST and CIBA; the redirect steps are left out")
 	f.StringVar(&given.Backend.Secret, "client-secret", "", "that client's secret")
 	f.StringVar(&given.CAFile, "ca", "", "PEM file of the only certificate authority to trust (default: that of a demo with --tls, or those of the system)")
+	f.StringSliceVar(&nodes, "node", nil, "host:port of one of several servers behind the issuer's name; requests go to them in turn")
 	return cmd
 }
 
-func smoke(ctx context.Context, d demoFile) error {
+// inTurn sends the requests for one host to several addresses, one after the other.
+type inTurn struct {
+	http.RoundTripper
+	host  string
+	nodes []string
+	next  atomic.Uint64
+}
+
+func (t *inTurn) RoundTrip(req *http.Request) (*http.Response, error) {
+	if req.URL.Host != t.host {
+		return t.RoundTripper.RoundTrip(req)
+	}
+	to := req.Clone(req.Context())
+	to.Host, to.URL.Host = t.host, t.nodes[t.next.Add(1)%uint64(len(t.nodes))]
+	res, err := t.RoundTripper.RoundTrip(to)
+	if err == nil {
+		res.Request = req
+	}
+	return res, err
+}
+
+func smoke(ctx context.Context, d demoFile, nodes []string) error {
 	transport, err := trusting(d.CAFile)
 	if err != nil {
 		return err
+	}
+	if len(nodes) > 0 {
+		issuer, err := url.Parse(d.Issuer)
+		if err != nil {
+			return err
+		}
+		transport = &inTurn{RoundTripper: transport, host: issuer.Host, nodes: nodes}
 	}
 	dir, err := os.MkdirTemp("", "mobileid-smoke-")
 	if err != nil {

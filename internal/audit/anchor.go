@@ -2,6 +2,7 @@ package audit
 
 import (
 	"bufio"
+	"context"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
@@ -9,6 +10,8 @@ import (
 	"io"
 	"os"
 	"time"
+
+	"mobileid/internal/egress"
 )
 
 // Anchor is the chain's head at a time, kept outside the database.
@@ -25,7 +28,7 @@ type File struct{ Path string }
 func (f File) String() string { return f.Path }
 
 // Anchor appends a and returns once it is on the disk.
-func (f File) Anchor(a Anchor) error {
+func (f File) Anchor(_ context.Context, a Anchor) error {
 	line, err := json.Marshal(a)
 	if err != nil {
 		return err
@@ -39,6 +42,28 @@ func (f File) Anchor(a Anchor) error {
 	}
 	_, err = out.Write(append(line, '\n'))
 	return errors.Join(err, out.Sync(), out.Close())
+}
+
+// URL is a sink: the address is posted each anchor as JSON, in the form of a line
+// of File, and answers with a status of 2xx once it has kept it.
+type URL struct {
+	Address string
+	Client  *egress.Client
+}
+
+func (u URL) String() string { return u.Address }
+
+// Anchor posts a.
+func (u URL) Anchor(ctx context.Context, a Anchor) error {
+	body, err := json.Marshal(a)
+	if err != nil {
+		return err
+	}
+	status, _, err := u.Client.Post(ctx, u.Address, "application/json", body)
+	if err == nil && status/100 != 2 {
+		err = fmt.Errorf("audit: the anchor was answered with %d", status)
+	}
+	return err
 }
 
 // torn reports whether the last line was cut short, by a full disk or a crash.

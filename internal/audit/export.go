@@ -41,21 +41,18 @@ func Export(ctx context.Context, d *db.DB, to io.Writer, since, until time.Time)
 		return enc.Encode(e)
 	}
 	sealed := map[string]int64{}
-	err := d.View(ctx, func(tx *db.Tx) error {
-		err := tx.AuditChained(func(l db.AuditLink, r db.AuditRecord) error {
-			sealed[l.Writer] = max(sealed[l.Writer], l.RecordSeq)
-			return write(Exported{Seq: l.Seq, Prev: hex.EncodeToString(l.Prev), Hash: hex.EncodeToString(l.Hash)}, r)
-		})
-		if err != nil {
-			return err
-		}
-		return tx.AuditRecords(func(r db.AuditRecord) error {
+	err := eachEntry(ctx, d, func(e db.AuditEntry) error {
+		sealed[e.Writer] = max(sealed[e.Writer], e.RecordSeq)
+		return write(Exported{Seq: e.Seq, Prev: hex.EncodeToString(e.Prev), Hash: hex.EncodeToString(e.Hash)}, e.Record)
+	})
+	if err == nil {
+		err = eachRecord(ctx, d, func(r db.AuditRecord) error {
 			if r.Seq <= sealed[r.Writer] {
 				return nil
 			}
 			return write(Exported{}, r)
 		})
-	})
+	}
 	if err != nil {
 		return err
 	}

@@ -3,5 +3,5 @@ package audit
 // LinkHash lets tests do what an attacker with the source can.
 var LinkHash = linkHash
 
-// ID is the writer's id.
-func (w *Writer) ID() string { return w.id }
+// Page is how many records are read at once.
+const Page = page

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"sync"
 	"time"
 
 	"mobileid/internal/db"
@@ -16,6 +17,7 @@ import (
 const (
 	sealEvery   = 400 * time.Millisecond
 	anchorEvery = time.Minute
+	sinkFor     = 5 * time.Second // what one sink may take
 	leaseName   = "audit sealer"
 	leaseLife   = 3 * time.Second // how long a node that died holds the others up
 	// sealMost bounds one transaction: on SQLite the acts wait behind it.
@@ -39,7 +41,7 @@ type Sealer struct {
 
 // Sink takes anchors to where whoever can write the database cannot.
 type Sink interface {
-	Anchor(Anchor) error
+	Anchor(context.Context, Anchor) error
 	String() string // for the log
 }
 
@@ -63,25 +65,40 @@ func NewSealer(d *db.DB, log *slog.Logger, reg prometheus.Registerer, file strin
 // before the stop is in the chain and anchored after it.
 func (s *Sealer) Run(ctx context.Context) {
 	s.compare(context.WithoutCancel(ctx))
-	seal, anchor := time.NewTicker(sealEvery), time.NewTicker(anchorEvery)
-	defer seal.Stop()
-	defer anchor.Stop()
-	for {
+	var anchoring sync.WaitGroup
+	anchoring.Go(func() { s.keepAnchoring(ctx) }) // a sink that hangs does not hold up the chain
+	tick := time.NewTicker(sealEvery)
+	defer tick.Stop()
+	for ctx.Err() == nil {
 		select {
 		case <-ctx.Done():
-			last, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
-			defer cancel()
-			s.round(last)
-			s.anchor(last)
-			// The lease ends by itself if this fails.
-			_ = s.db.Update(last, func(tx *db.Tx) error { return tx.DropLease(leaseName, s.id) })
-			return
-		case <-seal.C:
+		case <-tick.C:
 			s.round(ctx)
-			if s.anchored == 0 { // soon after the start, so that no run is without
-				s.anchor(ctx)
-			}
-		case <-anchor.C:
+		}
+	}
+	anchoring.Wait()
+	last, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
+	defer cancel()
+	s.round(last)
+	s.anchor(last)
+	// The lease ends by itself if this fails.
+	_ = s.db.Update(last, func(tx *db.Tx) error { return tx.DropLease(leaseName, s.id) })
+}
+
+// keepAnchoring anchors every minute, and soon after the start, so that no run is
+// without an anchor.
+func (s *Sealer) keepAnchoring(ctx context.Context) {
+	for {
+		wait := anchorEvery
+		if s.anchored == 0 {
+			wait = sealEvery
+		}
+		t := time.NewTimer(wait)
+		select {
+		case <-ctx.Done():
+			t.Stop()
+			return
+		case <-t.C:
 			s.anchor(ctx)
 		}
 	}
@@ -192,7 +209,7 @@ func (s *Sealer) anchor(ctx context.Context) {
 	if err == nil {
 		a := Anchor{At: at.UTC(), Seq: head.Seq, Hash: hex.EncodeToString(head.Hash)}
 		for _, sink := range s.anchors {
-			if err := sink.Anchor(a); err != nil {
+			if err := hand(ctx, sink, a); err != nil {
 				failed = errors.Join(failed, fmt.Errorf("%s: %w", sink, err))
 			}
 		}
@@ -201,8 +218,23 @@ func (s *Sealer) anchor(ctx context.Context) {
 		s.failed.WithLabelValues("anchor").Inc()
 		s.log.ErrorContext(ctx, "audit chain not anchored", "error", failed)
 	}
-	if err == nil {
+	if err == nil && ctx.Err() == nil {
 		s.anchored = head.Seq
+	}
+}
+
+// hand gives the sink the anchor and a while to keep it. Not every sink can be
+// told to stop waiting.
+func hand(ctx context.Context, sink Sink, a Anchor) error {
+	ctx, cancel := context.WithTimeout(ctx, sinkFor)
+	defer cancel()
+	done := make(chan error, 1)
+	go func() { done <- sink.Anchor(ctx, a) }()
+	select {
+	case err := <-done:
+		return err
+	case <-ctx.Done():
+		return ctx.Err()
 	}
 }
 

@@ -3,6 +3,7 @@
 package audit
 
 import (
+	"context"
 	"fmt"
 	"log/syslog"
 	"net/url"
@@ -18,7 +19,7 @@ func Syslog(where string) (Sink, error) { return syslogSink{where}, nil }
 
 func (s syslogSink) String() string { return "syslog " + s.where }
 
-func (s syslogSink) Anchor(a Anchor) error {
+func (s syslogSink) Anchor(_ context.Context, a Anchor) error {
 	network, address := "", ""
 	if s.where != "local" {
 		u, err := url.Parse(s.where)

@@ -50,17 +50,15 @@ func Verify(ctx context.Context, d *db.DB, anchors []Anchor) (Report, error) {
 	if v.anchors, err = inOrder(anchors); err != nil {
 		return v.report, err
 	}
-	err = d.View(ctx, func(tx *db.Tx) error {
-		if err := tx.AuditChained(v.entry); err != nil {
-			return err
-		}
-		if len(v.anchors) > 0 {
-			a := v.anchors[0]
-			return &Broken{Seq: v.head.Seq + 1, Problem: fmt.Sprintf("is missing: the chain ends before it, and entry %d was anchored at %s", a.Seq, a.At.Format(time.RFC3339))}
-		}
+	err = eachEntry(ctx, d, v.entry)
+	if err == nil && len(v.anchors) > 0 {
+		a := v.anchors[0]
+		err = &Broken{Seq: v.head.Seq + 1, Problem: fmt.Sprintf("is missing: the chain ends before it, and entry %d was anchored at %s", a.Seq, a.At.Format(time.RFC3339))}
+	}
+	if err == nil {
 		v.sealed, v.last = v.last, map[string]int64{}
-		return tx.AuditRecords(v.record)
-	})
+		err = eachRecord(ctx, d, v.record)
+	}
 	if v.report.Sealed > 0 {
 		v.report.Head = hex.EncodeToString(v.head.Hash)
 	}
@@ -90,7 +88,8 @@ type verifier struct {
 }
 
 // entry checks the next entry of the chain and its record.
-func (v *verifier) entry(l db.AuditLink, r db.AuditRecord) error {
+func (v *verifier) entry(e db.AuditEntry) error {
+	l, r := e.AuditLink, e.Record
 	want := v.head.Seq + 1
 	broken := func(problem string) error {
 		return &Broken{Seq: l.Seq, Writer: l.Writer, Record: l.RecordSeq, Problem: problem}

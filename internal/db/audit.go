@@ -102,20 +102,40 @@ func (tx *Tx) SealedThrough(writer string, from, to int64) error {
 		ON CONFLICT (writer) DO UPDATE SET through = $3 WHERE audit_sealed.through = $2`, writer, from, to)
 }
 
-// AuditChained calls fn for each entry of the chain in order, with its record; a
-// record that is gone has no hash.
-func (tx *Tx) AuditChained(fn func(AuditLink, AuditRecord) error) error {
-	return tx.rows(`SELECT c.seq, c.writer, c.record_seq, c.prev, c.hash, COALESCE(r.at, 0), COALESCE(r.body, ''), r.hash
-		FROM audit_chain c LEFT JOIN audit_records r ON r.writer = c.writer AND r.seq = c.record_seq ORDER BY c.seq`, nil,
+// AuditEntry is an entry of the chain with its record; a record that is gone has
+// no hash.
+type AuditEntry struct {
+	AuditLink
+	Record AuditRecord
+}
+
+// AuditChainAfter returns up to most entries of the chain behind number after.
+func (tx *Tx) AuditChainAfter(after int64, most int) ([]AuditEntry, error) {
+	var out []AuditEntry
+	err := tx.rows(`SELECT c.seq, c.writer, c.record_seq, c.prev, c.hash, COALESCE(r.at, 0), COALESCE(r.body, ''), r.hash
+		FROM audit_chain c LEFT JOIN audit_records r ON r.writer = c.writer AND r.seq = c.record_seq WHERE c.seq > $1 ORDER BY c.seq LIMIT $2`, []any{after, most},
 		func(scan func(...any) error) error {
-			var l AuditLink
-			var r AuditRecord
-			if err := scan(&l.Seq, &l.Writer, &l.RecordSeq, &l.Prev, &l.Hash, &r.At, &r.Body, &r.Hash); err != nil {
-				return err
-			}
-			r.Writer, r.Seq = l.Writer, l.RecordSeq
-			return fn(l, r)
+			var e AuditEntry
+			err := scan(&e.Seq, &e.Writer, &e.RecordSeq, &e.Prev, &e.Hash, &e.Record.At, &e.Record.Body, &e.Record.Hash)
+			e.Record.Writer, e.Record.Seq = e.Writer, e.RecordSeq
+			out = append(out, e)
+			return err
 		})
+	return out, err
+}
+
+// AuditRecordsBehind returns up to most records of all writers, in order by writer
+// and number, behind the one given.
+func (tx *Tx) AuditRecordsBehind(writer string, seq int64, most int) ([]AuditRecord, error) {
+	var out []AuditRecord
+	err := tx.rows(`SELECT writer, seq, at, body, hash FROM audit_records WHERE (writer, seq) > ($1, $2) ORDER BY writer, seq LIMIT $3`, []any{writer, seq, most},
+		func(scan func(...any) error) error {
+			var r AuditRecord
+			err := scan(&r.Writer, &r.Seq, &r.At, &r.Body, &r.Hash)
+			out = append(out, r)
+			return err
+		})
+	return out, err
 }
 
 // TakeLease makes holder the one who does the work called name for the time

@@ -2,12 +2,23 @@ package db
 
 import (
 	"encoding/json"
+	"errors"
 	"time"
 )
 
 // Mark remembers a moment by name, for ever; ErrConflict if it was marked before.
 func (tx *Tx) Mark(name string) error {
 	return tx.insert(`INSERT INTO marks (name, at) VALUES ($1, $2) ON CONFLICT DO NOTHING`, name, millis(tx.Now()))
+}
+
+// Marked reports whether the moment was marked.
+func (tx *Tx) Marked(name string) (bool, error) {
+	var at int64
+	err := tx.row(`SELECT at FROM marks WHERE name = $1`, []any{name}, &at)
+	if errors.Is(err, ErrNotFound) {
+		return false, nil
+	}
+	return err == nil, err
 }
 
 // Consent is what a user allowed a client to learn and do.

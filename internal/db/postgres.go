@@ -57,7 +57,8 @@ type postgres struct {
 	slots  chan *slot
 	all    []*slot
 	closed chan struct{}
-	seen   atomic.Pointer[instant]
+	seen   atomic.Pointer[instant] // the last reading of SQL's clock
+	best   atomic.Pointer[instant] // the one that the node's clock counts on from; never nil once opened
 }
 
 // instant is a time of SQL's clock, when by the machine's it was known here, and
@@ -143,6 +144,13 @@ func (p *postgres) fit(ctx context.Context) error {
 	case commit == "off":
 		return errors.New("db: synchronous_commit is off for this database or user; it would lose decisions that were acknowledged")
 	}
+	// On the connection that is open by now: a reading costs one round trip.
+	var micros int64
+	asked := p.mono.Now()
+	if err := p.read.QueryRowContext(ctx, `SELECT `+sqlMicros).Scan(&micros); err != nil {
+		return fmt.Errorf("db: PostgreSQL: %w", plain(err))
+	}
+	p.saw(micros, asked)
 	return nil
 }
 
@@ -263,6 +271,7 @@ func (p *postgres) saw(micros int64, asked time.Time) instant {
 	now := p.mono.Now()
 	at := instant{time.UnixMicro(micros), now, now.Sub(asked)}
 	p.seen.Store(&at)
+	p.keep(&at)
 	return at
 }
 

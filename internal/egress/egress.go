@@ -1,12 +1,14 @@
 // Package egress is the one way out: every request to an address that somebody
 // else chose goes through its client, which reaches public addresses only,
-// follows no redirect, and reads and waits no longer than it must.
+// follows no redirect, reads and waits no longer than it must, and leaves a host
+// alone for a while that does not answer.
 package egress
 
 import (
 	"bytes"
 	"context"
 	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"io"
@@ -14,10 +16,14 @@ import (
 	"net/http"
 	"net/netip"
 	"net/url"
+	"strings"
 	"syscall"
 	"time"
 
+	"mobileid/internal/clock"
+
 	"code.dny.dev/ssrf"
+	"golang.org/x/net/http/httpguts"
 )
 
 const (
@@ -28,31 +34,59 @@ const (
 
 // Client sends requests out. Safe for concurrent use.
 type Client struct {
-	http *http.Client
+	http    *http.Client
+	breaker *breaker
+}
+
+// Request is what Send sends.
+type Request struct {
+	Method string
+	URL    string
+	Header http.Header
+	Body   []byte
+}
+
+// Answer is what came back.
+type Answer struct {
+	Status int
+	Header http.Header
+	Body   []byte // the first 64 KiB
 }
 
 // New makes a client. It connects to public addresses at the ports of https
 // (443, 8443), and to whatever is in allow: the operator's own networks. What
 // counts is the address at the moment of dialling, whatever its name said before.
-func New(allow []netip.Prefix) *Client {
-	public := ssrf.New(ssrf.WithPorts(443, 8443))
+func New(allow []netip.Prefix, clk clock.Clock) *Client {
+	return build(settings{allow: allow, ports: []uint16{443, 8443}, wait: wait, clk: clk})
+}
+
+// settings are what a test may want otherwise.
+type settings struct {
+	allow    []netip.Prefix
+	ports    []uint16
+	wait     time.Duration
+	clk      clock.Clock
+	roots    *x509.CertPool // nil: the system's
+	resolver *net.Resolver  // nil: the system's
+}
+
+func build(s settings) *Client {
+	public := ssrf.New(ssrf.WithPorts(s.ports...))
 	check := func(network, address string, c syscall.RawConn) error {
 		to, err := netip.ParseAddrPort(address)
+		if err == nil && !inside(s.allow, to.Addr()) {
+			err = public.Safe(network, address, c)
+		}
 		if err != nil {
-			return fmt.Errorf("egress: %w", err)
+			return &refused{err}
 		}
-		for _, p := range allow {
-			if p.Contains(to.Addr().Unmap().WithZone("")) {
-				return nil
-			}
-		}
-		return public.Safe(network, address, c)
+		return nil
 	}
-	dialer := &net.Dialer{Timeout: wait, Control: check}
-	return &Client{&http.Client{
-		Timeout: wait,
+	dialer := &net.Dialer{Timeout: s.wait, Control: check, Resolver: s.resolver}
+	return &Client{breaker: newBreaker(s.clk), http: &http.Client{
+		Timeout: s.wait,
 		Transport: &http.Transport{ // no Proxy: the environment does not decide where we go
-			DialContext: dialer.DialContext, TLSClientConfig: &tls.Config{MinVersion: tls.VersionTLS12}, TLSHandshakeTimeout: wait,
+			DialContext: dialer.DialContext, TLSClientConfig: &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: s.roots}, TLSHandshakeTimeout: s.wait,
 			MaxResponseHeaderBytes: maxHead, DisableCompression: true, ForceAttemptHTTP2: true,
 			MaxIdleConns: 64, MaxIdleConnsPerHost: 2, IdleConnTimeout: 30 * time.Second,
 		},
@@ -60,43 +94,100 @@ func New(allow []netip.Prefix) *Client {
 	}}
 }
 
-// errScheme refuses what is neither https nor http.
-var errScheme = errors.New("egress: the address must be https or http")
-
-// Post sends body to the address and returns the answer's status and the first
-// 64 KiB of what it says. A redirect is an answer like any other. The error never
-// holds more of the address than its host.
-func (c *Client) Post(ctx context.Context, address, contentType string, body []byte) (status int, reply []byte, err error) {
-	return c.send(ctx, http.MethodPost, address, "Content-Type", contentType, bytes.NewReader(body))
-}
-
-// Get asks the address for a document of a media type, and else is as Post.
-func (c *Client) Get(ctx context.Context, address, accept string) (status int, reply []byte, err error) {
-	return c.send(ctx, http.MethodGet, address, "Accept", accept, nil)
-}
-
-func (c *Client) send(ctx context.Context, method, address, header, value string, body io.Reader) (status int, reply []byte, err error) {
-	u, err := url.Parse(address)
-	if err != nil || u.Host == "" || u.Scheme != "https" && u.Scheme != "http" || u.User != nil {
-		return 0, nil, errScheme
+func inside(networks []netip.Prefix, a netip.Addr) bool {
+	a = a.Unmap().WithZone("")
+	for _, p := range networks {
+		if p.Contains(a) {
+			return true
+		}
 	}
-	req, err := http.NewRequestWithContext(ctx, method, address, body)
+	return false
+}
+
+// refused marks an address that is not to be dialled.
+type refused struct{ error }
+
+func (r *refused) Unwrap() error { return r.error }
+
+var (
+	// errScheme refuses what is neither https nor http.
+	errScheme = errors.New("egress: the address must be https or http")
+	// errMalformed refuses a method or header that would not be one line.
+	errMalformed = errors.New("egress: the request is malformed")
+)
+
+// Send sends the request and returns what came back; a redirect or an error
+// status is an answer like any other. Nothing is sent to a host whose breaker is
+// open (ErrUnreachable). The error never holds more of the address than its host,
+// and nothing of the header.
+func (c *Client) Send(ctx context.Context, r Request) (Answer, error) {
+	u, err := url.Parse(r.URL)
+	if err != nil || u.Hostname() == "" || u.Scheme != "https" && u.Scheme != "http" || u.User != nil {
+		return Answer{}, errScheme
+	}
+	req, err := http.NewRequestWithContext(ctx, r.Method, r.URL, bytes.NewReader(r.Body))
 	if err != nil {
-		return 0, nil, errScheme
+		return Answer{}, errMalformed
 	}
-	req.Header.Set(header, value)
+	for name, values := range r.Header {
+		for _, v := range values {
+			if !httpguts.ValidHeaderFieldName(name) || !httpguts.ValidHeaderFieldValue(v) {
+				return Answer{}, errMalformed
+			}
+			req.Header.Add(name, v)
+		}
+	}
 	req.Header.Set("User-Agent", "mobileid")
+	done, err := c.breaker.enter(hostOf(u))
+	if err != nil {
+		return Answer{}, fmt.Errorf("egress: %s: %w", u.Host, err)
+	}
+	a, err := c.exchange(req)
+	done(outcomeOf(ctx, err))
+	if err != nil {
+		return Answer{}, fmt.Errorf("egress: %s: %w", u.Host, err)
+	}
+	return a, nil
+}
+
+// Get asks the address for a document of a media type.
+func (c *Client) Get(ctx context.Context, address, accept string) (status int, reply []byte, err error) {
+	a, err := c.Send(ctx, Request{Method: http.MethodGet, URL: address, Header: http.Header{"Accept": {accept}}})
+	return a.Status, a.Body, err
+}
+
+// Post sends body to the address.
+func (c *Client) Post(ctx context.Context, address, contentType string, body []byte) (status int, reply []byte, err error) {
+	a, err := c.Send(ctx, Request{Method: http.MethodPost, URL: address, Header: http.Header{"Content-Type": {contentType}}, Body: body})
+	return a.Status, a.Body, err
+}
+
+func (c *Client) exchange(req *http.Request) (Answer, error) {
 	res, err := c.http.Do(req)
 	if err != nil {
 		if e, ok := errors.AsType[*url.Error](err); ok {
-			err = e.Err
+			err = e.Err // the outer one quotes the address
 		}
-		return 0, nil, fmt.Errorf("egress: %s: %w", u.Host, err)
+		return Answer{}, err
 	}
 	defer res.Body.Close()
-	reply, err = io.ReadAll(io.LimitReader(res.Body, maxReply))
-	if err != nil {
-		return 0, nil, fmt.Errorf("egress: %s: %w", u.Host, err)
+	body, err := io.ReadAll(io.LimitReader(res.Body, maxReply))
+	return Answer{res.StatusCode, res.Header, body}, err
+}
+
+// hostOf is the name or address that the breaker knows a host by.
+func hostOf(u *url.URL) string { return strings.TrimSuffix(strings.ToLower(u.Hostname()), ".") }
+
+// outcomeOf is what an exchange says about the host. An answer of any status says
+// that it is there: a 500 costs us nothing, and on a host that several merchants
+// share, one of them must not be able to shut it for the others by answering so.
+func outcomeOf(ctx context.Context, err error) outcome {
+	_, ours := errors.AsType[*refused](err)
+	switch {
+	case err == nil:
+		return answered
+	case ours || ctx.Err() != nil:
+		return unknown
 	}
-	return res.StatusCode, reply, nil
+	return silent
 }

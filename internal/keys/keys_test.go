@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -322,6 +323,23 @@ func TestEveryNodePublishesAKeyBeforeAnySignsWithIt(t *testing.T) {
 	if k, err := two.Find(t.Context(), OIDC, kid); err != nil || k == nil || k.KID != kid {
 		t.Errorf("another node does not find it: %v, %v", k, err)
 	}
+	kid, err = one.Rotate(t.Context(), OIDC, 0, func(*db.Tx, string) error { return nil })
+	if err != nil {
+		t.Fatal(err)
+	}
+	var all sync.WaitGroup
+	for i := range 32 {
+		all.Go(func() {
+			asked := kid
+			if i%2 == 1 {
+				asked = fmt.Sprint("none ", i)
+			}
+			if k, err := two.Find(t.Context(), OIDC, asked); err != nil || (k != nil) != (asked == kid) {
+				t.Errorf("%s among many who ask: %v, %v", asked, k, err)
+			}
+		})
+	}
+	all.Wait()
 	for _, none := range []string{"", "x", strings.Repeat("k", 1<<20)} {
 		if k, err := two.Find(t.Context(), OIDC, none); k != nil || err != nil {
 			t.Errorf("%.10q: %v, %v", none, k, err)

@@ -8,7 +8,7 @@ import (
 // frontBytes bounds each half of the front, counted with what a record costs beside
 // its key and value.
 const (
-	frontBytes  = 1 << 20
+	frontBytes  = 512 << 10
 	frontRecord = 112
 )
 

@@ -12,7 +12,7 @@ import (
 	"mobileid/internal/kv/kvtest"
 )
 
-// The embedded store keeps some MB of records in memory. What it has forgotten is
+// The embedded store keeps the last records in memory. What it has forgotten is
 // in the file, whatever was done to it since it was last there.
 func TestWhatIsNoLongerInMemoryIsReadFromTheFile(t *testing.T) {
 	ctx := context.Background()

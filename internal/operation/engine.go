@@ -27,6 +27,9 @@ const (
 	// linger is how long kv remembers an operation past its time, so that
 	// whoever asks can be told, and the decision written, that it expired.
 	linger = 10 * time.Minute
+	// clockSlack is how far a node may be ahead of a transaction in what it takes
+	// for SQL's time: both are late, by different readings.
+	clockSlack = 100 * time.Millisecond
 	// reread is how often a waiter reads SQL without being woken.
 	reread = 5 * time.Second
 )
@@ -217,6 +220,10 @@ func (e *Engine) end(ctx context.Context, op *Operation, m Move, reason string) 
 		move := m
 		if !op.Expires().After(tx.Now()) {
 			move = Expire
+		} else if m == Expire && op.Expires().Sub(tx.Now()) > clockSlack {
+			out = Outcome{OperationID: op.ID, Kind: op.Kind, State: Pending, MerchantID: op.MerchantID, ClientID: op.ClientID,
+				UserID: op.UserID, ExpiresAt: op.Expires()}
+			return nil
 		}
 		out, err = e.decide(tx, op, nil, move, reason)
 		if errors.Is(err, db.ErrConflict) {
@@ -227,7 +234,9 @@ func (e *Engine) end(ctx context.Context, op *Operation, m Move, reason string) 
 	if err != nil {
 		return Outcome{}, fault.Wrap(fault.Unavailable, "the operation could not be ended; try again", err)
 	}
-	e.settle(ctx, op, out)
+	if out.State.Terminal() {
+		e.settle(ctx, op, out)
+	}
 	return out, nil
 }
 

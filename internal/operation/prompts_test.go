@@ -228,3 +228,26 @@ func TestNobodyIsTheSameForTheSameHintOnly(t *testing.T) {
 		t.Fatalf("an operation for no phone is offered: %v", got)
 	}
 }
+
+// X8: a node whose clock is ahead cannot end an operation early.
+func TestAnOperationEndsByTheDatabasesClockOnly(t *testing.T) {
+	h := newHouse(t)
+	op := h.must("a", "usr_1")
+	ahead := *h.Engine
+	ahead.Clock = clock.NewManual(h.clock.Now().Add(time.Hour))
+	for _, tell := range []func() (Outcome, error){
+		func() (Outcome, error) { return ahead.Status(t.Context(), op.ID) },
+		func() (Outcome, error) { return ahead.End(t.Context(), op.ID, Expire, "") },
+	} {
+		if out, err := tell(); err != nil || out.State != Pending {
+			t.Fatalf("told %s, %v, an hour early", out.State, err)
+		}
+	}
+	if got := h.state(op.ID); got != Pending {
+		t.Fatalf("it is %s", got)
+	}
+	h.clock.Advance(DefaultLife)
+	if out, err := ahead.Status(t.Context(), op.ID); err != nil || out.State != Expired {
+		t.Fatalf("at its end: %s, %v", out.State, err)
+	}
+}

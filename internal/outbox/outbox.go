@@ -79,8 +79,13 @@ func (w *Worker) flush(ctx context.Context) {
 		err := w.db.Update(ctx, func(tx *db.Tx) error { return tx.Delivered(done[:n]...) })
 		if err != nil {
 			if !errors.Is(err, db.ErrClosed) {
-				w.log.WarnContext(ctx, "outbox items not removed; they will be delivered again", "error", err)
+				w.log.WarnContext(ctx, "outbox items not removed yet", "error", err)
 			}
+			// Noted when the database is back; should this node end before, they are
+			// delivered again.
+			w.mu.Lock()
+			w.done = append(w.done, done...)
+			w.mu.Unlock()
 			return
 		}
 		done = done[n:]

@@ -3,14 +3,16 @@ package outbox
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
-	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"mobileid/internal/clock"
 	"mobileid/internal/db"
+	"mobileid/internal/db/dbtest"
 )
 
 // post is an outbox whose worker is driven by hand; a crash is a new worker on
@@ -24,10 +26,12 @@ type post struct {
 	got  []db.OutboxItem
 }
 
-func newPost(t *testing.T) *post {
+func newPost(t *testing.T) *post { return newPostOn(t, dbtest.SQLite(t)) }
+
+func newPostOn(t *testing.T, url string) *post {
 	t.Helper()
 	p := &post{t: t, clk: clock.NewManual(time.Unix(1_800_000_000, 0))}
-	d, err := db.Open(t.Context(), "sqlite:"+filepath.Join(t.TempDir(), "t.db"), p.clk)
+	d, err := db.Open(t.Context(), url, p.clk)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -119,6 +123,101 @@ func TestACrashBetweenDeliveryAndItsNoteDeliversAgainAfterTheLease(t *testing.T)
 	if n := p.due(); n != 0 {
 		t.Fatal("and again")
 	}
+}
+
+func TestWhatWasDeliveredWhileTheDatabaseWasAwayIsNotedLater(t *testing.T) {
+	p := newPost(t)
+	p.write(0, "a", "b")
+	if n := p.due(); n != 2 {
+		t.Fatalf("%d delivered", n)
+	}
+	away, cancel := context.WithCancel(t.Context())
+	cancel()
+	p.flush(away)
+	if n := p.left(); n != 2 {
+		t.Fatalf("%d left: the database was not away", n)
+	}
+	p.flush(t.Context())
+	if n := p.left(); n != 0 {
+		t.Fatalf("%d items would be delivered again", n)
+	}
+}
+
+// I6: a node dies while it delivers. The other takes over what was leased, once
+// the lease is over, and what was not at once; nothing is lost, and nothing that
+// was noted is told again.
+func TestANodeThatDiesInTheMiddleOfADeliveryLosesNothing(t *testing.T) {
+	dbtest.Each(t, func(t *testing.T, url string) {
+		p := newPostOn(t, url)
+		var ids []string
+		for i := range 2*batch + 50 {
+			ids = append(ids, fmt.Sprint("item_", i))
+		}
+		p.write(0, ids...)
+		told := map[string]int{}
+		var mu sync.Mutex
+		live := New(p.db, slog.New(slog.DiscardHandler))
+		live.Register("letter", func(_ context.Context, it db.OutboxItem) error {
+			mu.Lock()
+			defer mu.Unlock()
+			told[it.ID]++
+			return nil
+		})
+		// The other one gets through some of its batch, and is never heard of again.
+		dying, stuck, release := New(p.db, slog.New(slog.DiscardHandler)), make(chan struct{}), make(chan struct{})
+		var begun atomic.Int64
+		dying.Register("letter", func(_ context.Context, it db.OutboxItem) error {
+			if n := begun.Add(1); n > 40 {
+				if n == 40+atOnce {
+					close(stuck)
+				}
+				<-release
+				return errors.New("killed")
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			told[it.ID]++
+			return nil
+		})
+		dead := make(chan struct{})
+		ctx, kill := context.WithCancel(t.Context())
+		go func() { defer close(dead); dying.deliver(ctx) }()
+		<-stuck
+		for live.deliver(t.Context()) > 0 {
+		}
+		live.flush(t.Context())
+		if n := len(told); n != len(ids)-batch+40 {
+			t.Errorf("%d of %d told while the lease of the dead holds", n, len(ids))
+		}
+		p.clk.Advance(lease)
+		for live.deliver(t.Context()) > 0 {
+		}
+		live.flush(t.Context())
+		for _, id := range ids {
+			if told[id] == 0 {
+				t.Errorf("%s was never told", id)
+			}
+		}
+		if n := p.left(); n != 0 {
+			t.Errorf("%d items are left", n)
+		}
+		kill() // its statements fail from here on, as those of a dead node do not come
+		close(release)
+		<-dead
+	})
+}
+
+// left counts the items that are still to be told.
+func (p *post) left() (n int64) {
+	p.t.Helper()
+	err := p.db.View(p.t.Context(), func(tx *db.Tx) (err error) {
+		n, _, err = tx.OutboxDepth()
+		return err
+	})
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	return n
 }
 
 func TestADeliveryThatFailsIsTriedLaterAndLater(t *testing.T) {

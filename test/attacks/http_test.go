@@ -4,10 +4,12 @@ import (
 	"bufio"
 	"bytes"
 	"compress/gzip"
+	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
+	"regexp"
 	"strings"
 	"sync"
 	"testing"
@@ -93,6 +95,32 @@ func TestH1_SlowSendersAreCutOff(t *testing.T) {
 	time.Sleep(time.Second)
 	if a := r.Get("/"); a.Status != http.StatusOK { // beside normal load
 		t.Errorf("somebody else is told %s", a)
+	}
+	all.Wait()
+}
+
+func TestH1_WhoTakesNoAnswerIsCutOff(t *testing.T) {
+	r := rig.Start(t, rig.Options{})
+	sheet := regexp.MustCompile(`/static/[^"]+\.css`).FindString(r.Get("/").Body)
+	ask := strings.Repeat("GET "+sheet+" HTTP/1.1\r\nHost: localhost\r\n\r\n", 20)
+	var all sync.WaitGroup
+	for range 5 {
+		conn := dial(t, r, "")
+		if err := conn.(*net.TCPConn).SetReadBuffer(4096); err != nil {
+			t.Fatal(err)
+		}
+		if err := conn.SetWriteDeadline(time.Now().Add(90 * time.Second)); err != nil {
+			t.Fatal(err)
+		}
+		all.Go(func() { // asks and asks until the server, stuck with its answers, hangs up
+			var err error
+			for err == nil {
+				_, err = io.WriteString(conn, ask)
+			}
+			if e, ok := errors.AsType[net.Error](err); ok && e.Timeout() {
+				t.Error("the connection is still open after 90 s, 30 are allowed")
+			}
+		})
 	}
 	all.Wait()
 }
@@ -264,39 +292,14 @@ func form(path, body string) string {
 
 func TestH6_NothingIsSmuggledBehindARequest(t *testing.T) {
 	r := rig.Start(t, rig.Options{})
-	const inner = "GET /robots.txt HTTP/1.1\r\nHost: localhost\r\n\r\n" // would be a 200
-	post := "POST /token HTTP/1.1\r\nHost: localhost\r\nContent-Type: " + urlencoded + "\r\n"
-	cl := func(n int) string { return fmt.Sprintf("Content-Length: %d\r\n", n) }
-	for name, text := range map[string]string{
-		"CL and TE":                    post + cl(5+len(inner)) + "Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n" + inner,
-		"TE and CL":                    post + "Transfer-Encoding: chunked\r\n" + cl(5) + "\r\n0\r\n\r\n" + inner,
-		"two CL":                       post + cl(1) + cl(1+len(inner)) + "\r\na" + inner,
-		"a list of CL":                 post + fmt.Sprintf("Content-Length: 1, %d\r\n\r\na", 1+len(inner)) + inner,
-		"a signed CL":                  post + "Content-Length: +1\r\n\r\na" + inner,
-		"a hexadecimal CL":             post + "Content-Length: 0x1\r\n\r\na" + inner,
-		"a space before the colon":     post + "Content-Length : 1\r\n\r\na" + inner,
-		"two TE":                       post + "Transfer-Encoding: chunked\r\nTransfer-Encoding: identity\r\n\r\n0\r\n\r\n" + inner,
-		"TE that is not last":          post + "Transfer-Encoding: chunked, identity\r\n\r\n0\r\n\r\n" + inner,
-		"TE with a tab":                post + "Transfer-Encoding:\tchunked\x0b\r\n\r\n0\r\n\r\n" + inner,
-		"TE of HTTP/1.0":               strings.Replace(post, "HTTP/1.1", "HTTP/1.0", 1) + "Connection: keep-alive\r\nTransfer-Encoding: chunked\r\n" + cl(5) + "\r\n0\r\n\r\n" + inner,
-		"bare LF behind a chunk size":  post + "Transfer-Encoding: chunked\r\n\r\n1\na\r\n0\r\n\r\n" + inner,
-		"bare LF in a chunk extension": post + "Transfer-Encoding: chunked\r\n\r\n1;x\nxx\r\na\r\n0\r\n\r\n" + inner,
-		"a chunk size with a prefix":   post + "Transfer-Encoding: chunked\r\n\r\n0x0\r\n\r\n" + inner,
-		"a chunk size that overflows":  post + "Transfer-Encoding: chunked\r\n\r\n10000000000000000\r\n\r\n" + inner,
-		"a chunk longer than its size": post + "Transfer-Encoding: chunked\r\n\r\n1\r\naa\r\n0\r\n\r\n" + inner,
-		"a folded header":              post + "X: y\r\n Transfer-Encoding: chunked\r\n" + cl(1) + "Connection: close\r\n\r\na" + inner,
-		"a NUL in a header":            post + "X: a\x00b\r\n" + cl(1) + "\r\na" + inner,
-		"two hosts":                    "GET / HTTP/1.1\r\nHost: localhost\r\nHost: evil\r\n\r\n" + inner,
-		"no host":                      "GET / HTTP/1.1\r\n\r\n" + inner,
-		"a body where none belongs":    "GET /none HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n" + inner,
-	} {
+	for name, text := range rig.Smuggling() {
 		got, closed := statuses(t, dial(t, r, text), 3*time.Second)
 		if len(got) > 1 || !closed || len(got) == 1 && got[0] < 400 {
 			t.Errorf("%s: answered %v, closed %v", name, got, closed)
 		}
 	}
 	// The line itself can carry two requests: the cases above mean something.
-	if got, _ := statuses(t, dial(t, r, inner+inner), time.Second); len(got) != 2 {
+	if got, _ := statuses(t, dial(t, r, rig.Smuggled+rig.Smuggled), time.Second); len(got) != 2 {
 		t.Errorf("two honest requests: %v", got)
 	}
 }

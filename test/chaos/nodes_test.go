@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/http/httputil"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
@@ -36,6 +37,8 @@ type cluster struct {
 	nodes [2]*node
 	turn  atomic.Int64
 	args  []string
+	dir   string
+	log   *os.File // of both
 }
 
 func (c *cluster) RoundTrip(r *http.Request) (*http.Response, error) {
@@ -68,7 +71,17 @@ func freeAddr(t *testing.T) string {
 func startCluster(t *testing.T, dbURL, kvURL string) *cluster {
 	t.Helper()
 	dir := t.TempDir()
-	c := &cluster{t: t}
+	c := &cluster{t: t, dir: dir}
+	var err error
+	if c.log, err = os.Create(filepath.Join(dir, "log")); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		c.log.Close()
+		if text, err := os.ReadFile(c.log.Name()); err == nil && t.Failed() { // a store that is away fills pages
+			t.Logf("the nodes' last words:\n%s", text[max(0, len(text)-8<<10):])
+		}
+	})
 	c.proxy = httptest.NewServer(&httputil.ReverseProxy{Transport: c, FlushInterval: -1, Rewrite: func(r *httputil.ProxyRequest) {
 		r.SetXForwarded()
 	}, ErrorHandler: func(w http.ResponseWriter, _ *http.Request, _ error) { w.WriteHeader(http.StatusBadGateway) }})
@@ -92,7 +105,7 @@ func startCluster(t *testing.T, dbURL, kvURL string) *cluster {
 func (c *cluster) start(n *node) {
 	c.t.Helper()
 	n.cmd = exec.Command(bin, append([]string{"serve", "--listen", n.addr, "--admin-listen", n.admin, "--trusted-proxies", "127.0.0.0/8"}, c.args...)...)
-	n.cmd.Env, n.cmd.Stderr = program.Environ(), c.t.Output()
+	n.cmd.Env, n.cmd.Stderr = program.Environ(), c.log
 	if err := n.cmd.Start(); err != nil {
 		c.t.Fatal(err)
 	}
@@ -123,8 +136,18 @@ func (c *cluster) stop(n *node) {
 	n.cmd = nil
 }
 
-// backend makes a merchant with a trusted client by the program's own commands.
-func (c *cluster) backend() program.Client {
+// kill ends the node at once (SIGKILL).
+func (c *cluster) kill(n *node) {
+	c.t.Helper()
+	if err := n.cmd.Process.Kill(); err != nil {
+		c.t.Error(err)
+	}
+	<-n.done
+	n.cmd = nil
+}
+
+// backends makes a merchant with two trusted clients by the program's own commands.
+func (c *cluster) backends() (out [2]program.Client) {
 	c.t.Helper()
 	run := func(into any, args ...string) {
 		cmd := exec.Command(bin, append(args, c.args[2:]...)...)
@@ -138,17 +161,23 @@ func (c *cluster) backend() program.Client {
 		}
 	}
 	run(nil, "merchant", "create", "Acme")
-	var out program.Client
-	run(&out, "client", "create", "--name", "Acme Backend", "--binding", "trusted", "--reveal-unknown-user",
-		"--grant", "client_credentials,urn:openid:params:grant-type:ciba,refresh_token", "--scope", "openid,mobileid.users,mobileid.devices")
+	for i, name := range []string{"Acme Backend", "Acme Call Centre"} {
+		run(&out[i], "client", "create", "--name", name, "--binding", "trusted", "--reveal-unknown-user",
+			"--grant", "client_credentials,urn:openid:params:grant-type:ciba,refresh_token", "--scope", "openid,mobileid.users,mobileid.devices")
+	}
 	return out
+}
+
+// client is one of the merchant's, that goes through the proxy.
+func (c *cluster) client(id program.Client) *client {
+	return &client{t: c.t, srv: &program.Server{Demo: program.Demo{Issuer: c.args[1], Backend: id}}, c: http.Client{Timeout: 40 * time.Second}}
 }
 
 // TestTwoNodesTellOneStory tells the whole story to two nodes at once: each step
 // of it meets whichever node is next.
 func TestTwoNodesTellOneStory(t *testing.T) {
 	c := startCluster(t, dbtest.Postgres(t), kvtest.Redis(t))
-	b := c.backend()
+	b := c.backends()[0]
 	for range 3 {
 		cmd := exec.Command(bin, "smoke", "--issuer", c.args[1], "--client-id", b.ID, "--client-secret", b.Secret)
 		cmd.Env = program.Environ()
@@ -162,13 +191,13 @@ func TestTwoNodesTellOneStory(t *testing.T) {
 // load: every login that was begun ends in its tokens.
 func TestDrainingOneOfTwoNodesLosesNothing(t *testing.T) {
 	c := startCluster(t, dbtest.Postgres(t), kvtest.Redis(t))
-	cl := &client{t: t, srv: &program.Server{Demo: program.Demo{Issuer: c.args[1], Backend: c.backend()}}, c: http.Client{Timeout: 40 * time.Second}}
+	cl := c.client(c.backends()[0])
 	dir := t.TempDir()
 	var wg sync.WaitGroup
 	var logins, tokens atomic.Int64
 	done := make(chan struct{})
 	for range 4 {
-		ref, p := cl.person(dir)
+		s := cl.person(dir)
 		wg.Go(func() {
 			for {
 				select {
@@ -176,7 +205,7 @@ func TestDrainingOneOfTwoNodesLosesNothing(t *testing.T) {
 					return
 				default:
 				}
-				h := cl.login(ref, p, false)
+				h := cl.login(s, false)
 				logins.Add(1)
 				if len(h.tokens) == 1 {
 					tokens.Add(1)

@@ -21,7 +21,8 @@ func TestRedisWipedWhileLoginsWaitAsksToTryAgain(t *testing.T) {
 	dir := t.TempDir()
 	srv := program.Start(t, bin, dir, "MOBILEID_KV__URL="+redis.URL())
 	c := &client{t: t, srv: srv, c: http.Client{Timeout: 30 * time.Second}}
-	ref, p := c.person(dir)
+	s := c.person(dir)
+	ref, p := s.ref, s.phone
 
 	// A redirect login waits.
 	jar, err := cookiejar.New(nil)
@@ -67,7 +68,7 @@ func TestRedisWipedWhileLoginsWaitAsksToTryAgain(t *testing.T) {
 	if ops, err := p.List(t.Context()); err != nil || len(ops) != 0 {
 		t.Errorf("the phone after the loss sees %d operations, %v", len(ops), err)
 	}
-	if h := c.login(ref, p, false); len(h.tokens) != 1 {
+	if h := c.login(s, false); len(h.tokens) != 1 {
 		t.Errorf("the next login: %+v", h)
 	}
 }

@@ -15,7 +15,7 @@ import (
 const rounds = 8
 
 func TestD5_OfTwoPhonesThatAnswerAtOnceOneDecides(t *testing.T) {
-	rig.Each(t, func(t *testing.T, r *rig.Rig) {
+	rig.Everywhere(t, func(t *testing.T, r *rig.Rig) {
 		u, one := r.Person()
 		phones := []*sdk.Phone{one, r.Registered(u)}
 		for round := range rounds {
@@ -66,7 +66,7 @@ func TestD5_OfTwoPhonesThatAnswerAtOnceOneDecides(t *testing.T) {
 }
 
 func TestC24_AnswerAgainstExpiry(t *testing.T) {
-	rig.Each(t, func(t *testing.T, r *rig.Rig) {
+	rig.Everywhere(t, func(t *testing.T, r *rig.Rig) {
 		u, p := r.Person()
 		for round := range rounds {
 			ack := r.Ask(r.Backend, u, "requested_expiry", "60")
@@ -122,7 +122,7 @@ func TestAnAnswerCountsUntilTheInstantOfExpiry(t *testing.T) {
 }
 
 func TestC24_AnswerAgainstCancelInTheBrowser(t *testing.T) {
-	rig.Each(t, func(t *testing.T, r *rig.Rig) {
+	rig.Everywhere(t, func(t *testing.T, r *rig.Rig) {
 		u, p := r.Person()
 		seen := rig.Tally{}
 		for round := range rounds {
@@ -156,7 +156,7 @@ func TestC24_AnswerAgainstCancelInTheBrowser(t *testing.T) {
 }
 
 func TestC20_AnswerAgainstSupersede(t *testing.T) {
-	rig.Each(t, func(t *testing.T, r *rig.Rig) {
+	rig.Everywhere(t, func(t *testing.T, r *rig.Rig) {
 		u, p := r.Person()
 		seen := rig.Tally{}
 		for round := range rounds {

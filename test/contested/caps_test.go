@@ -30,7 +30,7 @@ func start(r *rig.Rig, c node.NewClient, hint string) (rig.Answer, error) {
 
 // The cap is exact however the user is spelled: D10's alternating spellings.
 func TestR5_C18_SixtyFourStartsOfManyClientsAreThreePrompts(t *testing.T) {
-	rig.Each(t, func(t *testing.T, r *rig.Rig) {
+	rig.Everywhere(t, func(t *testing.T, r *rig.Rig) {
 		u, p := r.Person()
 		hints := []string{u.ExternalRef, "userId:" + u.ID, "userId:" + u.ID + " deviceId:" + r.State(p).Device}
 		clients := backends(r, 64)
@@ -60,7 +60,7 @@ func TestR5_C18_SixtyFourStartsOfManyClientsAreThreePrompts(t *testing.T) {
 }
 
 func TestC20_SixtyFourStartsOfOneClientLeaveOnePromptAndTellTheRest(t *testing.T) {
-	rig.Each(t, func(t *testing.T, r *rig.Rig) {
+	rig.Everywhere(t, func(t *testing.T, r *rig.Rig) {
 		u, p := r.Person()
 		got := rig.Crowd(64, func(i int) rig.Answer {
 			a, err := start(r, r.Backend, u.ExternalRef)
@@ -149,7 +149,7 @@ func TestD10_OnlyAProvenPINResetsTheCounter(t *testing.T) {
 }
 
 func TestD10_WrongPINsInParallelUnderOneHeadCountOnce(t *testing.T) {
-	rig.Each(t, func(t *testing.T, r *rig.Rig) {
+	rig.Everywhere(t, func(t *testing.T, r *rig.Rig) {
 		u, p := r.Person()
 		r.Ask(r.Backend, u)
 		op := r.Waiting(p)

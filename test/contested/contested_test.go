@@ -15,7 +15,7 @@ import (
 const crowd = 32
 
 func TestA12_OfThirtyTwoRedemptionsOfACodeOneGetsTokens(t *testing.T) {
-	rig.Each(t, func(t *testing.T, r *rig.Rig) {
+	rig.Everywhere(t, func(t *testing.T, r *rig.Rig) {
 		u, p := r.Person()
 		code := r.Login(r.Browser(), u, p).Get("code")
 		var won rig.Answer
@@ -40,7 +40,7 @@ func TestA12_OfThirtyTwoRedemptionsOfACodeOneGetsTokens(t *testing.T) {
 }
 
 func TestC14_OfThirtyTwoRedemptionsOfAnAuthReqIDOneGetsTokens(t *testing.T) {
-	rig.Each(t, func(t *testing.T, r *rig.Rig) {
+	rig.Everywhere(t, func(t *testing.T, r *rig.Rig) {
 		u, p := r.Person()
 		id := r.Ask(r.Backend, u).Text("auth_req_id")
 		r.Approve(p, "")
@@ -62,7 +62,7 @@ func TestC14_OfThirtyTwoRedemptionsOfAnAuthReqIDOneGetsTokens(t *testing.T) {
 }
 
 func TestB5_ThirtyTwoUsesOfARefreshTokenAreOneStep(t *testing.T) {
-	rig.Each(t, func(t *testing.T, r *rig.Rig) {
+	rig.Everywhere(t, func(t *testing.T, r *rig.Rig) {
 		u, p := r.Person()
 		first := r.Redeem(r.Login(r.Browser(), u, p).Get("code")).Text("refresh_token")
 		use := func(token string) rig.Answer {
@@ -167,7 +167,7 @@ func TestB5_TheGraceOfARefreshTokenIsTenSeconds(t *testing.T) {
 }
 
 func TestD12_OfThirtyTwoPhonesWithOneLinkOneRegisters(t *testing.T) {
-	rig.Each(t, func(t *testing.T, r *rig.Rig) {
+	rig.Everywhere(t, func(t *testing.T, r *rig.Rig) {
 		u := r.User()
 		link := r.Link(u)
 		phones := make([]*sdk.Phone, crowd)
@@ -183,7 +183,7 @@ func TestD12_OfThirtyTwoPhonesWithOneLinkOneRegisters(t *testing.T) {
 }
 
 func TestD12_OfThirtyTwoPhonesWithOneTypedCodeOneRegisters(t *testing.T) {
-	rig.Each(t, func(t *testing.T, r *rig.Rig) {
+	rig.Everywhere(t, func(t *testing.T, r *rig.Rig) {
 		u := r.User()
 		a := r.REST("POST", "/registrations", map[string]any{"userId": u.ID, "activationCode": true})
 		phones := make([]*sdk.Phone, crowd)
@@ -225,7 +225,7 @@ func oneDevice(t *testing.T, r *rig.Rig, u db.User, got []string, phones []*sdk.
 }
 
 func TestOneApprovalGivesOneAuthorizationResponse(t *testing.T) {
-	rig.Each(t, func(t *testing.T, r *rig.Rig) {
+	rig.Everywhere(t, func(t *testing.T, r *rig.Rig) {
 		u, p := r.Person()
 		b := r.Browser()
 		page := b.Open(r.AuthorizeURL("login_hint", u.ExternalRef))

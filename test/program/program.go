@@ -64,8 +64,17 @@ type Server struct {
 // Start starts a demo over dir; the test's end stops it.
 func Start(t testing.TB, bin, dir string, env ...string) *Server {
 	t.Helper()
-	s := &Server{Bin: bin, Dir: dir, Env: env, t: t}
-	for i := range s.addrs {
+	return StartAt(t, bin, dir, "", env...)
+}
+
+// StartAt is Start with the address of the public listener; "" picks one.
+func StartAt(t testing.TB, bin, dir, listen string, env ...string) *Server {
+	t.Helper()
+	s := &Server{Bin: bin, Dir: dir, Env: env, t: t, addrs: [3]string{listen}}
+	for i, given := range s.addrs {
+		if given != "" {
+			continue
+		}
 		l, err := net.Listen("tcp", "127.0.0.1:0")
 		if err != nil {
 			t.Fatal(err)
@@ -153,13 +162,22 @@ func (s *Server) Stop() error {
 	}
 }
 
+// PID is the process's id.
+func (s *Server) PID() int { return s.cmd.Process.Pid }
+
 // Log is what the process wrote so far.
 func (s *Server) Log() string { return s.log.String() }
 
 // Run runs another command of the binary to its end.
 func (s *Server) Run(env []string, args ...string) (stdout, stderr string, code int) {
 	s.t.Helper()
-	cmd := exec.Command(s.Bin, args...)
+	return Run(s.t, s.Bin, env, args...)
+}
+
+// Run runs a command of the binary to its end.
+func Run(t testing.TB, bin string, env []string, args ...string) (stdout, stderr string, code int) {
+	t.Helper()
+	cmd := exec.Command(bin, args...)
 	var out, errs bytes.Buffer
 	cmd.Env, cmd.Stdout, cmd.Stderr = Environ(env...), &out, &errs
 	err := cmd.Run()
@@ -167,7 +185,7 @@ func (s *Server) Run(env []string, args ...string) (stdout, stderr string, code 
 		return out.String(), errs.String(), ee.ExitCode()
 	}
 	if err != nil {
-		s.t.Fatal(err)
+		t.Fatal(err)
 	}
 	return out.String(), errs.String(), 0
 }

@@ -239,7 +239,7 @@ func (r *Rig) Seal(p *sdk.Phone, op string, body []byte, change func(*wire.Claim
 	r.must(err)
 	dsk, err := p.Keys.Signer(st.KeyRef)
 	r.must(err)
-	now := r.Clock.Now().Unix()
+	now := r.Now().Unix()
 	c := wire.Claims{V: wire.Version, Iss: st.Device, Aud: r.Issuer, Op: op, JTI: token(), Iat: now, Exp: now + wire.RequestLife,
 		RK: make([]byte, wire.KeySize), Head: st.Head, Body: body}
 	rand.Read(c.RK)

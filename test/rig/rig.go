@@ -4,7 +4,6 @@
 package rig
 
 import (
-	"context"
 	"crypto/rand"
 	"io"
 	"log/slog"
@@ -37,9 +36,13 @@ const Callback = "https://rp.example/callback"
 
 // Options change what Start does.
 type Options struct {
-	DB     string          // URL of a PostgreSQL; "": the embedded store
-	KV     string          // URL of a Redis; "": the embedded store, or DB's
-	Dir    string          // data folder, to start again on old data; "": a new one
+	DB    string // URL of a PostgreSQL; "": the embedded store
+	KV    string // URL of a Redis; "": the embedded store, or DB's
+	Dir   string // data folder, to start again on old data; "": a new one
+	Nodes int    // servers on the same stores; 0: one
+	// Clocks are the machines' own, one a node, where nodes that disagree are the
+	// point. The test then lives in real time, and Rig.Clock stands still.
+	Clocks []clock.Clock
 	Policy identity.Policy // of the App
 	Egress []netip.Prefix  // what may be called besides public addresses
 	TLS    bool            // the server speaks https by itself
@@ -52,21 +55,24 @@ type Options struct {
 	Proxies []netip.Prefix
 }
 
-// Rig is a running server with a merchant and clients.
+// Rig is a running server, or several that share their stores, with a merchant
+// and clients.
 type Rig struct {
 	T        testing.TB
 	Issuer   string
 	Clock    *clock.Manual
-	Node     *node.Node
+	Now      func() time.Time // of phones
+	Node     *node.Node       // the first
 	Dir      string
 	Merchant db.Merchant
 	App      db.App
 	// Web logs people in (confidential, code and refresh), Backend is a trusted
 	// CIBA and REST client, Match a CIBA client whose users type a number.
 	Web, Backend, Match node.NewClient
-	HTTP                *http.Client
+	HTTP                *http.Client // its requests go to the nodes in turn
 
-	stop func()
+	nodes []server
+	stop  func()
 }
 
 // engines are the stores that a server can stand on, by name.
@@ -88,10 +94,28 @@ func Each(t *testing.T, fn func(t *testing.T, r *Rig)) {
 	}
 }
 
+// Everywhere is Each with two nodes where the stores are shared, on PostgreSQL:
+// each request then meets whichever node is next.
+func Everywhere(t *testing.T, fn func(t *testing.T, r *Rig)) {
+	for _, e := range engines {
+		t.Run(e.name, func(t *testing.T) {
+			o := e.on(t)
+			if o.DB != "" {
+				o.Nodes = 2
+			}
+			fn(t, Start(t, o))
+		})
+	}
+}
+
 // Start starts a server; the test's end stops it.
 func Start(t testing.TB, o Options) *Rig {
 	t.Helper()
 	r := &Rig{T: t, Clock: clock.NewManual(time.Now().Truncate(time.Millisecond)), Dir: o.Dir, HTTP: &http.Client{Timeout: 40 * time.Second}}
+	r.Now = r.Clock.Now
+	if o.Clocks != nil {
+		r.Now = time.Now
+	}
 	if r.Dir == "" {
 		r.Dir = t.TempDir()
 	}
@@ -128,13 +152,21 @@ func Start(t testing.TB, o Options) *Rig {
 	if o.Logger != nil {
 		log = o.Logger
 	}
-	stores, err := node.Open(t.Context(), cfg, r.Clock, true)
-	r.must(err)
-	r.Node, err = node.New(t.Context(), stores, log, "")
-	r.must(err)
-	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
-	done := make(chan error, 1)
-	go func() { done <- r.Node.Run(ctx, r.Node.Public(ln)) }()
+	for i := range max(1, o.Nodes) {
+		if i > 0 {
+			ln, err = net.Listen("tcp", "127.0.0.1:0")
+			r.must(err)
+		}
+		var clk clock.Clock = r.Clock
+		if o.Clocks != nil {
+			clk = o.Clocks[i]
+		}
+		r.serve(cfg, clk, log, ln)
+	}
+	r.Node = r.nodes[0].Node
+	if len(r.nodes) > 1 {
+		r.HTTP.Transport = &turns{nodes: r.nodes, under: http.DefaultTransport}
+	}
 	stopped := false
 	r.stop = func() {
 		if stopped {
@@ -143,12 +175,8 @@ func Start(t testing.TB, o Options) *Rig {
 		stopped = true
 		r.HTTP.CloseIdleConnections()
 		http.DefaultClient.CloseIdleConnections()
-		cancel()
-		if err := <-done; err != nil {
-			t.Errorf("rig: the server ended with %v", err)
-		}
-		if err := r.Node.Close(); err != nil {
-			t.Errorf("rig: close: %v", err)
+		for _, n := range r.nodes {
+			n.stop()
 		}
 	}
 	t.Cleanup(r.stop)
@@ -198,7 +226,7 @@ func (r *Rig) User() db.User {
 // Phone is a phone that belongs to nobody yet, in a file of the test's.
 func (r *Rig) Phone() *sdk.Phone {
 	file := &sdk.File{Path: filepath.Join(r.T.TempDir(), "phone.json")}
-	return &sdk.Phone{Store: file, Keys: file, HTTP: r.HTTP, Now: r.Clock.Now, Rand: rand.Reader, Platform: "cli", Model: "Test phone"}
+	return &sdk.Phone{Store: file, Keys: file, HTTP: r.HTTP, Now: r.Now, Rand: rand.Reader, Platform: "cli", Model: "Test phone"}
 }
 
 // Registered is a phone that is registered for the user with PIN.

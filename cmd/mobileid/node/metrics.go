@@ -68,6 +68,14 @@ func (g *gauges) committed(transactions int, took time.Duration) {
 	g.commit.Observe(took.Seconds())
 }
 
+// newClockOffset tells how far this node's own clock is off. Nothing goes by it
+// but deadlines and durations; it is a machine that wants looking after.
+func newClockOffset(d *db.DB) prometheus.Collector {
+	return prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "mobileid_clock_offset_seconds", Help: "How far the database's clock is ahead of this node's.",
+	}, func() float64 { return d.Offset().Seconds() })
+}
+
 // outboxDepth asks the database at every scrape.
 type outboxDepth struct {
 	db             *db.DB

@@ -42,17 +42,20 @@ import (
 // Stores is what every command that touches data opens.
 type Stores struct {
 	Config *config.Config
-	Clock  clock.Clock
-	DB     *db.DB
-	Keys   *keys.Ring
-	Audit  *audit.Writer
-	Users  *identity.Store
+	// Clock is the database's time, which all nodes share; Machine is this node's
+	// own, for deadlines and durations.
+	Clock, Machine clock.Clock
+	DB             *db.DB
+	Keys           *keys.Ring
+	Audit          *audit.Writer
+	Users          *identity.Store
 
 	box *keys.Box
 }
 
 // Open opens the durable store and the master key, making them on first use.
 // migrate brings the schema up to date; without it an older schema is an error.
+// clk is the machine's clock; on SQLite the database goes by it too.
 // The caller closes the Stores, or the Node made of them.
 func Open(ctx context.Context, cfg *config.Config, clk clock.Clock, migrate bool) (*Stores, error) {
 	if err := os.MkdirAll(cfg.DataDir, 0o700); err != nil {
@@ -62,7 +65,7 @@ func Open(ctx context.Context, cfg *config.Config, clk clock.Clock, migrate bool
 	if err != nil {
 		return nil, err
 	}
-	s := &Stores{Config: cfg, Clock: clk, DB: d, Audit: audit.NewWriter()}
+	s := &Stores{Config: cfg, Clock: d.Clock(), Machine: clk, DB: d, Audit: audit.NewWriter()}
 	if err := s.prepare(ctx, migrate); err != nil {
 		return nil, errors.Join(err, d.Close())
 	}
@@ -126,6 +129,7 @@ type Node struct {
 	web     *web.Server
 	metrics *prometheus.Registry
 	gauges  *gauges
+	egress  *egress.Client
 	traces  *traces     // nil: none are made
 	tls     *tls.Config // of the public listener; nil: http
 }
@@ -183,11 +187,13 @@ func visible(s string) string {
 // an error they are the caller's still. Config.Issuer is known by now. shopURL is
 // the demo shop's address, or "".
 func New(ctx context.Context, s *Stores, log *slog.Logger, shopURL string) (*Node, error) {
+	kv.LogRedis(log)
 	store, err := kv.Open(ctx, s.Config.KV.URL.Reveal(), s.Clock)
 	if err != nil {
 		return nil, err
 	}
-	n := &Node{Stores: s, kv: store, drain: make(chan struct{}), Log: log, outbox: outbox.New(s.DB, log), metrics: prometheus.NewRegistry()}
+	n := &Node{Stores: s, kv: store, drain: make(chan struct{}), Log: log, outbox: outbox.New(s.DB, log), metrics: prometheus.NewRegistry(),
+		egress: egress.New(s.Config.Egress.Allow, s.Clock)}
 	n.gauges = newGauges(n.metrics)
 	if n.traces, err = newTraces(ctx, s.Config.Telemetry.OTLPEndpoint, s.Config.Issuer, log); err != nil {
 		return nil, errors.Join(err, store.Close())
@@ -199,7 +205,7 @@ func New(ctx context.Context, s *Stores, log *slog.Logger, shopURL string) (*Nod
 	}
 	n.kv = kv.Observe(store, watchKV)
 	n.DB.Observe(watchDB)
-	n.metrics.MustRegister(newOutboxDepth(s.DB), collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	n.metrics.MustRegister(newOutboxDepth(s.DB), newClockOffset(s.DB), collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	if err := errors.Join(n.seal(), n.certificate(), n.wire(shopURL)); err != nil {
 		return nil, errors.Join(err, n.traces.close(), store.Close())
 	}
@@ -216,6 +222,9 @@ func (n *Node) seal() error {
 		}
 		sinks = append(sinks, sink)
 	}
+	if to := n.Config.Audit.AnchorURL; to != "" {
+		sinks = append(sinks, audit.URL{Address: to, Client: n.egress})
+	}
 	n.sealer = audit.NewSealer(n.DB, n.Log, n.metrics, n.Config.Audit.AnchorFile, sinks...)
 	return nil
 }
@@ -226,7 +235,7 @@ func (n *Node) certificate() error {
 	if !t.On() {
 		return nil
 	}
-	c, err := LoadCertificate(t.Cert, t.Key, n.Clock, n.Log)
+	c, err := LoadCertificate(t.Cert, t.Key, n.Machine, n.Log)
 	if err != nil {
 		return err
 	}
@@ -288,7 +297,7 @@ func (n *Node) wire(shopURL string) error {
 	}
 	p, err := provider.New(provider.Options{
 		Failures: limits.Failures, Requests: limits.Client,
-		Issuer: issuer, DB: n.DB, KV: n.kv, Keys: n.Keys, Box: n.box, Flows: n.Flows, Audit: n.Audit, Egress: egress.New(n.Config.Egress.Allow), Clock: n.Clock, Log: n.Log,
+		Issuer: issuer, DB: n.DB, KV: n.kv, Keys: n.Keys, Box: n.box, Flows: n.Flows, Audit: n.Audit, Egress: n.egress, Clock: n.Clock, Log: n.Log,
 		ClientIP: clientIP, FormPost: web.FormPost, Scopes: web.Scopes(),
 		Issued: func(grant string) { n.gauges.tokens.WithLabelValues(grant).Inc() },
 	})
@@ -297,7 +306,7 @@ func (n *Node) wire(shopURL string) error {
 	}
 	n.outbox.Register(provider.OutboxLogout, p.DeliverLogout)
 	n.web, err = web.New(web.Config{
-		Issuer: issuer, DB: n.DB, KV: n.kv, Box: n.box, Provider: p, Flows: n.Flows, Registrations: regs, Channel: ch, Users: n.Users,
+		Issuer: issuer, DB: n.DB, KV: n.kv, Box: n.box, Provider: p, Flows: n.Flows, Registrations: regs, Channel: ch, Users: n.Users, Machine: n.Machine,
 		Clock: n.Clock, Log: n.Log, Trusts: n.Config.Trusts, Metrics: n.metrics, Trace: traced, ShopURL: shopURL, Limits: limits,
 	})
 	return err
@@ -320,4 +329,8 @@ func (n *Node) Handler() http.Handler { return n.web.Handler() }
 func (n *Node) Admin() http.Handler { return n.web.AdminHandler(n.metrics) }
 
 // Close closes the stores; Run has returned.
-func (n *Node) Close() error { return errors.Join(n.traces.close(), n.kv.Close(), n.DB.Close()) }
+func (n *Node) Close() error {
+	err := errors.Join(n.traces.close(), n.kv.Close(), n.DB.Close())
+	kv.LogRedis(slog.New(slog.DiscardHandler)) // the log may be gone before the library's last word
+	return err
+}

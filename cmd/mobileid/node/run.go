@@ -20,6 +20,7 @@ const (
 	sweepEvery = time.Minute
 	sweepMost  = 1000
 	maxHeader  = 16 << 10 // request line and header of a request
+	maxStreams = 250      // of one HTTP/2 connection
 	headerSlop = 4 << 10  // what net/http reads over MaxHeaderBytes before it refuses
 )
 
@@ -108,6 +109,9 @@ func (n *Node) server(h http.Handler) *http.Server {
 		Handler: h,
 		// A held poll answers after 25 s, which the write has to leave room for.
 		ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 10 * time.Second, WriteTimeout: 30 * time.Second, IdleTimeout: 90 * time.Second,
+		// What one connection may have under way, and how long one may not take what is
+		// written to it: the deadlines above are each stream's.
+		HTTP2:          &http.HTTP2Config{MaxConcurrentStreams: maxStreams, WriteByteTimeout: 30 * time.Second},
 		MaxHeaderBytes: maxHeader - headerSlop, ErrorLog: slog.NewLogLogger(n.Log.Handler(), slog.LevelDebug),
 	}
 }

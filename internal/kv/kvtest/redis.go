@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -66,6 +68,35 @@ func (s *RedisServer) Start() {
 	s.t.Helper()
 	if err := s.start(); err != nil {
 		s.t.Fatalf("redis-server does not start again: %v\n%s", err, s.log.String())
+	}
+}
+
+// Snapshot is an RDB of what the server holds now.
+func (s *RedisServer) Snapshot() []byte {
+	s.t.Helper()
+	if out := s.CLI("save"); out != "OK" {
+		s.t.Fatalf("save: %s", out)
+	}
+	// Gone again, or the next start would take it up.
+	path := filepath.Join(s.dir, "dump.rdb")
+	rdb, err := os.ReadFile(path)
+	if err := errors.Join(err, os.Remove(path)); err != nil {
+		s.t.Fatal(err)
+	}
+	return rdb
+}
+
+// Restore kills the server and starts it with a snapshot.
+func (s *RedisServer) Restore(rdb []byte) {
+	s.t.Helper()
+	s.Kill()
+	path := filepath.Join(s.dir, "dump.rdb")
+	if err := os.WriteFile(path, rdb, 0o600); err != nil {
+		s.t.Fatal(err)
+	}
+	s.Start()
+	if err := os.Remove(path); err != nil {
+		s.t.Fatal(err)
 	}
 }
 
