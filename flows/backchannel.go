@@ -4,8 +4,10 @@ import (
 	"context"
 	"crypto/rand"
 	"crypto/sha256"
+	"encoding/base32"
 	"encoding/base64"
 	"errors"
+	"strings"
 	"time"
 
 	"mobileid/internal/db"
@@ -69,21 +71,37 @@ type BackchannelState struct {
 	Expires time.Time
 }
 
-// request is a backchannel request as kv keeps it, under the SHA-256 of its
-// auth_req_id: a reader of the store cannot redeem it.
-type request struct {
-	ClientID    string   `json:"client"`
-	OperationID string   `json:"op"`
-	Scopes      []string `json:"scopes"`
-	Interval    int64    `json:"interval"` // ms
-	NextPoll    int64    `json:"next"`     // Unix ms
-	HeldUntil   int64    `json:"held,omitempty"`
-	ExpiresAt   int64    `json:"exp"` // Unix ms
+// pace is how fast a request may be polled. kv keeps it under the id of the
+// request's operation, from the first poll that found it pending.
+type pace struct {
+	Interval  int64 `json:"interval"` // ms
+	NextPoll  int64 `json:"next"`     // Unix ms
+	HeldUntil int64 `json:"held,omitempty"`
 }
 
-func requestKey(authReqID string) string {
-	sum := sha256.Sum256([]byte(authReqID))
-	return base64.RawURLEncoding.EncodeToString(sum[:])
+// An auth_req_id is the time of its request, as ids of operations begin with it,
+// and 256 random bits in base64url.
+const (
+	timeLength = 9
+	idLength   = timeLength + 43
+)
+
+func newAuthReqID() string {
+	secret := make([]byte, 32)
+	rand.Read(secret)
+	return db.NewSerialID("")[:timeLength] + base64.RawURLEncoding.EncodeToString(secret)
+}
+
+// operationOf is the id of the operation that the request of an auth_req_id
+// started: the time and 130 bits of a hash. So no store needs a record of the
+// request besides, and nothing that is stored, sent or logged leads back from the
+// operation to the auth_req_id. It is "" for what is none.
+func operationOf(authReqID string) string {
+	if len(authReqID) != idLength || strings.Trim(authReqID[:timeLength], "abcdefghijklmnopqrstuvwxyz234567") != "" {
+		return ""
+	}
+	sum := sha256.Sum256([]byte("auth_req_id 1 " + authReqID))
+	return "op_" + authReqID[:timeLength] + strings.ToLower(base32.StdEncoding.EncodeToString(sum[:20])[:26])
 }
 
 // StartBackchannel asks the user's phone on behalf of a client that waits by
@@ -96,21 +114,11 @@ func (f *Flows) StartBackchannel(ctx context.Context, s BackchannelStart) (Backc
 	if trusted {
 		flow = operation.FlowPush
 	}
+	id := newAuthReqID()
 	got, err := f.start(ctx, ask{client: s.Client, hint: s.Hint, flow: flow, prompt: view.Prompt{Message: s.BindingMessage}, minACR: s.MinACR,
-		life: s.ExpiresIn, match: !trusted, initiator: s.Initiator})
+		life: s.ExpiresIn, match: !trusted, initiator: s.Initiator, operationID: operationOf(id), scope: strings.Join(s.Scopes, " ")})
 	if err != nil {
 		return BackchannelAck{}, err
-	}
-	secret := make([]byte, 32)
-	rand.Read(secret)
-	id := base64.RawURLEncoding.EncodeToString(secret)
-	err = f.requests.Create(ctx, requestKey(id), request{
-		ClientID: s.Client.ID, OperationID: got.operationID, Scopes: s.Scopes, Interval: pollInterval.Milliseconds(),
-		ExpiresAt: got.expires.UnixMilli(),
-	}, got.life+requestLinger)
-	if err != nil {
-		f.withdraw(ctx, got.operationID)
-		return BackchannelAck{}, fault.Wrap(fault.Unavailable, "the request could not be stored; try again", err)
 	}
 	return BackchannelAck{AuthReqID: id, ExpiresIn: got.life, Interval: pollInterval, MatchCode: got.match}, nil
 }
@@ -120,38 +128,35 @@ func (f *Flows) StartBackchannel(ctx context.Context, s BackchannelStart) (Backc
 // comes before the interval is over, or while another one is held, is told
 // slow_down and makes the interval longer (CIBA Core section 11).
 func (f *Flows) PollBackchannel(ctx context.Context, authReqID, clientID string, wait time.Duration) (BackchannelState, error) {
-	key := requestKey(authReqID)
-	r, err := f.requests.Get(ctx, key)
-	if errors.Is(err, kv.ErrNotFound) || err == nil && r.ClientID != clientID {
+	id := operationOf(authReqID)
+	if id == "" {
 		return BackchannelState{Status: StatusUnknown}, nil
 	}
-	if err != nil {
-		return BackchannelState{}, fault.Wrap(fault.Unavailable, "the request cannot be read; try again", err)
-	}
-	st, err := f.backchannelState(ctx, &r, 0)
+	st, err := f.backchannelState(ctx, id, clientID, 0)
 	if err != nil || st.Status != StatusPending {
 		return st, err
 	}
 	now := f.Clock.Now()
-	wait = min(wait, st.Expires.Sub(now))
+	left := st.Expires.Sub(now)
+	wait = min(wait, left)
 	fast := false
-	r, err = f.requests.Update(ctx, key, func(r request) (request, error) {
+	_, err = f.paces.Upsert(ctx, id, left+requestLinger, func(p pace, exists bool) (pace, error) {
+		if !exists {
+			p.Interval = pollInterval.Milliseconds()
+		}
 		ms := now.UnixMilli()
-		if fast = ms < r.NextPoll-pollSlack.Milliseconds() || ms < r.HeldUntil; fast {
-			r.Interval = min(r.Interval+slowDownBy.Milliseconds(), slowest.Milliseconds())
-			r.NextPoll = ms + r.Interval
-			return r, nil
+		if fast = ms < p.NextPoll-pollSlack.Milliseconds() || ms < p.HeldUntil; fast {
+			p.Interval = min(p.Interval+slowDownBy.Milliseconds(), slowest.Milliseconds())
+			p.NextPoll = ms + p.Interval
+			return p, nil
 		}
-		r.NextPoll = ms + r.Interval
-		r.HeldUntil = 0
+		p.NextPoll = ms + p.Interval
+		p.HeldUntil = 0
 		if wait > 0 {
-			r.HeldUntil = ms + wait.Milliseconds()
+			p.HeldUntil = ms + wait.Milliseconds()
 		}
-		return r, nil
+		return p, nil
 	})
-	if errors.Is(err, kv.ErrNotFound) {
-		return BackchannelState{Status: StatusUnknown}, nil
-	}
 	if err != nil {
 		return BackchannelState{}, fault.Wrap(fault.Unavailable, "the request cannot be read; try again", err)
 	}
@@ -162,18 +167,18 @@ func (f *Flows) PollBackchannel(ctx context.Context, authReqID, clientID string,
 	if wait <= 0 {
 		return st, nil
 	}
-	st, err = f.backchannelState(ctx, &r, wait)
+	st, err = f.backchannelState(ctx, id, clientID, wait)
 	if ctx.Err() != nil {
-		f.letGo(ctx, key)
+		f.letGo(ctx, id)
 	}
 	return st, err
 }
 
 // letGo forgets a held poll whose client hung up: its next one is not too fast.
-func (f *Flows) letGo(ctx context.Context, key string) {
-	_, err := f.requests.Update(context.WithoutCancel(ctx), key, func(r request) (request, error) {
-		r.HeldUntil = 0
-		return r, nil
+func (f *Flows) letGo(ctx context.Context, id string) {
+	_, err := f.paces.Update(context.WithoutCancel(ctx), id, func(p pace) (pace, error) {
+		p.HeldUntil = 0
+		return p, nil
 	})
 	if err != nil && !errors.Is(err, kv.ErrNotFound) {
 		f.Log.WarnContext(ctx, "a held poll was not let go", "error", err)
@@ -187,16 +192,16 @@ func (f *Flows) withdraw(ctx context.Context, operationID string) {
 	}
 }
 
-func (f *Flows) backchannelState(ctx context.Context, r *request, wait time.Duration) (BackchannelState, error) {
-	st := BackchannelState{Status: StatusPending, Scopes: r.Scopes, Expires: time.UnixMilli(r.ExpiresAt)}
-	out, err := f.Operations.Status(ctx, r.OperationID)
+// backchannelState tells where the request is. What nobody knows is unknown, as is
+// what another client asked for or what was over long ago.
+func (f *Flows) backchannelState(ctx context.Context, id, clientID string, wait time.Duration) (BackchannelState, error) {
+	out, err := f.Operations.Status(ctx, id)
 	if err == nil && wait > 0 && !out.State.Terminal() {
-		out, err = f.Operations.Wait(ctx, r.OperationID, wait)
+		out, err = f.Operations.Wait(ctx, id, wait)
 	}
-	if fault.Is(err, fault.NotFound) {
-		// kv lost the operation but not the request. Nobody is told that it expired
-		// before the row says so.
-		out, err = f.Operations.Lose(ctx, r.OperationID, operation.KindAuthentication, r.ClientID)
+	st := BackchannelState{Status: StatusPending, Scopes: strings.Fields(out.Scope), Expires: time.UnixMilli(out.Expires)}
+	if fault.Is(err, fault.NotFound) || err == nil && (out.ClientID != clientID || f.Clock.Now().After(st.Expires.Add(requestLinger))) {
+		return BackchannelState{Status: StatusUnknown}, nil
 	}
 	if err != nil {
 		return st, err

@@ -35,14 +35,14 @@ type Flows struct {
 	Config
 	names        *names
 	policies     *policies
-	requests     kv.Bucket[request]
+	paces        kv.Bucket[pace]
 	interactions kv.Bucket[Interaction]
 }
 
 // New makes the core.
 func New(c Config) *Flows {
 	return &Flows{Config: c, names: &names{of: map[string]name{}}, policies: &policies{of: map[string]policy{}},
-		requests: kv.NewBucket[request](c.KV, "ciba"), interactions: kv.NewBucket[Interaction](c.KV, "i")}
+		paces: kv.NewBucket[pace](c.KV, "ciba"), interactions: kv.NewBucket[Interaction](c.KV, "i")}
 }
 
 // ask is one request to one person, before it is known whether there is such a
@@ -62,6 +62,8 @@ type ask struct {
 	reveal      bool // the client may learn who exists
 	initiator   operation.Initiator
 	options     options
+
+	operationID, scope string // of a backchannel request
 }
 
 // kind is that of the operation: what signs a text is a signature.
@@ -74,7 +76,6 @@ func (a *ask) kind() string {
 
 // options are what only some ways in can ask for; the operation keeps them.
 type options struct {
-	id                       string // of the operation, chosen before
 	level, appID, clientData string
 	push                     bool
 	pushText                 string
@@ -141,13 +142,13 @@ func (f *Flows) start(ctx context.Context, a ask) (asked, error) {
 		return asked{}, fault.InField("/authLevel", "too_low", "authLevel ONE_FACTOR cannot reach "+minACR)
 	}
 	reveal := a.reveal || a.client.Settings.RevealUnknownUser
-	user, err := f.Users.Resolve(ctx, a.client.MerchantID, hint)
+	user, phones, err := f.Users.Addressee(ctx, a.client.MerchantID, hint)
 	if fault.Is(err, fault.NotFound) && !reveal {
 		user = db.User{ID: f.Operations.Nobody(a.client.MerchantID, hint.UserID+hint.ExternalRef), State: db.UserActive}
 		err = nil
 	}
 	if err == nil {
-		err = f.reachable(ctx, &user, hint.DeviceID, minACR)
+		err = f.reachable(ctx, &user, phones, hint.DeviceID, minACR)
 	}
 	device := hint.DeviceID
 	if err != nil {
@@ -164,7 +165,8 @@ func (f *Flows) start(ctx context.Context, a ask) (asked, error) {
 		}
 	}
 	op := &operation.Operation{
-		ID: a.options.id, Kind: a.kind(), Flow: a.flow, MerchantID: a.client.MerchantID, ClientID: a.client.ID, ClientName: a.client.Name,
+		ID: a.operationID, Scope: a.scope,
+		Kind: a.kind(), Flow: a.flow, MerchantID: a.client.MerchantID, ClientID: a.client.ID, ClientName: a.client.Name,
 		UserID: user.ID, DeviceID: device, View: shown, Post: a.post, Tpl: tpl, Lang: lang, MinACR: minACR, Match: out.match,
 		Level: a.options.level, AppID: a.options.appID, ClientData: a.options.clientData, Push: a.options.push, PushText: a.options.pushText,
 		Initiator: a.initiator, StartedAt: now.UnixMilli(), ExpiresAt: out.expires.UnixMilli(),
@@ -181,23 +183,15 @@ func (f *Flows) start(ctx context.Context, a ask) (asked, error) {
 
 // reachable reports why the user cannot be asked now: locked, or no phone that
 // could answer and prove what is asked for.
-func (f *Flows) reachable(ctx context.Context, u *db.User, deviceID, minACR string) error {
+func (f *Flows) reachable(ctx context.Context, u *db.User, phones []db.Device, deviceID, minACR string) error {
 	switch u.State {
 	case db.UserLocked:
 		return fault.New(fault.UserLocked, "the user is locked")
 	case db.UserDeactivated:
 		return fault.New(fault.UserDeactivated, "the user is deactivated")
 	}
-	var devices []db.Device
-	err := f.DB.View(ctx, func(tx *db.Tx) (err error) {
-		devices, err = tx.PhonesOf(u.ID)
-		return err
-	})
-	if err != nil {
-		return fmt.Errorf("flows: devices: %w", err)
-	}
 	var blocked time.Time
-	for _, d := range devices {
+	for _, d := range phones {
 		if deviceID != "" && d.ID != deviceID {
 			continue
 		}

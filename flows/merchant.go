@@ -78,7 +78,7 @@ func (f *Flows) StartSignature(ctx context.Context, client *db.Client, r Request
 func (f *Flows) startRequest(ctx context.Context, client *db.Client, r Request, kind string) (Started, error) {
 	a := ask{client: client, flow: operation.FlowREST, reveal: true, minACR: r.MinACR, life: r.ExpiresIn, initiator: r.Initiator,
 		locales: r.Locales, detailsName: "authorizationDetails",
-		options: options{id: r.ID, appID: r.AppID, clientData: r.ClientData, push: r.SendPush, pushText: r.PushPayload}}
+		operationID: r.ID, options: options{appID: r.AppID, clientData: r.ClientData, push: r.SendPush, pushText: r.PushPayload}}
 	if err := r.check(kind, &a); err != nil {
 		return Started{}, err
 	}

@@ -1,9 +1,12 @@
 package flows
 
 import (
+	"encoding/base64"
 	"errors"
 	"log/slog"
 	"path/filepath"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -107,15 +110,43 @@ func TestARequestLivesAsLongAsAskedButTenMinutesAtMost(t *testing.T) {
 	}
 }
 
-func TestC15_AuthReqIDsAre256BitsInBase64URL(t *testing.T) {
+func TestC15_AuthReqIDsHave256RandomBitsInBase64URL(t *testing.T) {
 	f, c, _ := asking(t)
 	seen := map[string]bool{}
 	for range 200 {
 		ack, err := f.StartBackchannel(t.Context(), BackchannelStart{Client: c, Hint: "bob"})
-		if err != nil || len(ack.AuthReqID) != 43 || seen[ack.AuthReqID] {
+		if err != nil || len(ack.AuthReqID) != timeLength+43 {
 			t.Fatalf("%+v, %v", ack, err)
 		}
-		seen[ack.AuthReqID] = true
+		secret := ack.AuthReqID[timeLength:]
+		if raw, err := base64.RawURLEncoding.DecodeString(secret); err != nil || len(raw) != 32 || seen[secret] {
+			t.Fatalf("%s: %v", secret, err)
+		}
+		seen[secret] = true
+	}
+}
+
+func TestAnOperationIsFoundByItsAuthReqIDAndByNothingLikeIt(t *testing.T) {
+	f, c, _ := asking(t)
+	ack, err := f.StartBackchannel(t.Context(), BackchannelStart{Client: c, Hint: "bob", Scopes: []string{"openid", "x"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	id := ack.AuthReqID
+	st, err := f.PollBackchannel(t.Context(), id, c.ID, 0)
+	if err != nil || st.Status != StatusPending || !slices.Equal(st.Scopes, []string{"openid", "x"}) || st.Expires.IsZero() {
+		t.Fatalf("%+v, %v", st, err)
+	}
+	if op := operationOf(id); strings.Contains(op, id[timeLength:]) || len(op) != len("op_")+timeLength+26 {
+		t.Errorf("the operation is %s", op)
+	}
+	for name, other := range map[string]string{
+		"nothing": "", "the operation": operationOf(id), "another secret": id[:idLength-1] + "_", "another time": "a" + id[1:],
+		"a time that is none": "{}" + id[2:], "more": id + "A", "less": id[1:], "without the time": id[timeLength:],
+	} {
+		if st, err := f.PollBackchannel(t.Context(), other, c.ID, 0); err != nil || st.Status != StatusUnknown {
+			t.Errorf("%s: %s, %v", name, st.Status, err)
+		}
 	}
 }
 

@@ -56,16 +56,14 @@ func (p *Provider) VerifyAccessToken(ctx context.Context, token string) (*Access
 	if t.client == nil || !t.client.DisabledAt.IsZero() {
 		return nil, errBadToken()
 	}
-	live := true
-	err = p.db.View(ctx, func(tx *db.Tx) error {
+	var live bool
+	err = p.db.View(ctx, func(tx *db.Tx) (err error) {
 		if r.GrantID != "" {
-			var err error
-			if live, err = tx.GrantLive(r.GrantID, r.authTime()); err != nil || !live {
-				return err
-			}
+			live, err = tx.TokenLive(r.GrantID, r.authTime(), revokedToken, t.revokedAs)
+			return err
 		}
 		revoked, err := tx.IsRevoked(revokedToken, t.revokedAs)
-		live = live && !revoked
+		live = !revoked
 		return err
 	})
 	if err != nil && !errors.Is(err, db.ErrNotFound) {

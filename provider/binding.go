@@ -3,6 +3,7 @@ package provider
 import (
 	"fmt"
 	"regexp"
+	"strings"
 	"unicode"
 	"unicode/utf8"
 )
@@ -30,7 +31,8 @@ func checkBindingMessage(s string, most int) string {
 			return "may not hold control, direction or other invisible characters"
 		}
 	}
-	if link.MatchString(s) {
+	// Each of its forms holds one of these, and most messages hold neither.
+	if strings.ContainsAny(s, ".:") && link.MatchString(s) {
 		return "may not hold an address to open"
 	}
 	return ""

@@ -15,14 +15,19 @@ import (
 
 // claimsOf are the claims that a scope gives access to (OIDC Core section 5.4),
 // as far as a user's attributes of the same names hold them.
-func claimsOf() map[string][]string {
-	return map[string][]string{
-		"profile": {"name", "family_name", "given_name", "middle_name", "nickname", "preferred_username", "profile",
-			"picture", "website", "gender", "birthdate", "zoneinfo", "locale", "updated_at"},
-		"email":   {"email", "email_verified"},
-		"address": {"address"},
-		"phone":   {"phone_number", "phone_number_verified"},
+func claimsOf(scope string) []string {
+	switch scope {
+	case "profile":
+		return []string{"name", "family_name", "given_name", "middle_name", "nickname", "preferred_username", "profile",
+			"picture", "website", "gender", "birthdate", "zoneinfo", "locale", "updated_at"}
+	case "email":
+		return []string{"email", "email_verified"}
+	case "address":
+		return []string{"address"}
+	case "phone":
+		return []string{"phone_number", "phone_number_verified"}
 	}
+	return nil
 }
 
 // claimScopes lists the scopes of claimsOf in the order of the standard.
@@ -39,8 +44,8 @@ func aboutUser(scope string) bool {
 
 // scopeOf is the scope that gives access to a claim; "" for no claim of ours.
 func scopeOf(claim string) string {
-	for scope, names := range claimsOf() {
-		if contains(names, claim) {
+	for _, scope := range claimScopes() {
+		if contains(claimsOf(scope), claim) {
 			return scope
 		}
 	}

@@ -67,7 +67,7 @@ func TestStandardClaimsComeByScopeAndByName(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	got, err := h.p.aboutClaims(t.Context(), anna.ID, append(claimsOf()["profile"], "address", "email", "email_verified", "phone_number", "phone_number_verified"))
+	got, err := h.p.aboutClaims(t.Context(), anna.ID, append(claimsOf("profile"), "address", "email", "email_verified", "phone_number", "phone_number_verified"))
 	if err != nil {
 		t.Fatal(err)
 	}

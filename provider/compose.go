@@ -1,10 +1,6 @@
 package provider
 
 import (
-	"context"
-	"net/http"
-	"net/url"
-
 	"github.com/ory/fosite"
 	"github.com/ory/fosite/handler/oauth2"
 	"github.com/ory/fosite/handler/openid"
@@ -31,26 +27,12 @@ type grantType struct {
 // grantTypes lists the grants in the order that discovery names them.
 func grantTypes() []string { return []string{grantCode, grantToken, grantClient, grantCIBA} }
 
-// config is fosite's, with the handlers of the request at hand.
-type config struct {
-	*fosite.Config
-}
-
-// GetTokenEndpointHandlers returns the handlers of the grant that the unit of
-// work in ctx is about.
-func (c *config) GetTokenEndpointHandlers(ctx context.Context) fosite.TokenEndpointHandlers {
-	return unitOf(ctx).grant.handlers
-}
-
 // compose builds fosite out of the handlers for what is spoken, by hand:
 // nothing is on by default.
 func (p *Provider) compose() {
 	store := storage{p}
 	tokens := strategy{p}
-	authenticated := func(ctx context.Context, _ *http.Request, _ url.Values) (fosite.Client, error) {
-		return unitOf(ctx).client, nil // by authenticateClient, before fosite is asked
-	}
-	conf := &config{&fosite.Config{
+	conf := &fosite.Config{
 		AccessTokenLifespan:   accessLife,
 		RefreshTokenLifespan:  refreshLife,
 		AuthorizeCodeLifespan: codeLife,
@@ -64,10 +46,9 @@ func (p *Provider) compose() {
 		EnforcePKCE:                    true,
 		OmitRedirectScopeParam:         true,
 		MinParameterEntropy:            1, // we hand fosite a state of our own
-		ClientAuthenticationStrategy:   authenticated,
 		SendDebugMessagesToClients:     false,
 		EnablePKCEPlainChallengeMethod: false,
-	}}
+	}
 	code := &oauth2.AuthorizeExplicitGrantHandler{
 		AccessTokenStrategy: tokens, RefreshTokenStrategy: tokens, AuthorizeCodeStrategy: tokens,
 		CoreStorage: store, TokenRevocationStorage: store, Config: conf,
@@ -84,7 +65,7 @@ func (p *Provider) compose() {
 		AccessTokenStrategy: tokens, RefreshTokenStrategy: tokens, TokenRevocationStorage: store, Config: conf,
 	}
 	p.grants = map[string]*grantType{
-		grantCode: {needs: "code", handlers: fosite.TokenEndpointHandlers{code, proof, codeTokenHandler{codeOIDC}}},
+		grantCode: {needs: "code", handlers: fosite.TokenEndpointHandlers{code, proofHandler{proof}, codeTokenHandler{codeOIDC}}},
 		grantToken: {needs: "refresh_token", handlers: fosite.TokenEndpointHandlers{
 			refreshHandler{refresh}, refreshTokenHandler{&openid.OpenIDConnectRefreshHandler{IDTokenHandleHelper: idTokens, Config: conf}},
 		}},

@@ -5,8 +5,10 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/json"
+	"maps"
 	"net/http"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 
@@ -16,36 +18,52 @@ import (
 	"github.com/go-jose/go-jose/v4"
 )
 
-// document is a public answer, made once.
+// document is a public answer, made once, with its headers. Answers share their
+// values, which are never written to.
 type document struct {
-	body []byte
-	etag string
+	body   []byte
+	etag   string
+	header http.Header
 }
 
-func newDocument(v any) (document, error) {
+func newDocument(v any, contentType string) (document, error) {
 	body, err := json.Marshal(v)
 	sum := sha256.Sum256(body)
-	return document{body, `"` + base64.RawURLEncoding.EncodeToString(sum[:12]) + `"`}, err
+	etag := `"` + base64.RawURLEncoding.EncodeToString(sum[:12]) + `"`
+	return document{body, etag, http.Header{
+		"Cache-Control": {"public, max-age=300"}, "Etag": {etag},
+		"Content-Type": {contentType}, "Content-Length": {strconv.Itoa(len(body))}, // without it net/http would cut a long body into chunks
+	}}, err
 }
 
 // serve answers a GET with the document, which may be kept for five minutes.
-func (d document) serve(w http.ResponseWriter, r *http.Request, contentType string) {
+func (d *document) serve(w http.ResponseWriter, r *http.Request) {
 	h := w.Header()
 	if r.Method != http.MethodGet && r.Method != http.MethodHead {
 		h.Set("Allow", "GET, HEAD")
 		writeJSON(w, http.StatusMethodNotAllowed, errorBody{codeInvalidRequest, "the method must be GET"})
 		return
 	}
-	h.Set("Cache-Control", "public, max-age=300")
-	h.Set("Etag", d.etag)
-	for tag := range strings.SplitSeq(r.Header.Get("If-None-Match"), ",") {
-		if tag = strings.TrimPrefix(strings.TrimSpace(tag), "W/"); tag == d.etag || tag == "*" {
-			w.WriteHeader(http.StatusNotModified)
-			return
+	maps.Copy(h, d.header)
+	if d.known(r.Header["If-None-Match"]) {
+		h.Del("Content-Type")
+		h.Del("Content-Length")
+		w.WriteHeader(http.StatusNotModified)
+		return
+	}
+	_, _ = w.Write(d.body)
+}
+
+// known reports whether the caller has the document already (RFC 9110 section 13.1.2).
+func (d *document) known(tags []string) bool {
+	for _, list := range tags {
+		for tag := range strings.SplitSeq(list, ",") {
+			if tag = strings.TrimPrefix(strings.TrimSpace(tag), "W/"); tag == d.etag || tag == "*" {
+				return true
+			}
 		}
 	}
-	h.Set("Content-Type", contentType)
-	_, _ = w.Write(d.body)
+	return false
 }
 
 // metadata is the provider's description (OIDC Discovery section 3, RFC 8414,
@@ -94,10 +112,9 @@ type metadata struct {
 func (p *Provider) describe(further []string) (document, error) {
 	claims := []string{"sub", "iss", "aud", "exp", "iat", "auth_time", "nonce", "acr", "amr", "sid", "txn", "sca", "at_hash"}
 	scopes := []string{"openid", "offline_access"}
-	byScope := claimsOf()
 	for _, s := range claimScopes() {
 		scopes = append(scopes, s)
-		claims = append(claims, byScope[s]...)
+		claims = append(claims, claimsOf(s)...)
 	}
 	for _, s := range further {
 		if !contains(scopes, s) {
@@ -123,19 +140,19 @@ func (p *Provider) describe(further []string) (document, error) {
 		ChallengeMethods: []string{"S256"},
 		Claims:           claims, ClaimTypes: []string{"normal"}, DeliveryModes: []string{"poll"},
 		AuthorizationResponseISS: true,
-	})
+	}, "application/json")
 }
 
 // Discovery serves the metadata, for OpenID Connect and OAuth alike.
 func (p *Provider) Discovery(w http.ResponseWriter, r *http.Request) {
-	p.metadata.serve(w, r, "application/json")
+	p.metadata.serve(w, r)
 }
 
 // jwksCache keeps the key set of the ring's view it was made of.
 type jwksCache struct {
 	mu   sync.Mutex
 	of   []*keys.Key
-	made document
+	made *document
 }
 
 // JWKS serves all published keys (RFC 7517), of every algorithm that a client
@@ -146,30 +163,32 @@ func (p *Provider) JWKS(w http.ResponseWriter, r *http.Request) {
 		p.writeError(r.Context(), w, err)
 		return
 	}
-	made.serve(w, r, "application/jwk-set+json")
+	made.serve(w, r)
 }
 
-func (p *Provider) keySet(ctx context.Context) (document, error) {
-	var all []*keys.Key
+func (p *Provider) keySet(ctx context.Context) (*document, error) {
+	all := make([]*keys.Key, 0, 8)
 	for _, purpose := range keys.Tokens() {
 		some, err := p.ring.All(ctx, purpose)
 		if err != nil {
-			return document{}, unavailable(err)
+			return nil, unavailable(err)
 		}
 		all = append(all, some...)
 	}
-	p.jwks.mu.Lock()
-	defer p.jwks.mu.Unlock()
-	if slices.Equal(all, p.jwks.of) {
-		return p.jwks.made, nil
+	c := &p.jwks
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.made != nil && slices.Equal(all, c.of) {
+		return c.made, nil
 	}
 	set := jose.JSONWebKeySet{}
 	for _, k := range all {
 		set.Keys = append(set.Keys, k.Public)
 	}
-	made, err := newDocument(set)
-	if err == nil {
-		p.jwks.of, p.jwks.made = all, made
+	made, err := newDocument(set, "application/jwk-set+json")
+	if err != nil {
+		return nil, err
 	}
-	return made, err
+	c.of, c.made = all, &made
+	return c.made, nil
 }

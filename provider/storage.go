@@ -68,7 +68,7 @@ func (s storage) GetAuthorizeCodeSession(ctx context.Context, hash string, _ fos
 			return nil, err
 		}
 	}
-	return u.requester(nil), nil
+	return u.requester(), nil
 }
 
 func (s storage) readCode(ctx context.Context, u *unit, hash string) error {
@@ -114,13 +114,11 @@ func (storage) CreatePKCERequestSession(ctx context.Context, _ string, req fosit
 	return nil
 }
 
-// GetPKCERequestSession returns the challenge of the code's record.
-func (storage) GetPKCERequestSession(ctx context.Context, _ string, _ fosite.Session) (fosite.Requester, error) {
-	u := unitOf(ctx)
-	return u.requester(url.Values{"code_challenge": {u.from.Challenge}, "code_challenge_method": {"S256"}}), nil
+func (storage) GetPKCERequestSession(context.Context, string, fosite.Session) (fosite.Requester, error) {
+	return nil, errNotUsed // proofHandler has the record
 }
 
-func (storage) DeletePKCERequestSession(context.Context, string) error { return nil }
+func (storage) DeletePKCERequestSession(context.Context, string) error { return errNotUsed }
 
 func (storage) CreateOpenIDConnectSession(context.Context, string, fosite.Requester) error {
 	return nil
@@ -175,7 +173,7 @@ func (storage) CreateRefreshTokenSession(ctx context.Context, _, _ string, req f
 // GetRefreshTokenSession returns what the refresh token stands for, narrowed to
 // the scopes asked for; refreshHandler has read it.
 func (storage) GetRefreshTokenSession(ctx context.Context, _ string, _ fosite.Session) (fosite.Requester, error) {
-	return unitOf(ctx).requester(nil), nil
+	return unitOf(ctx).requester(), nil
 }
 
 func (storage) DeleteRefreshTokenSession(context.Context, string) error { return errNotUsed }
@@ -189,16 +187,14 @@ func (storage) RevokeAccessToken(context.Context, string) error { return errNotU
 // requester dresses the record that is redeemed or rotated as the request that
 // made it, with one session for all who ask. Its client is compared with the one
 // that authenticated.
-func (u *unit) requester(form url.Values) *fosite.Request {
+func (u *unit) requester() *fosite.Request {
 	c := u.client
 	if u.from.ClientID != c.ID {
 		c = &client{Client: &db.Client{ID: u.from.ClientID}}
 	}
-	if form == nil {
-		form = url.Values{}
-		if u.from.RedirectURI != "" {
-			form.Set("redirect_uri", u.from.RedirectURI)
-		}
+	form := url.Values{}
+	if u.from.RedirectURI != "" {
+		form.Set("redirect_uri", u.from.RedirectURI)
 	}
 	if u.session == nil {
 		u.session = &session{record: *u.from}

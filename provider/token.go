@@ -2,6 +2,7 @@ package provider
 
 import (
 	"context"
+	"errors"
 	"net/http"
 	"net/url"
 
@@ -84,14 +85,43 @@ func (p *Provider) grantFor(c *client, form url.Values) (*grantType, error) {
 	return g, nil
 }
 
-// grant lets fosite work the request out. It gets a request of our making, with
-// the form that was checked and nothing else.
+// grantRequest is fosite's request without what fosite makes of one for storing it.
+type grantRequest struct{ *fosite.AccessRequest }
+
+// Sanitize is asked for what may be stored. Our storage takes the session and the
+// granted scopes, and no parameter.
+func (r grantRequest) Sanitize([]string) fosite.Requester { return r }
+
+// grant lets fosite's handlers for the grant work the request out: first all say
+// whether it is good, then all add to the answer. This is what NewAccessRequest and
+// NewAccessResponse do, less reading the form and authenticating the client, which
+// is done, and the spans.
 func (p *Provider) grant(ctx context.Context, u *unit) (fosite.AccessResponder, error) {
-	req, err := p.fosite.NewAccessRequest(ctx, &http.Request{Method: http.MethodPost, Form: u.form, PostForm: u.form}, &session{})
-	if err != nil {
-		return nil, err
+	req := grantRequest{fosite.NewAccessRequest(&session{})}
+	req.Form, req.Client, req.GrantTypes = u.form, u.client, fosite.Arguments{u.grant.name}
+	req.SetRequestedScopes(words(u.form.Get("scope")))
+	handled := false
+	for _, h := range u.grant.handlers {
+		switch err := h.HandleTokenEndpointRequest(ctx, req); {
+		case err == nil:
+			handled = true
+		case !errors.Is(err, fosite.ErrUnknownRequest):
+			return nil, err
+		}
 	}
-	return p.fosite.NewAccessResponse(ctx, req)
+	if !handled {
+		return nil, fosite.ErrInvalidRequest
+	}
+	resp := fosite.NewAccessResponse()
+	for _, h := range u.grant.handlers {
+		if err := h.PopulateTokenEndpointResponse(ctx, req, resp); err != nil && !errors.Is(err, fosite.ErrUnknownRequest) {
+			return nil, err
+		}
+	}
+	if resp.GetAccessToken() == "" || resp.GetTokenType() == "" {
+		return nil, errors.New("provider: no handler made a token")
+	}
+	return resp, nil
 }
 
 func bodyOf(resp fosite.AccessResponder) *tokenBody {

@@ -62,9 +62,8 @@ func (p *Provider) userinfo(w http.ResponseWriter, r *http.Request) (*db.Client,
 		return nil, nil, &protocolError{http.StatusForbidden, codeInsufficientScope, "the access token was not issued for scope openid", nil}
 	}
 	names := slices.Clone(t.record.InfoClaims)
-	byScope := claimsOf()
 	for _, s := range t.Scopes {
-		names = append(names, byScope[s]...)
+		names = append(names, claimsOf(s)...)
 	}
 	claims, err := p.aboutClaims(r.Context(), t.UserID, names)
 	if err != nil {
@@ -96,7 +95,7 @@ func (p *Provider) signedUserinfo(w http.ResponseWriter, r *http.Request, c *db.
 // the body of a form (RFC 6750 section 2). In a URL it would end up in logs.
 func bearer(w http.ResponseWriter, r *http.Request) (string, error) {
 	bad := func(description string) (string, error) { return "", refuse(codeInvalidRequest, description) }
-	if r.URL.Query().Has("access_token") {
+	if r.URL.RawQuery != "" && r.URL.Query().Has("access_token") {
 		return bad("access_token may not be sent in the URL")
 	}
 	headers := r.Header["Authorization"]

@@ -1,6 +1,7 @@
 package web
 
 import (
+	"bytes"
 	"errors"
 	"io"
 	"mime"
@@ -9,13 +10,16 @@ import (
 	"mobileid/sdk/wire"
 )
 
+// jose is the media type of mid/1's messages.
+const jose = "application/jose"
+
 // midKeys is GET /mid/v1/keys?c=<challenge>.
 func (s *Server) midKeys(w http.ResponseWriter, r *http.Request) error {
 	jws, err := s.Channel.Keys(r.Context(), r.URL.Query().Get("c"))
 	if err != nil {
 		return err
 	}
-	w.Header().Set("Content-Type", "application/jose")
+	w.Header().Set("Content-Type", jose)
 	w.Header().Set("Cache-Control", "no-store")
 	_, err = io.WriteString(w, jws)
 	return hungUp(err)
@@ -38,18 +42,21 @@ func (s *Server) midRPC(w http.ResponseWriter, r *http.Request) error {
 }
 
 func (s *Server) rpc(w http.ResponseWriter, r *http.Request) error {
-	if mt, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); err != nil || mt != "application/jose" {
-		return &wire.Outer{Code: wire.OuterMalformed, Cause: errors.New("content type is not application/jose")}
+	if kind := r.Header.Get("Content-Type"); kind != jose {
+		if mt, _, err := mime.ParseMediaType(kind); err != nil || mt != jose {
+			return &wire.Outer{Code: wire.OuterMalformed, Cause: errors.New("content type is not " + jose)}
+		}
 	}
-	body, err := io.ReadAll(r.Body)
-	if err != nil {
+	var body bytes.Buffer
+	body.Grow(int(min(max(r.ContentLength, 0), maxBody)) + bytes.MinRead)
+	if _, err := body.ReadFrom(r.Body); err != nil {
 		return &wire.Outer{Code: wire.OuterMalformed, Cause: err}
 	}
-	reply, err := s.Channel.RPC(r.Context(), body, s.clientIP(r))
+	reply, err := s.Channel.RPC(r.Context(), body.Bytes(), s.clientIP(r))
 	if err != nil {
 		return err
 	}
-	w.Header().Set("Content-Type", "application/jose")
+	w.Header().Set("Content-Type", jose)
 	w.Header().Set("Cache-Control", "no-store")
 	_, err = w.Write(reply)
 	return hungUp(err)

@@ -49,22 +49,51 @@ const maxBody = 64 << 10
 // csp is the policy of every answer. Pages that post elsewhere widen form-action.
 const csp = "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self' data:; connect-src 'self'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'"
 
+// newRequestID makes an id of 80 random bits in base32.
+func newRequestID() string {
+	const digits = "abcdefghijklmnopqrstuvwxyz234567"
+	var id [16]byte
+	rand.Read(id[:])
+	for i, b := range id {
+		id[i] = digits[b%32]
+	}
+	return string(id[:])
+}
+
+// header is one header of an answer, by its canonical name.
+type header struct {
+	name  string
+	value []string
+}
+
+// security are the headers of every answer. Their values are shared by all
+// answers: they are replaced and never written to.
+func (s *Server) security() []header {
+	out := []header{
+		{"Content-Security-Policy", []string{csp}},
+		{"X-Content-Type-Options", []string{"nosniff"}},
+		{"Referrer-Policy", []string{"no-referrer"}},
+		{"X-Frame-Options", []string{"DENY"}},
+		{"Cross-Origin-Opener-Policy", []string{"same-origin"}},
+		{"Permissions-Policy", []string{"camera=(), geolocation=(), microphone=()"}},
+	}
+	if s.hsts {
+		out = append(out, header{"Strict-Transport-Security", []string{"max-age=63072000; includeSubDomains"}})
+	}
+	return out
+}
+
 // outermost gives every request an id, every answer the security headers, and
 // turns a panic into a logged 500.
 func (s *Server) outermost(next http.Handler) http.Handler {
+	security := s.security()
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		id := strings.ToLower(rand.Text()[:16])
+		id := newRequestID()
 		r = r.WithContext(context.WithValue(r.Context(), requestIDKey, id))
 		h := w.Header()
-		h.Set("X-Request-Id", id)
-		h.Set("Content-Security-Policy", csp)
-		h.Set("X-Content-Type-Options", "nosniff")
-		h.Set("Referrer-Policy", "no-referrer")
-		h.Set("X-Frame-Options", "DENY")
-		h.Set("Cross-Origin-Opener-Policy", "same-origin")
-		h.Set("Permissions-Policy", "camera=(), geolocation=(), microphone=()")
-		if s.hsts {
-			h.Set("Strict-Transport-Security", "max-age=63072000; includeSubDomains")
+		h["X-Request-Id"] = []string{id}
+		for _, always := range security {
+			h[always.name] = always.value
 		}
 		if len(r.TransferEncoding) > 0 || r.ProtoMajor == 1 && r.ProtoMinor == 0 {
 			// RFC 9112 section 6.3: where a proxy in front may have seen another end of

@@ -121,10 +121,7 @@ func (s *sessionStore) New(r *http.Request, name string) (*sessions.Session, err
 // kv still has it.
 func (s *sessionStore) revoked(ctx context.Context, id, sid string) (gone bool, err error) {
 	err = s.db.View(ctx, func(tx *db.Tx) (err error) {
-		if gone, err = tx.IsRevoked(revokedKind, flows.HashSession(id)); err != nil || gone {
-			return err
-		}
-		gone, err = tx.IsRevoked(provider.RevokedSID, sid)
+		gone, err = tx.EitherRevoked(revokedKind, flows.HashSession(id), provider.RevokedSID, sid)
 		return err
 	})
 	return gone, err

@@ -1,7 +1,6 @@
 package channel
 
 import (
-	"bytes"
 	"context"
 	"crypto"
 	"encoding/json"
@@ -196,11 +195,11 @@ func (x *exchange) findDevice(ctx context.Context) (stored []byte, werr *wire.Er
 		return nil, &wire.Error{Code: wire.Malformed}, nil
 	}
 	x.h = h
-	var dev db.Device
+	var dev db.Caller
 	begin := x.call.Op == wire.OpRegBegin
 	refusedBefore := false
 	err = x.DB.View(ctx, func(tx *db.Tx) error {
-		dev, err = tx.DeviceByKey(x.call.KeyID)
+		dev, err = tx.CallerOf(x.call.KeyID, x.call.JWE[:])
 		if errors.Is(err, db.ErrNotFound) && begin {
 			if _, rerr := tx.RedeemedGrant(refusedBegin, wire.Encode(x.call.RH[:])); !errors.Is(rerr, db.ErrNotFound) {
 				refusedBefore = rerr == nil
@@ -210,7 +209,7 @@ func (x *exchange) findDevice(ctx context.Context) (stored []byte, werr *wire.Er
 		if err != nil {
 			return err
 		}
-		unblock(&dev, tx.Now())
+		unblock(&dev.Device, tx.Now())
 		return nil
 	})
 	switch {
@@ -223,7 +222,7 @@ func (x *exchange) findDevice(ctx context.Context) (stored []byte, werr *wire.Er
 		return nil, &wire.Error{Code: wire.UnknownKey}, nil
 	case err != nil:
 		return nil, nil, err
-	case dev.Chain.LastReply != nil && bytes.Equal(dev.Chain.LastJWE, x.call.JWE[:]):
+	case dev.Chain.LastReply != nil: // of these very bytes
 		return dev.Chain.LastReply, nil, nil
 	case begin: // a signing key belongs to one registration
 		return nil, &wire.Error{Code: wire.ActivationFailed}, nil
@@ -234,7 +233,8 @@ func (x *exchange) findDevice(ctx context.Context) (stored []byte, werr *wire.Er
 	if err != nil {
 		return nil, nil, err
 	}
-	x.call.DSK, x.call.Key, x.call.Device = key.jwk, key.pub, &dev
+	x.call.DSK, x.call.Key, x.call.Caller = key.jwk, key.pub, &dev
+	x.call.Device = &dev.Device
 	return nil, nil, nil
 }
 

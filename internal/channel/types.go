@@ -17,7 +17,8 @@ import (
 // Call is a request that has been opened and verified: this device sent these
 // bytes to this server, now. Whether its head is good shows in the transaction.
 type Call struct {
-	Device   *db.Device       // as read before the transaction; nil for reg.begin
+	Device   *db.Device       // as CallerOf read it before the transaction; nil for reg.begin
+	Caller   *db.Caller       // the same, with what is known of its user
 	DSK      wire.JWK         // the key that signed; json.Marshal gives its JWK
 	Key      *ecdsa.PublicKey // the same, for verifying; shared, so only to be read
 	KeyID    string           // its thumbprint

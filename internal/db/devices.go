@@ -122,21 +122,6 @@ func (tx *Tx) DevicesOf(userID string) ([]Device, error) {
 	return out, err
 }
 
-// PhonesOf is DevicesOf with no more of each device than says whether it could be
-// asked: id, App, Pos, state and BlockedUntil.
-func (tx *Tx) PhonesOf(userID string) ([]Device, error) {
-	var out []Device
-	err := tx.rows(`SELECT id, app_id, pos, state, blocked_until FROM devices WHERE user_id = $1 ORDER BY created_at, id`, []any{userID}, func(scan func(...any) error) error {
-		d := Device{UserID: userID}
-		var until int64
-		err := scan(&d.ID, &d.AppID, &d.Pos, &d.State, &until)
-		d.BlockedUntil = fromMillis(until)
-		out = append(out, d)
-		return err
-	})
-	return out, err
-}
-
 // SetChain stores the message chain of a device that this transaction has locked
 // or made.
 func (tx *Tx) SetChain(id string, c Chain) error {

@@ -162,8 +162,8 @@ func TestR3LockUserRevokeDeviceDisableClientAgainstApproveAndRedeem(t *testing.T
 						if err != nil || d.State != DeviceActive {
 							return err
 						}
-						u, err := tx.User(user)
-						if err != nil || u.State != UserActive {
+						u, err := tx.Standing(op, user, "cli_1", "app_1")
+						if err != nil || u.UserState != UserActive {
 							return err
 						}
 						if err := tx.Decide(Decision{OperationID: op, State: "COMPLETED", UserID: user, Outcome: []byte("{}")}); err != nil {

@@ -86,3 +86,16 @@ func (s *Store) Resolve(ctx context.Context, merchantID string, h Hint) (u db.Us
 	}
 	return u, err
 }
+
+// Addressee is Resolve with the user's phones beside, and of both no more than
+// says whether they can be asked: db.Tx.Addressee.
+func (s *Store) Addressee(ctx context.Context, merchantID string, h Hint) (u db.User, phones []db.Device, err error) {
+	err = s.DB.View(ctx, func(tx *db.Tx) (err error) {
+		u, phones, err = tx.Addressee(merchantID, h.UserID, h.ExternalRef)
+		return err
+	})
+	if errors.Is(err, db.ErrNotFound) {
+		return db.User{}, nil, fault.New(fault.NotFound, "no such user")
+	}
+	return u, phones, err
+}

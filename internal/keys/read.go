@@ -51,14 +51,18 @@ func withID(all []*Key, kid string) *Key {
 	return nil
 }
 
-// All returns the keys to publish, oldest first; at most 2 s old. That there is
-// none is not remembered: another node may make the first one and sign with it.
+// All returns the keys to publish, oldest first; at most 2 s old, and 0.2 s if
+// there is none.
 func (r *Ring) All(ctx context.Context, purpose string) ([]*Key, error) {
 	now := r.clk.Now()
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	set := r.sets[purpose]
-	if len(set.keys) > 0 && now.Sub(set.at) < reread && !now.Before(set.at) {
+	known := reread
+	if len(set.keys) == 0 {
+		known = rereadNone
+	}
+	if now.Sub(set.at) < known && !now.Before(set.at) {
 		return set.keys, nil
 	}
 	fresh, err := r.read(ctx, purpose, set.keys)

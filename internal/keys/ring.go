@@ -68,6 +68,9 @@ const (
 	Soon = reread + time.Second
 	// reread is how old a node's view of the keys may be.
 	reread = 2 * time.Second
+	// rereadNone is the same where there is no key: another node may make the first
+	// one and sign with it, which those who read the key set here soon have to see.
+	rereadNone = 200 * time.Millisecond
 )
 
 // Key is one key of the ring.
@@ -117,6 +120,9 @@ func (r *Ring) Ensure(ctx context.Context, purposes ...string) error {
 
 func (r *Ring) ensure(ctx context.Context, purpose string) error {
 	have, err := r.newest(ctx, purpose)
+	if have {
+		r.forget(purpose) // it may have been made since this node looked
+	}
 	if err != nil || have {
 		return err
 	}

@@ -76,6 +76,35 @@ func TestUpdateKeepsTheLifeAndUpsertRenewsIt(t *testing.T) {
 	})
 }
 
+func TestARecordIsRemovedUnlessAnotherWriterCameFirst(t *testing.T) {
+	ctx := context.Background()
+	kvtest.Each(t, func(t *testing.T, s kv.KV) {
+		b := kv.NewBucket[counter](s, "c")
+		ok(t, b.Create(ctx, "1", counter{N: 1}, time.Minute))
+		first := true
+		v, err := b.Update(ctx, "1", func(c counter) (counter, error) {
+			if first {
+				first = false
+				ok(t, s.Swap(ctx, "c/{1}", []byte(`{"n":1}`), []byte(`{"n":2}`), time.Minute))
+				return counter{}, kv.Remove
+			}
+			c.N++
+			return c, nil
+		})
+		if err != nil || v.N != 3 {
+			t.Fatalf("beside another writer: %+v, %v", v, err)
+		}
+		v, err = b.Update(ctx, "1", func(counter) (counter, error) { return counter{}, kv.Remove })
+		if err != nil || v.N != 0 {
+			t.Fatalf("%+v, %v", v, err)
+		}
+		time.Sleep(20 * time.Millisecond)
+		_, err = b.Get(ctx, "1")
+		is(t, err, kv.ErrNotFound)
+		ok(t, b.Create(ctx, "1", counter{N: 1}, time.Minute))
+	})
+}
+
 func TestAnErrorFromTheFunctionEndsTheChangeWithoutAWrite(t *testing.T) {
 	ctx := context.Background()
 	stop := errors.New("enough")

@@ -79,10 +79,7 @@ func (e *Engine) prepareList(ctx context.Context, c *channel.Call) (channel.Plan
 	if len(ops) == 0 {
 		return channel.Plan{Reply: reply}, nil, nil
 	}
-	left, err := e.attemptsLeft(ctx, c.Device)
-	if err != nil {
-		return channel.Plan{}, nil, err
-	}
+	left := e.attemptsLeft(c.Caller)
 	for i := range ops {
 		shown := ops[i].shown(c.Device)
 		shown.Left = left
@@ -94,16 +91,12 @@ func (e *Engine) prepareList(ctx context.Context, c *channel.Call) (channel.Plan
 // attemptsLeft is how many wrong proofs the device has before it is blocked, by
 // its own counter or by its user's day, whichever is less: the user is warned
 // before the last.
-func (e *Engine) attemptsLeft(ctx context.Context, dev *db.Device) (int, error) {
+func (e *Engine) attemptsLeft(dev *db.Caller) int {
 	left := dev.MaxFailures - dev.Failures
-	err := e.DB.View(ctx, func(tx *db.Tx) error {
-		user, err := tx.User(dev.UserID)
-		if err == nil && user.FailDay == today(tx) {
-			left = min(left, identity.DailyFailures-user.FailCount)
-		}
-		return err
-	})
-	return int(max(0, left)), err
+	if dev.FailDay == e.Clock.Now().Unix()/86400 {
+		left = min(left, identity.DailyFailures-dev.FailCount)
+	}
+	return int(max(0, left))
 }
 
 // today is the day of failure counts: Unix days, UTC.
@@ -246,16 +239,15 @@ func goneBy(out Outcome, dev *db.Device) *wire.Error {
 // commitAnswer decides. It runs with the device's row locked; a decision it
 // makes is returned even beside an error for the phone (an answer that locks).
 func (e *Engine) commitAnswer(tx *db.Tx, op *Operation, p *proof) (*Outcome, *wire.Error, error) {
-	if out, err := OutcomeOf(tx, op.ID); err == nil {
-		return nil, goneBy(out, p.device), nil
-	} else if !errors.Is(err, db.ErrNotFound) {
-		return nil, nil, err
-	}
-	user, err := tx.User(p.device.UserID)
+	now, err := tx.Standing(op.ID, p.device.UserID, op.ClientID, p.device.AppID)
 	if err != nil {
 		return nil, nil, err
 	}
-	if user.State != db.UserActive {
+	if now.Decided {
+		out, err := OutcomeOf(tx, op.ID)
+		return nil, goneBy(out, p.device), err
+	}
+	if now.UserState != db.UserActive {
 		return nil, &wire.Error{Code: wire.UserLocked}, nil
 	}
 	if !op.Expires().After(tx.Now()) {
@@ -268,14 +260,11 @@ func (e *Engine) commitAnswer(tx *db.Tx, op *Operation, p *proof) (*Outcome, *wi
 	case wire.Report:
 		return e.decideBy(tx, op, p, Report, "reported by the user")
 	}
-	if client, err := tx.Client(op.ClientID); err != nil || !client.DisabledAt.IsZero() {
-		if err != nil && !errors.Is(err, db.ErrNotFound) {
-			return nil, nil, err
-		}
+	if now.Withdrawn {
 		out, err := e.decide(tx, op, nil, Cancel, "the client was disabled")
 		return &out, goneBy(out, p.device), err
 	}
-	return e.commitApproval(tx, op, p, &user)
+	return e.commitApproval(tx, op, p, &now)
 }
 
 func (e *Engine) decideBy(tx *db.Tx, op *Operation, p *proof, m Move, reason string) (*Outcome, *wire.Error, error) {
@@ -283,12 +272,9 @@ func (e *Engine) decideBy(tx *db.Tx, op *Operation, p *proof, m Move, reason str
 	return &out, nil, err
 }
 
-func (e *Engine) commitApproval(tx *db.Tx, op *Operation, p *proof, user *db.User) (*Outcome, *wire.Error, error) {
-	app, err := tx.App(p.device.AppID)
-	if err != nil {
-		return nil, nil, err
-	}
-	if p.policy, err = identity.PolicyOf(app); err != nil {
+func (e *Engine) commitApproval(tx *db.Tx, op *Operation, p *proof, now *db.Standing) (*Outcome, *wire.Error, error) {
+	var err error
+	if p.policy, err = e.policies.parse(p.device.AppID, now.Policy); err != nil {
 		return nil, nil, err
 	}
 	if Rank(Reach(p.device, p.policy)) < Rank(op.MinACR) {
@@ -297,7 +283,7 @@ func (e *Engine) commitApproval(tx *db.Tx, op *Operation, p *proof, user *db.Use
 	if p.device.Failures >= p.device.MaxFailures {
 		return nil, wire.Blocked(p.device.BlockedUntil), nil
 	}
-	if user.FailDay == today(tx) && user.FailCount >= identity.DailyFailures {
+	if now.FailDay == today(tx) && now.FailCount >= identity.DailyFailures {
 		return nil, wire.Blocked(tomorrow(tx)), nil
 	}
 	knowledge := len(op.need()) > 0

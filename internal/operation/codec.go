@@ -20,7 +20,7 @@ var errRecord = errors.New("operation: not a stored operation")
 func (o *Operation) texts(version byte) (strings []*string, blobs []*[]byte) {
 	strings = []*string{&o.ID, &o.Kind, &o.Flow, &o.MerchantID, &o.ClientID, &o.ClientName, &o.UserID, &o.DeviceID,
 		&o.Tpl, &o.Lang, &o.MinACR, &o.Match, &o.Initiator.IP, &o.Initiator.Browser,
-		&o.Level, &o.Initiation, &o.AppID, &o.ClientData, &o.PushText}
+		&o.Level, &o.Initiation, &o.AppID, &o.ClientData, &o.PushText, &o.Scope}
 	blobs = []*[]byte{&o.Challenge, &o.View, &o.Data, &o.Post, &o.ClaimHash}
 	if version == 1 {
 		return strings[:14], blobs[:2]

@@ -58,11 +58,13 @@ type Engine struct {
 	ops     kv.Bucket[Operation]
 	pending kv.Bucket[prompts]
 	nobody  []byte // key of Nobody
+
+	policies *policies
 }
 
 // New makes an engine.
 func New(c Config) *Engine {
-	return &Engine{Config: c, ops: kv.NewBucket[Operation](c.KV, "op"), pending: kv.NewBucket[prompts](c.KV, "user"), nobody: c.Box.Derive("nobody 1")}
+	return &Engine{Config: c, ops: kv.NewBucket[Operation](c.KV, "op"), pending: kv.NewBucket[prompts](c.KV, "user"), nobody: c.Box.Derive("nobody 1"), policies: &policies{}}
 }
 
 // Nobody is the user id under which operations for somebody who does not exist
@@ -144,8 +146,7 @@ func (e *Engine) Status(ctx context.Context, id string) (Outcome, error) {
 		return Outcome{}, fault.Wrap(fault.Unavailable, "the operation cannot be read; try again", err)
 	}
 	if op.Expires().After(e.Clock.Now()) {
-		return Outcome{OperationID: id, Kind: op.Kind, State: Pending, MerchantID: op.MerchantID, ClientID: op.ClientID, UserID: op.UserID,
-			ClientData: op.ClientData, ViewHash: hashText(op.View), DataHash: dataHash(op.Data), Tpl: op.Tpl, Lang: op.Lang, Data: op.Data, ExpiresAt: op.Expires()}, nil
+		return op.open(), nil
 	}
 	return e.end(ctx, &op, Expire, "")
 }
@@ -197,32 +198,13 @@ func (e *Engine) End(ctx context.Context, id string, m Move, reason string) (Out
 	return e.end(ctx, &op, m, reason)
 }
 
-// Lose decides an operation that kv lost as expired, so that no device can
-// answer it even if an older kv comes back, and returns how it ended.
-func (e *Engine) Lose(ctx context.Context, id, kind, clientID string) (out Outcome, err error) {
-	err = e.DB.Update(ctx, func(tx *db.Tx) error {
-		out = Outcome{OperationID: id, Kind: kind, State: Expired, ClientID: clientID, Reason: "lost before it was answered",
-			At: tx.Now().UTC().Truncate(time.Millisecond)}
-		err := Record(tx, e.Audit, out, nil, "", nil)
-		if errors.Is(err, db.ErrConflict) {
-			out, err = OutcomeOf(tx, id)
-		}
-		return err
-	})
-	if err != nil {
-		return Outcome{}, fault.Wrap(fault.Unavailable, "the operation cannot be read; try again", err)
-	}
-	return out, nil
-}
-
 func (e *Engine) end(ctx context.Context, op *Operation, m Move, reason string) (out Outcome, err error) {
 	err = e.DB.Update(ctx, func(tx *db.Tx) (err error) {
 		move := m
 		if !op.Expires().After(tx.Now()) {
 			move = Expire
 		} else if m == Expire && op.Expires().Sub(tx.Now()) > clockSlack {
-			out = Outcome{OperationID: op.ID, Kind: op.Kind, State: Pending, MerchantID: op.MerchantID, ClientID: op.ClientID,
-				UserID: op.UserID, ExpiresAt: op.Expires()}
+			out = op.open()
 			return nil
 		}
 		out, err = e.decide(tx, op, nil, move, reason)
@@ -252,6 +234,7 @@ func (e *Engine) decide(tx *db.Tx, op *Operation, p *proof, m Move, reason strin
 		OperationID: op.ID, Kind: op.Kind, State: state, MerchantID: op.MerchantID, ClientID: op.ClientID, UserID: op.UserID,
 		Reason: reason, At: tx.Now().UTC().Truncate(time.Millisecond), ViewHash: hashText(op.View), DataHash: dataHash(op.Data),
 		Tpl: op.Tpl, Lang: op.Lang, ClientData: op.ClientData, Data: op.Data,
+		Scope: op.Scope, Expires: op.backchannelUntil(),
 	}
 	if p != nil {
 		out.DeviceID = p.device.ID
@@ -306,15 +289,14 @@ func Record(tx *db.Tx, w *audit.Writer, out Outcome, view []byte, answer string,
 
 // OutcomeOf reads the decision row; db.ErrNotFound while the operation is open.
 func OutcomeOf(tx *db.Tx, id string) (Outcome, error) {
-	d, err := tx.Decision(id)
+	d, err := tx.OutcomeOf(id)
 	if err != nil {
 		return Outcome{}, err
 	}
-	var out Outcome
+	out := Outcome{MerchantID: d.MerchantID, Data: d.Data}
 	if err := json.Unmarshal(d.Outcome, &out); err != nil {
 		return Outcome{}, fmt.Errorf("operation: outcome of %s: %w", id, err)
 	}
-	out.MerchantID, out.Data = d.MerchantID, d.Data
 	return out, nil
 }
 

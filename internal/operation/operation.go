@@ -85,12 +85,28 @@ type Operation struct {
 	Push       bool      `json:"push,omitempty"` // wake the phone, with PushText
 	PushText   string    `json:"pushtext,omitempty"`
 	Initiator  Initiator `json:"init"`
-	StartedAt  int64     `json:"at"`  // Unix ms
-	ExpiresAt  int64     `json:"exp"` // Unix ms
+	Scope      string    `json:"scope,omitempty"` // of a backchannel request: what its client asked for, space-delimited
+	StartedAt  int64     `json:"at"`              // Unix ms
+	ExpiresAt  int64     `json:"exp"`             // Unix ms
 }
 
 // Expires is when the operation can no longer be decided but as expired.
 func (o *Operation) Expires() time.Time { return time.UnixMilli(o.ExpiresAt) }
+
+// backchannelUntil is ExpiresAt of a backchannel request, 0 of anything else.
+func (o *Operation) backchannelUntil() int64 {
+	if o.Flow == FlowCIBA || o.Flow == FlowPush {
+		return o.ExpiresAt
+	}
+	return 0
+}
+
+// open is what is told of the operation while it is not decided.
+func (o *Operation) open() Outcome {
+	return Outcome{OperationID: o.ID, Kind: o.Kind, State: Pending, MerchantID: o.MerchantID, ClientID: o.ClientID, UserID: o.UserID,
+		ClientData: o.ClientData, ViewHash: hashText(o.View), DataHash: dataHash(o.Data), Tpl: o.Tpl, Lang: o.Lang, Data: o.Data, ExpiresAt: o.Expires(),
+		Scope: o.Scope, Expires: o.backchannelUntil()}
+}
 
 // need is what the phone must prove besides that it is the phone.
 func (o *Operation) need() []string {
@@ -121,6 +137,10 @@ type Outcome struct {
 	Lang        string    `json:"lang,omitempty"`
 	ClientData  string    `json:"clientData,omitempty"`
 	SCA         *SCA      `json:"sca,omitempty"`
+	// Of a backchannel request, so that its client's poll needs nothing else: the
+	// scope that was asked for, and until when (Unix ms).
+	Scope   string `json:"scope,omitempty"`
+	Expires int64  `json:"expires,omitempty"`
 
 	// Data are the bytes of the typed data as they were shown and signed.
 	Data []byte `json:"-"`

@@ -58,6 +58,10 @@ func (p *prompts) prune(now int64) {
 // reserve counts op against its user's caps. It returns the operations of the
 // same client that op supersedes; they free their places.
 func (e *Engine) reserve(ctx context.Context, op *Operation) (older []string, err error) {
+	first := prompts{Open: []prompt{{op.ID, op.ClientID, op.DeviceID, op.ExpiresAt}}}
+	if err = e.pending.Create(ctx, op.UserID, first, promptsLife); err == nil {
+		return nil, nil // as for nearly everybody: nothing waits
+	}
 	now := e.Clock.Now().UnixMilli()
 	_, err = e.pending.Upsert(ctx, op.UserID, promptsLife, func(p prompts, _ bool) (prompts, error) {
 		older = nil
@@ -116,6 +120,9 @@ func (e *Engine) settled(ctx context.Context, out Outcome) error {
 				p.Cool = map[string]int64{}
 			}
 			p.Cool[out.ClientID] = max(p.Cool[out.ClientID], until.UnixMilli())
+		}
+		if len(p.Open) == 0 && len(p.Cool) == 0 {
+			return p, kv.Remove
 		}
 		return p, nil
 	})

@@ -34,6 +34,11 @@ type AnswerClaims struct {
 	JTI  string `json:"jti"`
 }
 
+func (c *AnswerClaims) members() []field {
+	return []field{{"iss", &c.Iss}, {"aud", &c.Aud}, {"txn", &c.Txn}, {"chal", &c.Chal}, {"dec", &c.Dec}, {"hv", &c.HV}, {"hd", &c.HD},
+		{"tpl", &c.Tpl}, {"lang", &c.Lang}, {"flow", &c.Flow}, {"ui", &c.UI}, {"cv", &c.CV}, {"iat", &c.Iat}, {"jti", &c.JTI}}
+}
+
 // ClaimsFor fills the claims from the operation as this device was shown it;
 // the caller adds dec, cv, iat and jti. The server compares with the same call
 // over its own record of what it sent.
@@ -68,8 +73,8 @@ func VerifyAnswer(ans string, kid string, dsk *ecdsa.PublicKey) (AnswerClaims, e
 	if err != nil {
 		return AnswerClaims{}, err
 	}
-	if !c.head.only("alg", "typ", "kid") || c.head.text("alg") != algES256 ||
-		c.head.text("typ") != TypAnswer || c.head.text("kid") != kid || !c.verify(dsk) {
+	if !c.head.only("alg", "typ", "kid") || !c.head.is("alg", algES256) ||
+		!c.head.is("typ", TypAnswer) || !c.head.is("kid", kid) || !c.verify(dsk) {
 		return AnswerClaims{}, errSignature
 	}
 	var out AnswerClaims

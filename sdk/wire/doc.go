@@ -6,7 +6,6 @@ package wire
 
 import (
 	"encoding/base64"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -68,16 +67,12 @@ func Decode32(s string) ([32]byte, error) {
 // Bytes is a byte string that travels as base64url.
 type Bytes []byte
 
-// MarshalJSON writes base64url.
-func (b Bytes) MarshalJSON() ([]byte, error) { return json.Marshal(Encode(b)) }
+// MarshalText writes base64url, which JSON takes for a string.
+func (b Bytes) MarshalText() ([]byte, error) { return b64.AppendEncode(nil, b), nil }
 
-// UnmarshalJSON reads base64url, strictly.
-func (b *Bytes) UnmarshalJSON(data []byte) error {
-	var s string
-	if err := json.Unmarshal(data, &s); err != nil {
-		return err
-	}
-	out, err := Decode(s)
+// UnmarshalText reads base64url, strictly.
+func (b *Bytes) UnmarshalText(text []byte) error {
+	out, err := Decode(string(text))
 	if err != nil {
 		return err
 	}
@@ -88,11 +83,11 @@ func (b *Bytes) UnmarshalJSON(data []byte) error {
 // Secret is Bytes that never shows itself in logs or formatted text.
 type Secret []byte
 
-// MarshalJSON writes base64url: for sealed messages and the phone's own file.
-func (s Secret) MarshalJSON() ([]byte, error) { return Bytes(s).MarshalJSON() }
+// MarshalText writes base64url: for sealed messages and the phone's own file.
+func (s Secret) MarshalText() ([]byte, error) { return Bytes(s).MarshalText() }
 
-// UnmarshalJSON reads base64url, strictly.
-func (s *Secret) UnmarshalJSON(data []byte) error { return (*Bytes)(s).UnmarshalJSON(data) }
+// UnmarshalText reads base64url, strictly.
+func (s *Secret) UnmarshalText(text []byte) error { return (*Bytes)(s).UnmarshalText(text) }
 
 func (s Secret) String() string { return "[REDACTED]" }
 

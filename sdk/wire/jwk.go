@@ -5,7 +5,6 @@ import (
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/sha256"
-	"encoding/json"
 	"errors"
 	"strings"
 )
@@ -88,14 +87,11 @@ func (k *JWK) UnmarshalJSON(data []byte) error {
 
 // parseJWK leaves the curve to be checked by the caller's ECDH or ECDSA.
 func parseJWK(data []byte) (JWK, error) {
-	if err := checkJSON(data); err != nil {
+	h, err := parseMembers(data)
+	if err != nil {
 		return JWK{}, err
 	}
-	var h header
-	if err := json.Unmarshal(data, &h); err != nil {
-		return JWK{}, err
-	}
-	if !h.only("kty", "crv", "x", "y") || h.text("kty") != "EC" || h.text("crv") != "P-256" {
+	if !h.only("kty", "crv", "x", "y") || !h.is("kty", "EC") || !h.is("crv", "P-256") {
 		return JWK{}, errors.New("not a public P-256 JWK")
 	}
 	x, errX := Decode32(h.text("x"))

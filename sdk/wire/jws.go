@@ -90,7 +90,7 @@ func splitCompact(s string) (compact, error) {
 }
 
 // verify checks the signature only; the caller has checked alg and typ.
-func (c compact) verify(pub *ecdsa.PublicKey) bool {
+func (c *compact) verify(pub *ecdsa.PublicKey) bool {
 	digest := sha256.Sum256([]byte(c.input))
 	r := new(big.Int).SetBytes(c.sig[:32])
 	s := new(big.Int).SetBytes(c.sig[32:])

@@ -72,12 +72,12 @@ func OpenKeySet(jws, iss, pin, c string) (*KeySet, string, error) {
 		return nil, "", errKeySet
 	}
 	var ssk JWK
-	if !p.head.only("alg", "typ", "kid", "jwk") || p.head.text("alg") != algES256 ||
-		p.head.text("typ") != TypKeys || ssk.UnmarshalJSON(p.head["jwk"]) != nil {
+	if !p.head.only("alg", "typ", "kid", "jwk") || !p.head.is("alg", algES256) ||
+		!p.head.is("typ", TypKeys) || ssk.UnmarshalJSON(p.head.raw("jwk")) != nil {
 		return nil, "", errKeySet
 	}
 	kid := ssk.KeyID()
-	if p.head.text("kid") != kid || (pin != "" && pin != kid) {
+	if !p.head.is("kid", kid) || (pin != "" && pin != kid) {
 		return nil, "", errKeySet
 	}
 	pub, err := ssk.ECDSA()

@@ -63,6 +63,8 @@ type RegStatus struct{}
 // List asks for the pending operations offered to this device.
 type List struct{}
 
+func (*List) members() []field { return nil }
+
 // ListReply holds them, oldest first.
 type ListReply struct {
 	Ops []Operation `json:"ops"`
@@ -116,6 +118,10 @@ type Answer struct {
 	Ans   string `json:"ans"`             // compact JWS, AnswerClaims
 	KPF   Secret `json:"kpf,omitempty"`   // 32
 	Match string `json:"match,omitempty"` // as typed
+}
+
+func (a *Answer) members() []field {
+	return []field{{"ans", &a.Ans}, {"kpf", &a.KPF}, {"match", &a.Match}}
 }
 
 // AnswerReply says how the operation ended: COMPLETED, DECLINED, REPORTED. Post

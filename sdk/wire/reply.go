@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	"strconv"
 )
 
 // ReplyLife is exp − iat of a reply in seconds. The phone does not need it to
@@ -44,17 +45,53 @@ func SealReply(rk []byte, r *Reply, random io.Reader) ([]byte, error) {
 	if len(rk) != KeySize {
 		return nil, errors.New("reply key is not 32 bytes")
 	}
-	bare := *r
-	bare.Body = nil // appended as it is: encoding/json would scan and copy it again
-	plain, err := json.Marshal(&bare)
+	plain, err := r.encode()
 	if err != nil {
 		return nil, err
 	}
-	if r.Body != nil {
-		plain = append(plain[:len(plain)-1], `,"body":`...)
-		plain = append(append(plain, r.Body...), '}')
-	}
 	return seal(rk, []byte(replyHead), plain, random)
+}
+
+// encode writes the members one by one: encoding/json would scan and copy the
+// body again.
+func (r *Reply) encode() ([]byte, error) {
+	b := make([]byte, 0, 384+len(r.Body))
+	b = appendText(append(b, `{"iss":`...), r.Iss)
+	b = appendText(append(b, `,"aud":`...), r.Aud)
+	b = strconv.AppendInt(append(b, `,"iat":`...), r.Iat, 10)
+	b = strconv.AppendInt(append(b, `,"exp":`...), r.Exp, 10)
+	b = appendText(append(b, `,"rto":`...), r.Rto)
+	b = appendText(append(b, `,"rh":`...), r.RH)
+	if r.Head != "" {
+		b = appendText(append(b, `,"head":`...), r.Head)
+	}
+	b = appendText(append(b, `,"st":`...), r.St)
+	if r.Err != nil {
+		told, err := json.Marshal(r.Err)
+		if err != nil {
+			return nil, err
+		}
+		b = append(append(b, `,"err":`...), told...)
+	}
+	if r.Body != nil {
+		b = append(append(b, `,"body":`...), r.Body...)
+	}
+	return append(b, '}'), nil
+}
+
+// appendText writes s as encoding/json does.
+func appendText(b []byte, s string) []byte {
+	for i := range len(s) {
+		switch c := s[i]; {
+		case c < 0x20, c >= 0x7f, c == '"', c == '\\', c == '<', c == '>', c == '&':
+			text, err := json.Marshal(s)
+			if err != nil {
+				panic(err) // a string is always JSON
+			}
+			return append(b, text...)
+		}
+	}
+	return append(append(append(b, '"'), s...), '"')
 }
 
 // OpenReply opens the reply to sent. Success means that a holder of the
@@ -67,8 +104,8 @@ func OpenReply(sent *Sent, body []byte) (*Reply, error) {
 	}
 	if p.head != replyHeadEncoded {
 		h, err := parseHeader(p.head)
-		if err != nil || !h.only("alg", "enc", "typ") || h.text("alg") != algDir ||
-			h.text("enc") != encGCM || h.text("typ") != typResponse {
+		if err != nil || !h.only("alg", "enc", "typ") || !h.is("alg", algDir) ||
+			!h.is("enc", encGCM) || !h.is("typ", typResponse) {
 			return nil, errSeal
 		}
 	}

@@ -27,6 +27,11 @@ type Claims struct {
 	Body json.RawMessage `json:"body"`
 }
 
+func (c *Claims) members() []field {
+	return []field{{"v", &c.V}, {"iss", &c.Iss}, {"aud", &c.Aud}, {"op", &c.Op}, {"jti", &c.JTI}, {"iat", &c.Iat}, {"exp", &c.Exp},
+		{"ek", &c.EK}, {"rk", &c.RK}, {"head", &c.Head}, {"body", &c.Body}}
+}
+
 // Sent is a request ready to go and what the phone must keep until its reply
 // is in. It is stored before the first byte leaves.
 type Sent struct {
@@ -109,15 +114,15 @@ func ParseEnvelope(body []byte) (*Envelope, error) {
 	if err != nil {
 		return nil, &Outer{OuterMalformed, err}
 	}
-	if h.text("alg") != algECDH || h.text("enc") != encGCM {
+	if !h.is("alg", algECDH) || !h.is("enc", encGCM) {
 		return nil, &Outer{OuterUnsupportedSuite, nil}
 	}
 	kid := h.text("kid")
-	if !h.only("alg", "enc", "typ", "cty", "kid", "epk") || h.text("typ") != typSealed ||
-		h.text("cty") != "JWT" || kid == "" || len(kid) > 64 {
+	if !h.only("alg", "enc", "typ", "cty", "kid", "epk") || !h.is("typ", typSealed) ||
+		!h.is("cty", "JWT") || kid == "" || len(kid) > 64 {
 		return nil, &Outer{OuterMalformed, errors.New("header members")}
 	}
-	epk, err := parseJWK(h["epk"])
+	epk, err := parseJWK(h.raw("epk"))
 	if err != nil {
 		return nil, &Outer{OuterMalformed, fmt.Errorf("epk: %w", err)}
 	}
@@ -172,13 +177,13 @@ func (e *Envelope) Open(tek *ecdh.PrivateKey) (*Request, error) {
 // wellFormed checks type, algorithm, key and the members that every request
 // has. aud, times and head need the server's own knowledge.
 func (r *Request) wellFormed(e *Envelope) bool {
-	h := r.jws.head
-	if h.text("alg") != algES256 || h.text("typ") != TypRequest {
+	h := &r.jws.head
+	if !h.is("alg", algES256) || !h.is("typ", TypRequest) {
 		return false
 	}
 	if r.Op == OpRegBegin {
 		var k JWK
-		if !h.only("alg", "typ", "jwk") || k.UnmarshalJSON(h["jwk"]) != nil {
+		if !h.only("alg", "typ", "jwk") || k.UnmarshalJSON(h.raw("jwk")) != nil {
 			return false
 		}
 		r.JWK, r.KeyID = &k, k.KeyID()

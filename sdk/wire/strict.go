@@ -4,152 +4,131 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
-	"unicode/utf8"
+	"strconv"
 )
 
-const (
-	maxDepth   = 16 // nesting of objects and arrays in one message
-	maxMembers = 64 // members of one object
-)
+// maxHeader bounds the members of a JOSE header.
+const maxHeader = 8
 
-var (
-	errJSON      = errors.New("not the JSON of mid/1")
-	errDuplicate = errors.New("duplicate or malformed member name")
-)
+var errJSON = errors.New("not the JSON of mid/1")
 
-// checkJSON refuses what encoding/json lets pass: duplicate member names,
-// member names outside a-z 0-9 _ (encoding/json would match "ISS" to iss), deep
-// nesting, objects with very many members, and text that is not UTF-8. It does
-// not check the grammar; the caller decodes afterwards with encoding/json.
-func checkJSON(data []byte) error {
-	if !utf8.Valid(data) {
-		return errJSON
-	}
-	type level struct {
-		object bool
-		first  int // index into names of this object's first member
-	}
-	var (
-		stackBuf [maxDepth]level
-		stack    = stackBuf[:0]
-		namesBuf [maxMembers][]byte
-		names    = namesBuf[:0]
-		expect   bool // the next string is a member name
-	)
-	for i := 0; i < len(data); i++ {
-		switch data[i] {
-		case '{', '[':
-			if len(stack) == maxDepth {
-				return errJSON
-			}
-			object := data[i] == '{'
-			stack = append(stack, level{object, len(names)})
-			expect = object
-		case '}', ']':
-			if len(stack) == 0 {
-				return errJSON
-			}
-			names = names[:stack[len(stack)-1].first]
-			stack = stack[:len(stack)-1]
-			expect = false
-		case ',':
-			expect = len(stack) > 0 && stack[len(stack)-1].object
-		case '"':
-			end := stringEnd(data, i+1)
-			if end < 0 {
-				return errJSON
-			}
-			if expect {
-				first := stack[len(stack)-1].first
-				name := data[i+1 : end]
-				if !memberName(name) || len(names)-first == maxMembers {
-					return errDuplicate
-				}
-				for _, n := range names[first:] {
-					if string(n) == string(name) {
-						return errDuplicate
-					}
-				}
-				names = append(names, name)
-				expect = false
-			}
-			i = end
-		}
-	}
-	if len(stack) != 0 {
-		return errJSON
-	}
-	return nil
-}
-
-// stringEnd returns the index of the quote that ends the string begun before i.
-func stringEnd(data []byte, i int) int {
-	for ; i < len(data); i++ {
-		switch data[i] {
-		case '\\':
-			i++
-		case '"':
-			return i
-		}
-	}
-	return -1
-}
-
-func memberName(name []byte) bool {
-	for _, c := range name {
-		if (c < 'a' || c > 'z') && (c < '0' || c > '9') && c != '_' {
-			return false
-		}
-	}
-	return len(name) > 0
-}
-
-// Unmarshal decodes a message part by the strict rules above: exact member
+// Unmarshal decodes a message part by the strict rules of scanner: exact member
 // names, no duplicates, bounded depth. Unknown members are ignored, so that a
-// later version may add some.
+// later version may add some. The messages of every call read themselves in the
+// same pass; encoding/json reads the others.
 func Unmarshal(data []byte, into any) error {
+	if own, ok := into.(interface{ members() []field }); ok {
+		return readMembers(data, own.members())
+	}
 	if err := checkJSON(data); err != nil {
 		return err
 	}
 	return json.Unmarshal(data, into)
 }
 
+// field is a member of a message and where it goes: *string, *int, *int64,
+// *Secret or *json.RawMessage.
+type field struct {
+	name string
+	into any
+}
+
+// readMembers does what encoding/json would do for a struct of these fields:
+// members that are not among them are passed over, null leaves a field as it is.
+// The fields that were read before an error stay.
+func readMembers(data []byte, fields []field) error {
+	return object(data, func(name, value []byte) error {
+		for i := range fields {
+			if fields[i].name == string(name) {
+				return fields[i].set(value)
+			}
+		}
+		return nil
+	})
+}
+
+func (f *field) set(value []byte) error {
+	switch into := f.into.(type) {
+	case *json.RawMessage:
+		*into = append((*into)[:0], value...)
+		return nil
+	case *string:
+		if value[0] == '"' && bytes.IndexByte(value, '\\') < 0 {
+			*into = string(value[1 : len(value)-1])
+			return nil
+		}
+	case *Secret:
+		if value[0] == '"' && bytes.IndexByte(value, '\\') < 0 {
+			return into.UnmarshalText(value[1 : len(value)-1])
+		}
+	case *int64:
+		if n, err := strconv.ParseInt(string(value), 10, 64); err == nil {
+			*into = n
+			return nil
+		}
+	}
+	return json.Unmarshal(value, f.into)
+}
+
 // header is a JOSE header with every member still raw.
-type header map[string]json.RawMessage
+type header struct {
+	names, values [maxHeader][]byte
+	n             int
+}
 
 func parseHeader(encoded string) (header, error) {
 	raw, err := Decode(encoded)
 	if err != nil {
-		return nil, err
+		return header{}, err
 	}
-	if err := checkJSON(raw); err != nil {
-		return nil, err
-	}
-	var h header
-	if err := json.Unmarshal(raw, &h); err != nil {
-		return nil, err
-	}
-	return h, nil
+	return parseMembers(raw)
 }
 
-// text returns a string member, "" if it is absent, no string, or written with
-// escapes, which nothing in a header needs.
-func (h header) text(name string) string {
-	raw := h[name]
-	if len(raw) < 2 || raw[0] != '"' || bytes.IndexByte(raw, '\\') >= 0 {
-		return ""
-	}
-	return string(raw[1 : len(raw)-1])
+func parseMembers(data []byte) (h header, err error) {
+	err = object(data, func(name, value []byte) error {
+		if h.n == maxHeader {
+			return errJSON
+		}
+		h.names[h.n], h.values[h.n] = name, value
+		h.n++
+		return nil
+	})
+	return h, err
 }
+
+// raw returns a member as it was written, nil if it is absent.
+func (h *header) raw(name string) []byte {
+	for i, n := range h.names[:h.n] {
+		if string(n) == name {
+			return h.values[i]
+		}
+	}
+	return nil
+}
+
+// bytes returns a string member without its quotes, nil if it is absent, no
+// string, or written with escapes, which nothing in a header needs.
+func (h *header) bytes(name string) []byte {
+	raw := h.raw(name)
+	if len(raw) < 2 || raw[0] != '"' || bytes.IndexByte(raw, '\\') >= 0 {
+		return nil
+	}
+	return raw[1 : len(raw)-1]
+}
+
+func (h *header) text(name string) string { return string(h.bytes(name)) }
+
+// is reports whether a string member says want, which is not empty.
+func (h *header) is(name, want string) bool { return string(h.bytes(name)) == want }
 
 // only reports whether the header has exactly these members: that refuses
 // zip, crit, jku, x5u, x5c, p2c and whatever else may be invented.
-func (h header) only(names ...string) bool {
-	if len(h) != len(names) {
+func (h *header) only(names ...string) bool {
+	if h.n != len(names) {
 		return false
 	}
 	for _, n := range names {
-		if _, ok := h[n]; !ok {
+		if h.raw(n) == nil {
 			return false
 		}
 	}

@@ -42,7 +42,7 @@ func TestC4_ABackchannelRequestTellsNothingOfItsUser(t *testing.T) {
 			c := silent(r, binding)
 			for name, hint := range hints {
 				a := ask(r, c, url.Values{"login_hint": {hint}, "requested_expiry": {"60"}})
-				if a.Status != 200 || len(a.Text("auth_req_id")) != 43 || a.JSON["expires_in"] != 60.0 || a.JSON["interval"] != 5.0 ||
+				if a.Status != 200 || len(a.Text("auth_req_id")) != 52 || a.JSON["expires_in"] != 60.0 || a.JSON["interval"] != 5.0 ||
 					(len(a.Text("mobileid_match_code")) == 3) != (binding == "match") {
 					t.Errorf("%s, %s: %s", binding, name, a)
 				}

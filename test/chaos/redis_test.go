@@ -14,8 +14,8 @@ import (
 )
 
 // TestRedisWipedWhileLoginsWaitAsksToTryAgain empties Redis while a redirect
-// login and backchannel requests wait: every one of them ends in "start again",
-// none in tokens, and the next login works.
+// login and backchannel requests wait: what nobody has answered ends in "start
+// again", what was approved gives its tokens, and the next login works.
 func TestRedisWipedWhileLoginsWaitAsksToTryAgain(t *testing.T) {
 	redis := kvtest.StartRedis(t)
 	dir := t.TempDir()
@@ -51,6 +51,8 @@ func TestRedisWipedWhileLoginsWaitAsksToTryAgain(t *testing.T) {
 		}
 	}
 
+	pending := c.ask(url.Values{"scope": {"openid"}, "login_hint": {ref}})
+
 	redis.CLI("FLUSHALL")
 
 	after, err := browser.Get(page.Request.URL.String())
@@ -61,9 +63,13 @@ func TestRedisWipedWhileLoginsWaitAsksToTryAgain(t *testing.T) {
 	if after.StatusCode != http.StatusNotFound {
 		t.Errorf("the login page after the loss: %s, want 404 and a page that says to start again", after.Status)
 	}
-	a, err := c.form("/token", url.Values{"grant_type": {"urn:openid:params:grant-type:ciba"}, "auth_req_id": {approved}})
+	a, err := c.form("/token", url.Values{"grant_type": {"urn:openid:params:grant-type:ciba"}, "auth_req_id": {pending}})
 	if err != nil || a.status != http.StatusBadRequest || a.text("error") != "invalid_grant" {
 		t.Errorf("the poll after the loss: %v %v, want invalid_grant", a, err)
+	}
+	a, err = c.form("/token", url.Values{"grant_type": {"urn:openid:params:grant-type:ciba"}, "auth_req_id": {approved}})
+	if err != nil || a.status != http.StatusOK || a.text("id_token") == "" {
+		t.Errorf("the poll of what was approved before the loss: %v %v, want tokens", a, err)
 	}
 	if ops, err := p.List(t.Context()); err != nil || len(ops) != 0 {
 		t.Errorf("the phone after the loss sees %d operations, %v", len(ops), err)
