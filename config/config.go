@@ -30,6 +30,7 @@ type Config struct {
 	Audit          Audit
 	Limits         Limits
 	Telemetry      Telemetry
+	Evidence       Evidence
 	Demo           Demo
 }
 
@@ -74,6 +75,11 @@ type Audit struct {
 // Telemetry says where traces go.
 type Telemetry struct {
 	OTLPEndpoint string // http or https URL without user; empty: none are made
+}
+
+// Evidence says who confirms the time of signatures.
+type Evidence struct {
+	TSAURL string // http or https URL of a time-stamping authority, RFC 3161; empty: none
 }
 
 // Demo holds what only `mobileid demo` uses.

@@ -50,6 +50,7 @@ var keys = []key{
 	{path: "limits.junk", def: "300/1m", usage: "messages from one address block that no known phone signed"},
 	{path: "limits.client", def: "3000/10s", usage: "backchannel requests and REST calls of one client"},
 	{path: "telemetry.otlp_endpoint", usage: "URL of an OpenTelemetry collector that takes traces by OTLP over HTTP, such as http://127.0.0.1:4318 (default: no traces)"},
+	{path: "evidence.tsa_url", usage: "URL of a time-stamping authority (RFC 3161) that stamps the evidence of signatures (default: none)"},
 	{path: "demo.shop_listen", def: "127.0.0.1:8081", demo: true, usage: "address of the demo shop; port 0 picks one"},
 	{path: "demo.tls", yes: true, def: "false", demo: true, usage: "https with a certificate authority of the demo's own, so that a phone on the same network can be used"},
 	{path: "demo.host", def: "localhost", demo: true, usage: "name or address of this machine, by which browsers and phones reach it; with --tls"},

@@ -87,6 +87,7 @@ func (c *Config) Redacted() ([]byte, error) {
 		"log.level":               strings.ToLower(c.Log.Level.String()),
 		"log.format":              c.Log.Format,
 		"telemetry.otlp_endpoint": c.Telemetry.OTLPEndpoint,
+		"evidence.tsa_url":        c.Evidence.TSAURL,
 		"demo.shop_listen":        c.Demo.ShopListen,
 		"demo.tls":                strconv.FormatBool(c.Demo.TLS),
 		"demo.host":               c.Demo.Host,

@@ -25,6 +25,7 @@ func (l *loader) check() *Config {
 		Log:           Log{Format: l.k.String("log.format")},
 		Audit:         Audit{AnchorFile: l.k.String("audit.anchor_file"), AnchorSyslog: l.k.String("audit.anchor_syslog"), AnchorURL: l.k.String("audit.anchor_url")},
 		Telemetry:     Telemetry{OTLPEndpoint: l.k.String("telemetry.otlp_endpoint")},
+		Evidence:      Evidence{TSAURL: l.k.String("evidence.tsa_url")},
 		Demo: Demo{ShopListen: l.k.String("demo.shop_listen"), TLS: l.demo && l.k.String("demo.tls") == "true",
 			Host: l.k.String("demo.host"), CAListen: l.k.String("demo.ca_listen")},
 	}
@@ -44,6 +45,7 @@ func (l *loader) check() *Config {
 		l.verify("log.format", "must be text or json")
 	}
 	l.verify("telemetry.otlp_endpoint", endpointProblem(c.Telemetry.OTLPEndpoint))
+	l.verify("evidence.tsa_url", authorityProblem(c.Evidence.TSAURL))
 	return c
 }
 
@@ -59,6 +61,21 @@ func endpointProblem(s string) string {
 		return "must be a URL, such as http://127.0.0.1:4318"
 	case u.User != nil:
 		return "must not hold a user or password; OTEL_EXPORTER_OTLP_HEADERS can hold an Authorization header"
+	}
+	return ""
+}
+
+// authorityProblem wants an address that can be posted to.
+func authorityProblem(s string) string {
+	if s == "" {
+		return ""
+	}
+	u, err := url.Parse(s)
+	switch {
+	case err != nil || u.Hostname() == "" || u.Scheme != "http" && u.Scheme != "https" || u.Fragment != "":
+		return "must be a URL, such as https://tsa.example/"
+	case u.User != nil:
+		return "must not hold a user or password"
 	}
 	return ""
 }

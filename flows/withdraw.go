@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"mobileid/internal/audit"
+	"mobileid/internal/callback"
 	"mobileid/internal/db"
 	"mobileid/internal/fault"
 	"mobileid/internal/identity"
@@ -153,7 +154,7 @@ func (f *Flows) moveDevice(tx *db.Tx, merchantID, id, to string) (bool, error) {
 	case to != db.DeviceDeactivated && d.State == db.DevicePending:
 		return false, fault.New(fault.StateConflict, "the device is not registered yet")
 	}
-	return true, errors.Join(tx.SetDeviceState(id, to), identity.DeviceMoved(tx, &d, to, "by the merchant"),
+	return true, errors.Join(tx.SetDeviceState(id, to), callback.DeviceMoved(tx, &d, to, "by the merchant"),
 		f.Users.Audit.Append(tx, audit.Record{Act: "device.state", Merchant: merchantID, User: d.UserID, Device: id,
 			Details: map[string]string{"from": d.State, "to": to}}))
 }

@@ -185,7 +185,7 @@ func TestB14_ARevocationThatCannotBeWrittenIs503(t *testing.T) {
 		h.revoke("cli_web", got.str("access_token")).refuses(t, 503, codeUnavailable)
 	})
 	t.Run("SQL reads and does not write", func(t *testing.T) {
-		d, err := sql.Open("sqlite", h.file)
+		d, err := sql.Open("sqlite", "file:"+h.file+"?_pragma=busy_timeout(10000)")
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -10,7 +10,7 @@ import (
 	"testing"
 )
 
-var names = []string{"base.css", "pages.css", "shop.css", "live.js", "copy.js", "register.js", "formpost.js", "icon.svg"}
+var names = []string{"base.css", "pages.css", "shop.css", "live.js", "copy.js", "register.js", "verify.js", "formpost.js", "icon.svg"}
 
 func get(t *testing.T, method, url, accept string) *http.Response {
 	t.Helper()

@@ -19,6 +19,7 @@ type texts struct {
 	loggedOut   loggedOutTexts
 	formPost    formPostTexts
 	shop        shopTexts
+	verify      verifyTexts
 }
 
 // sentence is a heading and the one plain sentence under it.
@@ -74,6 +75,18 @@ type shopTexts struct {
 	whoNote, acrNote, amrNote, authTimeNote, txnNote    string
 	issuerNote, otherNote                               string
 	ciba                                                sentence
+}
+
+type verifyTexts struct {
+	title, intro, evidence, file, otherKeys, keys, keysNote string
+	check, privacy, busy, badHead, part, elsewhere, shown   string
+	none, good, noScript                                    sentence
+	whySignature, whyKey, whyAnswer, whyHash, whyForm       string
+	whyKeys, whyUnreachable, whyInsecure, whyOther          string
+	who, when, local, factors, server, merchant, client     string
+	device, key, attestation, operation, signer, hash       string
+	content                                                 string
+	factorNames                                             []Param // by the values of sca
 }
 
 // speak returns the words for a language tag.

@@ -167,6 +167,12 @@ type ReferenceMember struct {
 	Required         bool
 }
 
+// VerifyView is /verify, where evidence is checked in the browser by a script.
+type VerifyView struct {
+	Page
+	Issuer string // of this server, whose keys the script fetches
+}
+
 // ConsentView is /consent/{ID}: what an application asks for, in words. Its form
 // goes there too (csrf, decision=allow or deny).
 type ConsentView struct {

@@ -41,6 +41,8 @@ func (s *Server) routes() []route {
 		{"/revoke", protocol, plain(p.Revoke)},
 		{"/userinfo", protocol, plain(p.Userinfo)},
 		{"GET /jwks", protocol, plain(p.JWKS)},
+		{"GET /evidence/jwks", public, s.evidenceKeys},
+		{"GET /verify", page, s.verifyPage},
 		{"GET /.well-known/openid-configuration", protocol, plain(p.Discovery)},
 		{"GET /.well-known/oauth-authorization-server", protocol, plain(p.Discovery)},
 

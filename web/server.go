@@ -4,6 +4,7 @@
 package web
 
 import (
+	"context"
 	"log/slog"
 	"net/http"
 	"net/netip"
@@ -42,6 +43,7 @@ type Config struct {
 	Limits        Limits
 	Trace         func(route string, next http.Handler) http.Handler // makes a span of every request; nil: none
 	ShopURL       string                                             // of the demo shop; "": none
+	EvidenceKeys  func(context.Context) ([]byte, error)              // the key set at /evidence/jwks
 }
 
 // Server answers HTTP.

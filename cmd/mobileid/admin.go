@@ -43,13 +43,22 @@ func printJSON(v any) error {
 func keysCommand() *cobra.Command {
 	group := &cobra.Command{Use: "keys", Short: "About the signing keys"}
 	var now bool
-	rotate := sub("rotate", "Make a new key for tokens, of each algorithm in use: published now, signing in 10 minutes, when relying parties have seen it", 0,
+	var set string
+	rotate := sub("rotate", "Make a new key of a set, for tokens of each algorithm in use: published now, signing in 10 minutes, when relying parties have seen it", 0,
 		func(ctx context.Context, s *node.Stores, _ []string) error {
 			lead := keys.Lead
 			if now {
 				lead = keys.Soon
 			}
-			for _, purpose := range keys.Tokens() {
+			purposes, after := keys.Tokens(), fmt.Sprintf("older keys stay published for %s after that", keys.Overlap)
+			switch set {
+			case "tokens":
+			case "evidence":
+				purposes, after = []string{keys.Evidence}, "older keys stay published for ever"
+			default:
+				return &exit{exitUsage, fmt.Errorf("--set: %q is neither tokens nor evidence", set)}
+			}
+			for _, purpose := range purposes {
 				if all, err := s.Keys.All(ctx, purpose); err != nil {
 					return err
 				} else if len(all) == 0 {
@@ -61,10 +70,11 @@ func keysCommand() *cobra.Command {
 				if err != nil {
 					return err
 				}
-				fmt.Printf("%s signs from %s; older keys stay published for %s after that\n", kid, s.Clock.Now().Add(lead).UTC().Format(time.RFC3339), keys.Overlap)
+				fmt.Printf("%s signs from %s; %s\n", kid, s.Clock.Now().Add(lead).UTC().Format(time.RFC3339), after)
 			}
 			return nil
 		})
+	rotate.Flags().StringVar(&set, "set", "tokens", "whose keys: tokens or evidence")
 	rotate.Flags().BoolVar(&now, "now", false, "sign with it as soon as every node publishes it, in 3 seconds (when the old key must not be used any more)")
 	group.AddCommand(rotate)
 	return group

@@ -65,33 +65,38 @@ func auditCommand() *cobra.Command {
 }
 
 // onRecords makes a command that reads the database and needs no key, so that it
-// works on a copy elsewhere. It neither makes nor migrates one.
+// works on a copy elsewhere.
 func onRecords(use, short string, run func(ctx context.Context, cfg *config.Config, d *db.DB) error) *cobra.Command {
 	cmd := &cobra.Command{Use: use, Short: short, Args: exactly(0), RunE: func(cmd *cobra.Command, _ []string) error {
-		cfg, err := load(cmd)
-		if err != nil {
-			return err
-		}
-		if path, ok := strings.CutPrefix(cfg.DB.URL.Reveal(), "sqlite:"); ok {
-			if _, err := os.Stat(path); err != nil {
-				return err
-			}
-		}
-		d, err := db.Open(cmd.Context(), cfg.DB.URL.Reveal(), clock.System{})
-		if err != nil {
-			return err
-		}
-		have, newest, err := d.Versions(cmd.Context())
-		if err == nil && have != newest {
-			err = fmt.Errorf("the database has schema version %d, this program needs %d: run mobileid migrate", have, newest)
-		}
-		if err == nil {
-			err = run(cmd.Context(), cfg, d)
-		}
-		return errors.Join(err, d.Close())
+		return withRecords(cmd, run)
 	}}
 	config.Flags(cmd.Flags())
 	return cmd
+}
+
+// withRecords opens the database to read it. It neither makes nor migrates one.
+func withRecords(cmd *cobra.Command, run func(ctx context.Context, cfg *config.Config, d *db.DB) error) error {
+	cfg, err := load(cmd)
+	if err != nil {
+		return err
+	}
+	if path, ok := strings.CutPrefix(cfg.DB.URL.Reveal(), "sqlite:"); ok {
+		if _, err := os.Stat(path); err != nil {
+			return err
+		}
+	}
+	d, err := db.Open(cmd.Context(), cfg.DB.URL.Reveal(), clock.System{})
+	if err != nil {
+		return err
+	}
+	have, newest, err := d.Versions(cmd.Context())
+	if err == nil && have != newest {
+		err = fmt.Errorf("the database has schema version %d, this program needs %d: run mobileid migrate", have, newest)
+	}
+	if err == nil {
+		err = run(cmd.Context(), cfg, d)
+	}
+	return errors.Join(err, d.Close())
 }
 
 // readAnchors reads the files, or the configured one if that is there. They are

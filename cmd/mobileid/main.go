@@ -45,7 +45,7 @@ func run(ctx context.Context, args []string) int {
 	}
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return &exit{exitUsage, err} })
 	root.AddCommand(serveCommand(), demoCommand(), phoneCommand(), smokeCommand(), migrateCommand(), keysCommand(),
-		checkCommand(), configCommand(), backupCommand(), restoreCommand(), merchantCommand(), clientCommand(), userCommand(), auditCommand())
+		checkCommand(), configCommand(), backupCommand(), restoreCommand(), merchantCommand(), clientCommand(), userCommand(), auditCommand(), evidenceCommand(), webhookCommand())
 	root.Args, root.RunE = cobra.ArbitraryArgs, needsSubcommand
 	for _, group := range root.Commands() {
 		if group.HasSubCommands() && group.RunE == nil {

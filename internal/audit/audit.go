@@ -35,17 +35,22 @@ func NewWriter() *Writer { return &Writer{db.NewID("aw_")} }
 
 // Append stores r in the transaction.
 func (w *Writer) Append(tx *db.Tx, r Record) error {
+	_, _, err := w.AppendAt(tx, r)
+	return err
+}
+
+// AppendAt is Append that says where the record is: whose line, and its number there.
+func (w *Writer) AppendAt(tx *db.Tx, r Record) (line string, seq int64, err error) {
 	r.At = tx.Now().UnixMilli()
 	body, err := json.Marshal(r)
 	if err != nil {
-		return fmt.Errorf("audit: %w", err)
+		return "", 0, fmt.Errorf("audit: %w", err)
 	}
-	line, seq, err := tx.NextAudit(w.id)
-	if err != nil {
-		return fmt.Errorf("audit: %w", err)
+	if line, seq, err = tx.NextAudit(w.id); err != nil {
+		return "", 0, fmt.Errorf("audit: %w", err)
 	}
 	if err := tx.InsertAudit(line, seq, string(body), Hash(line, seq, body)); err != nil {
-		return fmt.Errorf("audit: %w", err)
+		return "", 0, fmt.Errorf("audit: %w", err)
 	}
-	return nil
+	return line, seq, nil
 }

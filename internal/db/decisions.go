@@ -198,9 +198,18 @@ func (tx *Tx) InsertSigningKey(k SigningKey) error {
 
 // SigningKeys lists the keys of a purpose that are not past retirement, oldest first.
 func (tx *Tx) SigningKeys(purpose string) ([]SigningKey, error) {
+	return tx.signingKeys(purpose, `AND (retire_at = 0 OR retire_at > $2)`, millis(tx.Now()))
+}
+
+// AllSigningKeys lists every key that the purpose ever had, oldest first.
+func (tx *Tx) AllSigningKeys(purpose string) ([]SigningKey, error) {
+	return tx.signingKeys(purpose, ``)
+}
+
+func (tx *Tx) signingKeys(purpose, which string, args ...any) ([]SigningKey, error) {
 	var out []SigningKey
-	err := tx.rows(`SELECT kid, public, sealed, created_at, active_at, retire_at FROM signing_keys WHERE purpose = $1 AND (retire_at = 0 OR retire_at > $2) ORDER BY active_at, kid`,
-		[]any{purpose, millis(tx.Now())}, func(scan func(...any) error) error {
+	err := tx.rows(`SELECT kid, public, sealed, created_at, active_at, retire_at FROM signing_keys WHERE purpose = $1 `+which+` ORDER BY active_at, kid`,
+		append([]any{purpose}, args...), func(scan func(...any) error) error {
 			k := SigningKey{Purpose: purpose}
 			var created, active, retire int64
 			err := scan(&k.KID, &k.Public, &k.Sealed, &created, &active, &retire)
@@ -214,5 +223,12 @@ func (tx *Tx) SigningKeys(purpose string) ([]SigningKey, error) {
 // RetireSigningKeys ends the other keys of the purpose at the time given.
 func (tx *Tx) RetireSigningKeys(purpose, except string, at time.Time) error {
 	_, err := tx.exec(`UPDATE signing_keys SET retire_at = $3 WHERE purpose = $1 AND kid <> $2 AND retire_at = 0`, purpose, except, millis(at))
+	return err
+}
+
+// DestroyRetiredKeys wipes the private halves of the purpose's keys that are past
+// retirement; what they signed can be verified, nothing can be signed with them.
+func (tx *Tx) DestroyRetiredKeys(purpose string) error {
+	_, err := tx.exec(`UPDATE signing_keys SET sealed = $2 WHERE purpose = $1 AND retire_at <> 0 AND retire_at <= $3`, purpose, []byte{}, millis(tx.Now()))
 	return err
 }

@@ -201,16 +201,5 @@ func (s *Store) RenameDevice(ctx context.Context, merchantID, id, name string) (
 // Types of events.
 const (
 	EventUserState   = "user.state.change"
-	EventDeviceState = "device.state.change"
 	EventDeviceAdded = "device.added" // to a user who has others
 )
-
-// DeviceMoved writes the event of a device that goes from its state to another,
-// in the transaction that moves it.
-func DeviceMoved(tx *db.Tx, d *db.Device, to, reason string) error {
-	data := map[string]string{"from": d.State, "to": to}
-	if reason != "" {
-		data["reason"] = reason
-	}
-	return tx.InsertEvent(db.Event{MerchantID: d.MerchantID, Type: EventDeviceState, UserID: d.UserID, DeviceID: d.ID, Data: data})
-}

@@ -119,11 +119,8 @@ func (r *Ring) Current(ctx context.Context, purpose string) (*Key, error) {
 	if err != nil {
 		return nil, err
 	}
-	now := r.clk.Now()
-	for i := len(all) - 1; i >= 0; i-- {
-		if !all[i].ActiveAt.After(now) {
-			return all[i], nil
-		}
+	if k := Newest(all, r.clk.Now()); k != nil {
+		return k, nil
 	}
 	return nil, fmt.Errorf("keys: %s: %w", purpose, ErrNone)
 }

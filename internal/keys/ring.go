@@ -27,6 +27,7 @@ const (
 	OIDCPS256 = "oidc-ps256" // tokens of clients that ask for PS256
 	OIDCRS256 = "oidc-rs256" // likewise RS256; a key is for one algorithm
 	Server    = "server"     // key sets of mid/1; its thumbprint is pinned by phones
+	Evidence  = "evidence"   // consent signatures; published for ever, with the time each signed in
 )
 
 // Tokens lists the purposes whose keys sign tokens.
@@ -64,6 +65,9 @@ const (
 	Lead = 10 * time.Minute
 	// Overlap is how long a key stays published after its successor signs.
 	Overlap = 24 * time.Hour
+	// Handover is how long an evidence key may still sign when its successor does:
+	// by then every node has read the keys again.
+	Handover = time.Minute
 	// Soon is the shortest lead: by then every node publishes the new key.
 	Soon = reread + time.Second
 	// reread is how old a node's view of the keys may be.
@@ -171,8 +175,9 @@ func (r *Ring) forget(purpose string) {
 }
 
 // Rotate adds a key that is published now and signs after lead; the others
-// leave the set Overlap later. record puts the act on record in the same
-// transaction. It returns the new key id.
+// leave the set Overlap later. Evidence keys never leave theirs: they end Handover
+// later, and those that ended before lose their private halves. record puts the
+// act on record in the same transaction. It returns the new key id.
 func (r *Ring) Rotate(ctx context.Context, purpose string, lead time.Duration, record func(tx *db.Tx, kid string) error) (kid string, err error) {
 	priv, err := generate(purpose)
 	if err != nil {
@@ -188,7 +193,14 @@ func (r *Ring) Rotate(ctx context.Context, purpose string, lead time.Duration, r
 			return err
 		}
 		kid = k.KID
-		if err := tx.RetireSigningKeys(purpose, k.KID, active.Add(Overlap)); err != nil {
+		retire := active.Add(Overlap)
+		if purpose == Evidence {
+			retire = active.Add(Handover)
+			if err := tx.DestroyRetiredKeys(purpose); err != nil {
+				return err
+			}
+		}
+		if err := tx.RetireSigningKeys(purpose, k.KID, retire); err != nil {
 			return err
 		}
 		if err := tx.InsertSigningKey(k); err != nil {

@@ -12,6 +12,7 @@ import (
 	"mobileid/internal/channel"
 	"mobileid/internal/db"
 	"mobileid/internal/identity"
+	"mobileid/internal/keys"
 	"mobileid/internal/kv"
 	"mobileid/sdk/wire"
 )
@@ -117,6 +118,8 @@ type proof struct {
 	kpf        []byte
 	match      string
 	remoteIP   string
+
+	evidenceKeys []*keys.Key // of an approved signature
 }
 
 // describe fills what an approval proved, and nothing that it did not.
@@ -182,6 +185,14 @@ func (e *Engine) prepareAnswer(ctx context.Context, c *channel.Call) (channel.Pl
 	}
 	p := &proof{answer: body.Ans, ansHash: wire.AnswerHash(body.Ans), claims: claims, kpf: body.KPF, match: body.Match, remoteIP: c.RemoteIP}
 	p.answerHash = base64.RawURLEncoding.EncodeToString(p.ansHash[:])
+	if op.Kind == KindSignature && claims.Dec == wire.Approve {
+		if werr := clockWrong(&claims, e.Clock.Now()); werr != nil {
+			return channel.Plan{}, werr, nil
+		}
+		if p.evidenceKeys, err = e.EvidenceKeys(ctx); err != nil {
+			return channel.Plan{}, nil, err
+		}
+	}
 	var after func(context.Context)
 	plan := channel.Plan{
 		Commit: func(tx *db.Tx, dev *db.Device) (any, *wire.Error, error) {
@@ -355,9 +366,6 @@ func (e *Engine) authFailed(tx *db.Tx, op *Operation, p *proof) (*Outcome, *wire
 		return nil, nil, err
 	}
 	if err := e.recordBlock(tx, op, p); err != nil {
-		return nil, nil, err
-	}
-	if err := identity.DeviceMoved(tx, p.device, db.DeviceBlocked, "too many failed attempts"); err != nil {
 		return nil, nil, err
 	}
 	if p.policy.LockScope == identity.LockUser {

@@ -3,6 +3,7 @@ package operation
 import (
 	"time"
 
+	"mobileid/internal/callback"
 	"mobileid/internal/db"
 	"mobileid/internal/identity"
 )
@@ -21,7 +22,7 @@ func (e *Engine) blockOthers(tx *db.Tx, dev *db.Device, until time.Time) error {
 		if err := tx.BlockDevice(d.ID, until); err != nil {
 			return err
 		}
-		if err := identity.DeviceMoved(tx, &d, db.DeviceBlocked, "too many failed attempts with another device"); err != nil {
+		if err := callback.DeviceMoved(tx, &d, db.DeviceBlocked, "too many failed attempts with another device"); err != nil {
 			return err
 		}
 	}

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"mobileid/internal/audit"
+	"mobileid/internal/callback"
 	"mobileid/internal/clock"
 	"mobileid/internal/db"
 	"mobileid/internal/fault"
@@ -43,6 +44,12 @@ type Config struct {
 	Outbox *outbox.Worker
 	Clock  clock.Clock
 	Log    *slog.Logger
+	Issuer string // as evidence names it
+	// EvidenceKeys are those that evidence may be signed with.
+	EvidenceKeys func(context.Context) ([]*keys.Key, error)
+	// Stamp sends a query to a time-stamping authority (RFC 3161) and returns its
+	// reply. nil: evidence goes without.
+	Stamp func(ctx context.Context, query []byte) ([]byte, error)
 	// Draining is closed when the node is about to stop: held requests are told
 	// the state they are in. nil never is.
 	Draining <-chan struct{}
@@ -243,6 +250,14 @@ func (e *Engine) decide(tx *db.Tx, op *Operation, p *proof, m Move, reason strin
 		}
 	}
 	details := map[string]string{"view": out.ViewHash}
+	proof := ""
+	if state == Completed && op.Kind == KindSignature {
+		var err error
+		if proof, err = e.prove(tx, op, p, &out); err != nil {
+			return Outcome{}, err
+		}
+		details["evidence"] = out.Evidence.Hash
+	}
 	if out.DataHash != "" {
 		details["data"] = out.DataHash
 	}
@@ -252,6 +267,11 @@ func (e *Engine) decide(tx *db.Tx, op *Operation, p *proof, m Move, reason strin
 	}
 	if err := Record(tx, e.Audit, out, op.View, answer, details); err != nil {
 		return Outcome{}, err
+	}
+	if proof != "" {
+		if err := e.keep(tx, op, proof); err != nil {
+			return Outcome{}, err
+		}
 	}
 	if e.Decided != nil {
 		tx.OnCommit(func() { e.Decided(out.Kind, out.State) })
@@ -283,8 +303,15 @@ func Record(tx *db.Tx, w *audit.Writer, out Outcome, view []byte, answer string,
 	if out.Reason != "" {
 		details["reason"] = out.Reason
 	}
-	return w.Append(tx, audit.Record{Act: "operation.decided", Merchant: out.MerchantID, User: out.UserID,
+	writer, seq, err := w.AppendAt(tx, audit.Record{Act: "operation.decided", Merchant: out.MerchantID, User: out.UserID,
 		Device: out.DeviceID, Client: out.ClientID, Operation: out.OperationID, Details: details})
+	if err == nil && out.Kind == KindRegistration && out.Approved() {
+		err = tx.InsertEnrolment(out.DeviceID, writer, seq)
+	}
+	if err != nil {
+		return err
+	}
+	return callback.Emit(tx, callback.Event{Merchant: out.MerchantID, Type: out.Kind + ".finished", Data: body})
 }
 
 // OutcomeOf reads the decision row; db.ErrNotFound while the operation is open.
@@ -301,6 +328,10 @@ func OutcomeOf(tx *db.Tx, id string) (Outcome, error) {
 }
 
 func (e *Engine) recordBlock(tx *db.Tx, op *Operation, p *proof) error {
+	err := callback.DeviceMoved(tx, p.device, db.DeviceBlocked, "too many failed attempts")
+	if err != nil {
+		return err
+	}
 	return e.Audit.Append(tx, audit.Record{Act: "device.blocked", Merchant: op.MerchantID, User: op.UserID,
 		Device: p.device.ID, Client: op.ClientID, Operation: op.ID})
 }

@@ -141,6 +141,8 @@ type Outcome struct {
 	// scope that was asked for, and until when (Unix ms).
 	Scope   string `json:"scope,omitempty"`
 	Expires int64  `json:"expires,omitempty"`
+	// Evidence points to the proof of an approved signature.
+	Evidence *EvidenceRef `json:"evidence,omitempty"`
 
 	// Data are the bytes of the typed data as they were shown and signed.
 	Data []byte `json:"-"`

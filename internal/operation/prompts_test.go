@@ -233,8 +233,9 @@ func TestNobodyIsTheSameForTheSameHintOnly(t *testing.T) {
 func TestAnOperationEndsByTheDatabasesClockOnly(t *testing.T) {
 	h := newHouse(t)
 	op := h.must("a", "usr_1")
-	ahead := *h.Engine
-	ahead.Clock = clock.NewManual(h.clock.Now().Add(time.Hour))
+	other := h.Config
+	other.Clock = clock.NewManual(h.clock.Now().Add(time.Hour))
+	ahead := New(other)
 	for _, tell := range []func() (Outcome, error){
 		func() (Outcome, error) { return ahead.Status(t.Context(), op.ID) },
 		func() (Outcome, error) { return ahead.End(t.Context(), op.ID, Expire, "") },

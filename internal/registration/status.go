@@ -6,6 +6,7 @@ import (
 	"errors"
 	"time"
 
+	"mobileid/internal/callback"
 	"mobileid/internal/db"
 	"mobileid/internal/fault"
 	"mobileid/internal/identity"
@@ -234,10 +235,12 @@ func (r *Registrations) decide(tx *db.Tx, t *ticket, m operation.Move, reason st
 		if m == operation.Approve {
 			err = tx.ActivateDevice(dev.ID)
 		} else {
-			to = db.DeviceDeactivated
-			err = tx.SetDeviceState(dev.ID, to)
+			to, err = db.DeviceDeactivated, tx.SetDeviceState(dev.ID, db.DeviceDeactivated)
 		}
-		if err = errors.Join(err, identity.DeviceMoved(tx, &dev, to, "registration")); err != nil {
+		if err == nil {
+			err = callback.DeviceMoved(tx, &dev, to, "registration")
+		}
+		if err != nil {
 			return out, err
 		}
 	case !errors.Is(err, db.ErrNotFound):

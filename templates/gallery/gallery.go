@@ -123,6 +123,7 @@ func All() ([]Sample, error) {
 	all = append(all, Sample{Name: "register-bad", Page: register, Fragment: "t=';rm -rf ~;'"})
 	add("register-none", register)
 
+	add("verify", templates.Verify(templates.VerifyView{Page: page, Issuer: "http://localhost:8080"}))
 	add("error", templates.Error(templates.ErrorView{
 		Page: page, Status: 400, Title: "This login cannot start",
 		Message: "The site that sent you here asked for something we cannot do.",

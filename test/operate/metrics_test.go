@@ -306,6 +306,9 @@ func TestTheDocumentationNamesEveryMetricAndNoOther(t *testing.T) {
 	}
 	told := map[string]bool{}
 	for _, name := range metricName.FindAllString(string(text), -1) {
+		if name == "mobileid_kv" { // the table
+			continue
+		}
 		if strings.HasPrefix(name, "mobileid_") {
 			told[name] = true
 		}

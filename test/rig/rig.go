@@ -47,6 +47,7 @@ type Options struct {
 	Egress []netip.Prefix  // what may be called besides public addresses
 	TLS    bool            // the server speaks https by itself
 	Trace  string          // URL of an OTLP collector; "": no traces
+	TSA    string          // URL of a time-stamping authority; "": none
 	Log    slog.Level      // what is logged to the test; default errors only
 	LogTo  io.Writer       // where to instead
 	Logger *slog.Logger    // instead of both
@@ -136,7 +137,7 @@ func Start(t testing.TB, o Options) *Rig {
 		r.Issuer = cfg.SelfIssuer(node.Port(ln))
 		cfg.Issuer = r.Issuer
 	}
-	cfg.Telemetry.OTLPEndpoint = o.Trace
+	cfg.Telemetry.OTLPEndpoint, cfg.Evidence.TSAURL = o.Trace, o.TSA
 	if o.KV != "" {
 		cfg.KV.URL = config.StoreURL(o.KV)
 	}

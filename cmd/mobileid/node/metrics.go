@@ -19,8 +19,8 @@ var terminal = []operation.State{operation.Completed, operation.Declined, operat
 // gauges are the numbers of /metrics that are not HTTP's. Every label has few
 // values, all of them ours: nobody outside can make another series.
 type gauges struct {
-	started, decided, refused, tokens, kvFailed *prometheus.CounterVec
-	batch, commit                               prometheus.Histogram
+	started, decided, refused, tokens, kvFailed, webhooks *prometheus.CounterVec
+	batch, commit                                         prometheus.Histogram
 }
 
 func newGauges(reg prometheus.Registerer) *gauges {
@@ -40,6 +40,7 @@ func newGauges(reg prometheus.Registerer) *gauges {
 		refused:  counter("mobileid_device_refusals_total", "Phones' requests that were refused, by code.", "code"),
 		tokens:   counter("mobileid_tokens_issued_total", "Answers with tokens, by grant type.", "grant"),
 		kvFailed: counter("mobileid_kv_errors_total", "Calls to the short-lived store that could not be carried out, by call.", "call"),
+		webhooks: counter("mobileid_webhook_deliveries_total", "Attempts to deliver to webhooks, by result.", "result"),
 		batch:    histogram("mobileid_db_commit_transactions", "Transactions that one commit made durable.", []float64{1, 2, 4, 8, 16, 32, 64}),
 		commit:   histogram("mobileid_db_commit_duration_seconds", "Time of one commit.", []float64{.0001, .00025, .0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1}),
 	}
@@ -54,7 +55,24 @@ func newGauges(reg prometheus.Registerer) *gauges {
 	for _, call := range []string{"create", "get", "swap", "take", "delete", "notify", "ping"} {
 		g.kvFailed.WithLabelValues(call)
 	}
+	for _, result := range []string{delivered, failed} {
+		g.webhooks.WithLabelValues(result)
+	}
 	return g
+}
+
+// Results of an attempt to deliver to a webhook.
+const (
+	delivered = "delivered"
+	failed    = "failed"
+)
+
+func (g *gauges) webhookTried(ok bool) {
+	result := failed
+	if ok {
+		result = delivered
+	}
+	g.webhooks.WithLabelValues(result).Inc()
 }
 
 func (g *gauges) operationStarted(kind string) { g.started.WithLabelValues(kind).Inc() }
@@ -76,30 +94,31 @@ func newClockOffset(d *db.DB) prometheus.Collector {
 	}, func() float64 { return d.Offset().Seconds() })
 }
 
-// outboxDepth asks the database at every scrape.
-type outboxDepth struct {
+// depth asks the database at every scrape how much waits to be told.
+type depth struct {
 	db             *db.DB
+	read           func(*db.Tx) (items int64, overdue time.Duration, err error)
 	items, overdue *prometheus.Desc
 }
 
-func newOutboxDepth(d *db.DB) *outboxDepth {
-	return &outboxDepth{d,
-		prometheus.NewDesc("mobileid_outbox_items", "Items that are still to be told to somebody.", nil, nil),
-		prometheus.NewDesc("mobileid_outbox_overdue_seconds", "How long the oldest of them has been due.", nil, nil),
+func newDepth(d *db.DB, name, what string, read func(*db.Tx) (int64, time.Duration, error)) *depth {
+	return &depth{d, read,
+		prometheus.NewDesc(name+"_items", what+" that are still to be told to somebody.", nil, nil),
+		prometheus.NewDesc(name+"_overdue_seconds", "How long the oldest of them has been due.", nil, nil),
 	}
 }
 
 // Describe implements prometheus.Collector.
-func (o *outboxDepth) Describe(ch chan<- *prometheus.Desc) { ch <- o.items; ch <- o.overdue }
+func (o *depth) Describe(ch chan<- *prometheus.Desc) { ch <- o.items; ch <- o.overdue }
 
 // Collect implements prometheus.Collector. Without an answer there is no number.
-func (o *outboxDepth) Collect(ch chan<- prometheus.Metric) {
+func (o *depth) Collect(ch chan<- prometheus.Metric) {
 	ctx, cancel := context.WithTimeout(context.Background(), scrapeFor)
 	defer cancel()
 	var items int64
 	var overdue time.Duration
 	err := o.db.View(ctx, func(tx *db.Tx) (err error) {
-		items, overdue, err = tx.OutboxDepth()
+		items, overdue, err = o.read(tx)
 		return err
 	})
 	if err != nil {

@@ -21,6 +21,7 @@ import (
 	"mobileid/config"
 	"mobileid/flows"
 	"mobileid/internal/audit"
+	"mobileid/internal/callback"
 	"mobileid/internal/channel"
 	"mobileid/internal/clock"
 	"mobileid/internal/db"
@@ -87,7 +88,7 @@ func (s *Stores) prepare(ctx context.Context, migrate bool) (err error) {
 	}
 	s.Keys = keys.NewRing(s.DB, s.box, s.Clock)
 	s.Users = &identity.Store{DB: s.DB, Audit: s.Audit, Clock: s.Clock}
-	return s.Keys.Ensure(ctx, keys.OIDC, keys.Server)
+	return s.Keys.Ensure(ctx, keys.OIDC, keys.Server, keys.Evidence)
 }
 
 // masterKey loads the master key, or makes it while nothing is sealed yet.
@@ -98,7 +99,7 @@ func (s *Stores) masterKey(ctx context.Context) (*keys.Box, error) {
 		return box, err
 	}
 	err = s.DB.View(ctx, func(tx *db.Tx) error {
-		for _, purpose := range append(keys.Tokens(), keys.Server) {
+		for _, purpose := range append(keys.Tokens(), keys.Server, keys.Evidence) {
 			have, err := tx.SigningKeys(purpose)
 			if err != nil {
 				return err
@@ -121,17 +122,18 @@ type Node struct {
 	Log   *slog.Logger
 	Flows *flows.Flows // what REST, OIDC and CIBA start
 
-	kv      kv.KV
-	drain   chan struct{}
-	regs    *registration.Registrations
-	outbox  *outbox.Worker
-	sealer  *audit.Sealer
-	web     *web.Server
-	metrics *prometheus.Registry
-	gauges  *gauges
-	egress  *egress.Client
-	traces  *traces     // nil: none are made
-	tls     *tls.Config // of the public listener; nil: http
+	kv       kv.KV
+	drain    chan struct{}
+	regs     *registration.Registrations
+	outbox   *outbox.Worker
+	webhooks *callback.Callbacks
+	sealer   *audit.Sealer
+	web      *web.Server
+	metrics  *prometheus.Registry
+	gauges   *gauges
+	egress   *egress.Client
+	traces   *traces     // nil: none are made
+	tls      *tls.Config // of the public listener; nil: http
 }
 
 // NewLog makes the log of the configuration.
@@ -205,7 +207,7 @@ func New(ctx context.Context, s *Stores, log *slog.Logger, shopURL string) (*Nod
 	}
 	n.kv = kv.Observe(store, watchKV)
 	n.DB.Observe(watchDB)
-	n.metrics.MustRegister(newOutboxDepth(s.DB), newClockOffset(s.DB), collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	n.metrics.MustRegister(newDepth(s.DB, "mobileid_outbox", "Items", (*db.Tx).OutboxDepth), newDepth(s.DB, "mobileid_webhook", "Events", (*db.Tx).WebhookBacklog), newClockOffset(s.DB), collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	if err := errors.Join(n.seal(), n.certificate(), n.wire(shopURL)); err != nil {
 		return nil, errors.Join(err, n.traces.close(), store.Close())
 	}
@@ -250,8 +252,11 @@ func (n *Node) Public(l net.Listener) Site { return Site{l, n.Handler(), n.tls} 
 
 func (n *Node) wire(shopURL string) error {
 	issuer := n.Config.Issuer
+	n.webhooks = n.sending()
 	ops := operation.New(operation.Config{DB: n.DB, KV: n.kv, Box: n.box, Audit: n.Audit, Outbox: n.outbox, Clock: n.Clock, Log: n.Log, Draining: n.drain,
-		Started: n.gauges.operationStarted, Decided: n.gauges.operationDecided})
+		Started: n.gauges.operationStarted, Decided: n.gauges.operationDecided, Issuer: issuer,
+		EvidenceKeys: func(ctx context.Context) ([]*keys.Key, error) { return n.Keys.All(ctx, keys.Evidence) }, Stamp: n.stamp()})
+	n.outbox.Register(operation.OutboxTimestamp, ops.DeliverTimestamp)
 	n.outbox.Register(operation.OutboxDecided, ops.DeliverDecided)
 	regs := registration.New(registration.Config{Origin: issuer, DB: n.DB, KV: n.kv, Keys: n.Keys, Box: n.box, Audit: n.Audit, Clock: n.Clock, Log: n.Log, Draining: n.drain,
 		Started: n.gauges.operationStarted, Decided: n.gauges.operationDecided})
@@ -276,7 +281,7 @@ func (n *Node) wire(shopURL string) error {
 		OnRefused: func(code string) { n.gauges.refused.WithLabelValues(code).Inc() },
 		OnFork: func(tx *db.Tx, dev *db.Device) error {
 			const why = "a copy of this phone sent a message"
-			return errors.Join(identity.DeviceMoved(tx, dev, db.DeviceSuspended, why), n.Audit.Append(tx, audit.Record{Act: "device.suspended",
+			return errors.Join(callback.DeviceMoved(tx, dev, db.DeviceSuspended, why), n.Audit.Append(tx, audit.Record{Act: "device.suspended",
 				Merchant: dev.MerchantID, User: dev.UserID, Device: dev.ID, Details: map[string]string{"reason": why}}))
 		},
 	}
@@ -308,6 +313,7 @@ func (n *Node) wire(shopURL string) error {
 	n.web, err = web.New(web.Config{
 		Issuer: issuer, DB: n.DB, KV: n.kv, Box: n.box, Provider: p, Flows: n.Flows, Registrations: regs, Channel: ch, Users: n.Users, Machine: n.Machine,
 		Clock: n.Clock, Log: n.Log, Trusts: n.Config.Trusts, Metrics: n.metrics, Trace: traced, ShopURL: shopURL, Limits: limits,
+		EvidenceKeys: func(ctx context.Context) ([]byte, error) { return EvidenceKeys(ctx, n.Keys) },
 	})
 	return err
 }
