@@ -105,7 +105,7 @@ func (f *Flows) SetUserState(ctx context.Context, merchantID, id, to string) (u 
 
 // dropDevices deactivates every device of the merchant's user.
 func (f *Flows) dropDevices(tx *db.Tx, merchantID, userID string) error {
-	all, err := tx.PhonesOf(userID)
+	all, err := tx.DevicesOf(userID)
 	if err != nil {
 		return err
 	}

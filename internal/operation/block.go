@@ -5,7 +5,6 @@ import (
 
 	"mobileid/internal/callback"
 	"mobileid/internal/db"
-	"mobileid/internal/identity"
 )
 
 // blockOthers blocks the other devices of the user, whose App's failure limit is

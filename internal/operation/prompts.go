@@ -186,7 +186,7 @@ func (e *Engine) Withdraw(ctx context.Context, userID, deviceID, reason string) 
 	others := false
 	if deviceID != "" {
 		err := e.DB.View(ctx, func(tx *db.Tx) error {
-			devices, err := tx.PhonesOf(userID)
+			devices, err := tx.DevicesOf(userID)
 			for _, d := range devices {
 				others = others || d.ID != deviceID && identity.MayAnswer(&d, tx.Now())
 			}

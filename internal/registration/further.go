@@ -25,7 +25,7 @@ func counts(d *db.Device) bool { return d.State != db.DevicePending && d.State !
 
 // others lists the devices of the user that count, but for one.
 func others(tx *db.Tx, userID, but string) (ids []string, err error) {
-	all, err := tx.PhonesOf(userID)
+	all, err := tx.DevicesOf(userID)
 	for _, d := range all {
 		if d.ID != but && counts(&d) {
 			ids = append(ids, d.ID)
