@@ -19,6 +19,7 @@ func TestEveryOperationOfTheContractIsServed(t *testing.T) {
 		c, a := caller(t, r)
 		user := people(t, r, c)
 		devices(t, r, c, user)
+		r.Clock.Advance(time.Second)
 		apps(t, c)
 		operations(t, r, c)
 		r.Clock.Advance(db.EventsSettle)
@@ -134,6 +135,7 @@ func devices(t *testing.T, r *rig.Rig, c *client.ClientWithResponses, u client.U
 		t.Fatalf("%+v", st)
 	}
 
+	r.Clock.Advance(time.Second)
 	ask := r.Ask(r.Backend, db.User{ExternalRef: u.ExternalRef})
 	r.Approve(p, "")
 	r.Poll(r.Backend, ask.Text("auth_req_id"))
