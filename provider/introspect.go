@@ -2,6 +2,7 @@ package provider
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"net/http"
 	"strings"
@@ -25,6 +26,8 @@ type introspection struct {
 	ACR       string   `json:"acr,omitempty"`
 	AMR       []string `json:"amr,omitempty"`
 	SID       string   `json:"sid,omitempty"`
+
+	Details json.RawMessage `json:"authorization_details,omitempty"` // RFC 9396 section 9.2
 }
 
 // Introspect is the introspection endpoint (RFC 7662). A client is told about
@@ -83,6 +86,9 @@ func (p *Provider) introspect(ctx context.Context, c *client, token string) (*in
 func (p *Provider) tells(r *record) *introspection {
 	out := &introspection{Active: true, Issuer: p.issuer, Subject: r.UserID, ClientID: r.ClientID, Scope: strings.Join(r.Scopes, " "),
 		ACR: r.ACR, AMR: r.AMR, AuthTime: r.AuthTime / 1000, SID: r.SID}
+	if r.Details != "" {
+		out.Details = json.RawMessage(r.Details)
+	}
 	if r.UserID == "" { // RFC 9068 section 2.2: without a user the client is the subject
 		out.Subject = r.ClientID
 	}

@@ -110,6 +110,8 @@ type idToken struct {
 	SID      string         `json:"sid,omitempty"`
 	Txn      string         `json:"txn,omitempty"` // RFC 8417: the operation
 	SCA      *operation.SCA `json:"sca,omitempty"`
+	ViewHash string         `json:"mobileid_view_hash,omitempty"` // with authorization details: of what the phone showed
+	DataHash string         `json:"mobileid_data_hash,omitempty"` // and of the details themselves
 	ATHash   string         `json:"at_hash,omitempty"`
 }
 
@@ -123,6 +125,7 @@ func (s strategy) GenerateIDToken(ctx context.Context, life time.Duration, req f
 		Issuer: s.p.issuer, Subject: sess.UserID, Audience: req.GetClient().GetID(),
 		Expires: now + int64(life/time.Second), IssuedAt: now, AuthTime: sess.AuthTime / 1000,
 		Nonce: sess.Nonce, ACR: sess.ACR, AMR: sess.AMR, SID: sess.SID, Txn: sess.OperationID, SCA: sess.SCA,
+		ViewHash: sess.ViewHash, DataHash: sess.DataHash,
 		ATHash: sess.claims.AccessTokenHash,
 	})
 	if err != nil {

@@ -2,6 +2,7 @@ package provider
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"net/http"
 	"net/url"
@@ -17,6 +18,8 @@ type tokenBody struct {
 	Scope        string `json:"scope"`
 	RefreshToken string `json:"refresh_token,omitempty"`
 	IDToken      string `json:"id_token,omitempty"`
+
+	Details json.RawMessage `json:"authorization_details,omitempty"` // RFC 9396 section 7
 }
 
 // Token is the token endpoint (RFC 6749 section 3.2).
@@ -46,6 +49,9 @@ func (p *Provider) token(w http.ResponseWriter, r *http.Request) (*tokenBody, er
 	if err != nil {
 		return nil, err
 	}
+	if form.Has(paramDetails) {
+		return nil, refuse(codeInvalidDetails, paramDetails+" are approved by the user, and cannot be asked for or changed at the token endpoint")
+	}
 	form.Del("audience") // fosite's own; not spoken here
 	u := &unit{p: p, client: c, grant: g, form: form}
 	ctx = u.begin(ctx)
@@ -55,7 +61,11 @@ func (p *Provider) token(w http.ResponseWriter, r *http.Request) (*tokenBody, er
 			if p.issued != nil {
 				p.issued(form.Get("grant_type"))
 			}
-			return bodyOf(resp), nil
+			body := bodyOf(resp)
+			if u.from != nil && u.from.Details != "" {
+				body.Details = json.RawMessage(u.from.Details)
+			}
+			return body, nil
 		}
 		return nil, err
 	}

@@ -50,11 +50,12 @@ type InteractionView struct {
 	Page
 	ID         string
 	CSRF       string
-	Merchant   string    // the account that asks
-	ClientName string    // the application that asks
-	Purpose    string    // "Log in", or what is to be approved; empty means "Log in"
-	Browser    string    // such as "Firefox on Linux"; empty leaves the line out
-	Time       time.Time // when it was asked
+	Merchant   string      // the account that asks
+	ClientName string      // the application that asks
+	Purpose    string      // "Log in", or what is to be approved; empty means "Log in"
+	Facts      [][2]string // labels and values of what is to be approved; empty leaves them out
+	Browser    string      // such as "Firefox on Linux"; empty leaves the line out
+	Time       time.Time   // when it was asked
 	State      InteractionState
 	// Identifier is what was typed, masked if the caller wants it so. In the
 	// state identify it fills the form.

@@ -153,7 +153,16 @@ func (e *Engine) Status(ctx context.Context, id string) (Outcome, error) {
 		return Outcome{}, fault.Wrap(fault.Unavailable, "the operation cannot be read; try again", err)
 	}
 	if op.Expires().After(e.Clock.Now()) {
-		return op.open(), nil
+		out := op.open()
+		if op.Initiation == FromApp {
+			if out.DeviceID, err = e.claimedBy(ctx, id); err != nil {
+				return Outcome{}, err
+			}
+			if out.DeviceID != "" {
+				out.State = Claimed
+			}
+		}
+		return out, nil
 	}
 	return e.end(ctx, &op, Expire, "")
 }

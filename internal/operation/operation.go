@@ -95,7 +95,7 @@ func (o *Operation) Expires() time.Time { return time.UnixMilli(o.ExpiresAt) }
 
 // backchannelUntil is ExpiresAt of a backchannel request, 0 of anything else.
 func (o *Operation) backchannelUntil() int64 {
-	if o.Flow == FlowCIBA || o.Flow == FlowPush {
+	if o.Flow == FlowCIBA || o.Flow == FlowPush || o.Flow == FlowApp {
 		return o.ExpiresAt
 	}
 	return 0

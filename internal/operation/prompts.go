@@ -58,6 +58,9 @@ func (p *prompts) prune(now int64) {
 // reserve counts op against its user's caps. It returns the operations of the
 // same client that op supersedes; they free their places.
 func (e *Engine) reserve(ctx context.Context, op *Operation) (older []string, err error) {
+	if op.Initiation == FromApp {
+		return nil, e.mayAsk(ctx, op)
+	}
 	first := prompts{Open: []prompt{{op.ID, op.ClientID, op.DeviceID, op.ExpiresAt}}}
 	if err = e.pending.Create(ctx, op.UserID, first, promptsLife); err == nil {
 		return nil, nil // as for nearly everybody: nothing waits
@@ -66,9 +69,8 @@ func (e *Engine) reserve(ctx context.Context, op *Operation) (older []string, er
 	_, err = e.pending.Upsert(ctx, op.UserID, promptsLife, func(p prompts, _ bool) (prompts, error) {
 		older = nil
 		p.prune(now)
-		if until := p.Cool[op.ClientID]; until > now {
-			return p, &fault.Error{Kind: fault.Forbidden, Message: "the user declined a request of this client; it may ask again later",
-				RetryAfter: time.Duration(until-now) * time.Millisecond}
+		if err := p.cooling(op.ClientID, now); err != nil {
+			return p, err
 		}
 		open := p.Open[:0]
 		for _, o := range p.Open {
@@ -91,6 +93,28 @@ func (e *Engine) reserve(ctx context.Context, op *Operation) (older []string, er
 		err = fault.Wrap(fault.Unavailable, "the operation could not be started; try again", err)
 	}
 	return older, err
+}
+
+// cooling reports a client that may not ask the user for a while.
+func (p *prompts) cooling(clientID string, now int64) error {
+	if until := p.Cool[clientID]; until > now {
+		return &fault.Error{Kind: fault.Forbidden, Message: "the user declined a request of this client; it may ask again later",
+			RetryAfter: time.Duration(until-now) * time.Millisecond}
+	}
+	return nil
+}
+
+// mayAsk is reserve for an operation that nobody is shown before a phone claims
+// it: it takes no place and supersedes nothing until then.
+func (e *Engine) mayAsk(ctx context.Context, op *Operation) error {
+	p, err := e.pending.Get(ctx, op.UserID)
+	switch {
+	case errors.Is(err, kv.ErrNotFound):
+		return nil
+	case err != nil:
+		return fault.Wrap(fault.Unavailable, "the operation could not be started; try again", err)
+	}
+	return p.cooling(op.ClientID, e.Clock.Now().UnixMilli())
 }
 
 // settle brings kv up to date with a decision and wakes who waits. It may fail
@@ -122,7 +146,7 @@ func (e *Engine) settled(ctx context.Context, out Outcome) error {
 			p.Cool[out.ClientID] = max(p.Cool[out.ClientID], until.UnixMilli())
 		}
 		if len(p.Open) == 0 && len(p.Cool) == 0 {
-			return p, kv.Remove
+			return p, kv.ErrRemove
 		}
 		return p, nil
 	})

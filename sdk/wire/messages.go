@@ -1,12 +1,17 @@
 package wire
 
+import "encoding/json"
+
 // Operations of mid/1 that a phone may call.
 const (
 	OpRegBegin  = "reg.begin"
 	OpRegFinish = "reg.finish"
 	OpRegStatus = "reg.status"
 	OpList      = "op.list"
+	OpClaim     = "op.claim"
 	OpAnswer    = "op.answer"
+	OpPIN       = "pin.change"
+	OpRotate    = "dev.rotate"
 	OpSync      = "dev.sync"
 )
 
@@ -101,7 +106,7 @@ type Initiator struct {
 
 // How the operation reached the phone, and whether a code is to be typed.
 const (
-	UITyped = "typed" // addressed by name
+	UITyped = "typed" // addressed by name, or found in the list
 	UIQR    = "qr"
 	UILink  = "link"
 	UIApp   = "app"
@@ -111,6 +116,19 @@ const (
 
 	FactorPIN = "pin"
 )
+
+// Claim is the body of op.claim: it binds an operation that is not addressed by
+// name to this phone. App is the secret of the start token that the merchant's app
+// got from its backend.
+type Claim struct {
+	Txn string `json:"txn"`
+	App Secret `json:"app"` // 32
+}
+
+// ClaimReply holds the operation, now this phone's to answer.
+type ClaimReply struct {
+	Op Operation `json:"op"`
+}
 
 // Answer is the body of op.answer. A decline or report carries neither KPF nor
 // Match.
@@ -131,6 +149,29 @@ type AnswerReply struct {
 	State string `json:"state"`
 	Post  Bytes  `json:"post,omitempty"`
 }
+
+// PINChange is the body of pin.change: a new knowledge key, proven by the old one.
+type PINChange struct {
+	KK  Secret `json:"kk"`            // 32
+	KPF Secret `json:"kpf,omitempty"` // 32: CallProof over the body without it
+}
+
+// Unproven are the bytes of the body that its proof covers: without kpf.
+func (c PINChange) Unproven() ([]byte, error) { return json.Marshal(PINChange{KK: c.KK}) }
+
+// Rotation is the body of dev.rotate: a new signing key, which signs too, and with
+// it a new knowledge key, proven by the old one.
+type Rotation struct {
+	New string `json:"new"`           // compact JWS, NewKeyClaims
+	KK  Secret `json:"kk"`            // 32
+	KPF Secret `json:"kpf,omitempty"` // 32: CallProof over the body without it
+}
+
+// Unproven are the bytes of the body that its proof covers: without kpf.
+func (r Rotation) Unproven() ([]byte, error) { return json.Marshal(Rotation{New: r.New, KK: r.KK}) }
+
+// Changed is the reply to pin.change and dev.rotate: the new key holds.
+type Changed struct{}
 
 // Try names a request that was sent: its jti and SHA-256 of its JWS.
 type Try struct {
