@@ -53,11 +53,7 @@ func (e *Engine) authFailed(tx *db.Tx, op *Operation, p *proof) (*Outcome, *wire
 	if err := e.recordBlock(tx, op, p); err != nil {
 		return nil, nil, err
 	}
-	if p.policy.LockScope == identity.LockUser {
-		if err := e.blockOthers(tx, p.device, until); err != nil {
-			return nil, nil, err
-		}
-	} else if op.DeviceID == "" && op.Initiation != FromApp && day < identity.DailyFailures {
+	if op.DeviceID == "" && op.Initiation != FromApp && day < identity.DailyFailures {
 		others, err := tx.DevicesOf(p.device.UserID)
 		if err != nil {
 			return nil, nil, err
