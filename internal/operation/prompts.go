@@ -142,7 +142,7 @@ func (e *Engine) settled(ctx context.Context, out Outcome) error {
 			p.Cool[out.ClientID] = max(p.Cool[out.ClientID], until.UnixMilli())
 		}
 		if len(p.Open) == 0 && len(p.Cool) == 0 {
-			return p, kv.Remove
+			return p, kv.ErrRemove
 		}
 		return p, nil
 	})
