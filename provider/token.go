@@ -19,7 +19,8 @@ type tokenBody struct {
 	RefreshToken string `json:"refresh_token,omitempty"`
 	IDToken      string `json:"id_token,omitempty"`
 
-	Details json.RawMessage `json:"authorization_details,omitempty"` // RFC 9396 section 7
+	Details  json.RawMessage `json:"authorization_details,omitempty"` // RFC 9396 section 7
+	Evidence string          `json:"mobileid_evidence,omitempty"`     // of a signature
 }
 
 // Token is the token endpoint (RFC 6749 section 3.2).
@@ -64,6 +65,10 @@ func (p *Provider) token(w http.ResponseWriter, r *http.Request) (*tokenBody, er
 			body := bodyOf(resp)
 			if u.from != nil && u.from.Details != "" {
 				body.Details = json.RawMessage(u.from.Details)
+			}
+			if body.Evidence, err = p.evidence(ctx, u.from); err != nil {
+				// The tokens are made, and the evidence can be had elsewhere.
+				p.log.WarnContext(ctx, "tokens are given without their evidence", "operation", u.from.OperationID, "error", err)
 			}
 			return body, nil
 		}

@@ -65,6 +65,12 @@ func (tx *Tx) RevokeGrant(id string) error {
 	return err
 }
 
+// GrantOperation returns the operation by which a grant came about.
+func (tx *Tx) GrantOperation(id string) (operationID string, err error) {
+	err = tx.row(`SELECT operation_id FROM grants WHERE id = $1`, []any{id}, &operationID)
+	return operationID, err
+}
+
 // GrantLive reports whether what was issued at issued under the grant still
 // stands: grant not revoked, client enabled, user and device ACTIVE (a device
 // may be BLOCKED: that is about new answers), and none of them withdrew what
