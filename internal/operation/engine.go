@@ -65,13 +65,14 @@ type Engine struct {
 	ops     kv.Bucket[Operation]
 	pending kv.Bucket[prompts]
 	nobody  []byte // key of Nobody
+	claims  []byte // key of StartToken
 
 	policies *policies
 }
 
 // New makes an engine.
 func New(c Config) *Engine {
-	return &Engine{Config: c, ops: kv.NewBucket[Operation](c.KV, "op"), pending: kv.NewBucket[prompts](c.KV, "user"), nobody: c.Box.Derive("nobody 1"), policies: &policies{}}
+	return &Engine{Config: c, ops: kv.NewBucket[Operation](c.KV, "op"), pending: kv.NewBucket[prompts](c.KV, "user"), nobody: c.Box.Derive("nobody 1"), claims: c.Box.Derive("start token 1"), policies: &policies{}}
 }
 
 // Nobody is the user id under which operations for somebody who does not exist

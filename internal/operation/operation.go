@@ -79,7 +79,6 @@ type Operation struct {
 	Match      string    `json:"match,omitempty"` // code the user has to type; "": none
 	Level      string    `json:"level,omitempty"` // OneFactor, or "" for TwoFactor
 	Initiation string    `json:"from,omitempty"`  // FromApp, or "" for FromBackend
-	ClaimHash  []byte    `json:"claim,omitempty"` // SHA-256 of the start token of FromApp
 	AppID      string    `json:"app,omitempty"`
 	ClientData string    `json:"echo,omitempty"` // the client's own, told back as it is
 	Push       bool      `json:"push,omitempty"` // wake the phone, with PushText
