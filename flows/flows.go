@@ -18,7 +18,6 @@ import (
 	"mobileid/internal/kv"
 	"mobileid/internal/operation"
 	"mobileid/internal/view"
-	"mobileid/sdk/wire"
 )
 
 // Config is what Flows needs.
@@ -189,17 +188,15 @@ func (f *Flows) start(ctx context.Context, a ask) (asked, error) {
 	if p.Details != nil {
 		op.Data = p.Details.Canonical
 	}
-	secret := make([]byte, 32)
 	if a.options.app {
-		rand.Read(secret)
-		op.Initiation, op.ClaimHash = operation.FromApp, operation.ClaimHash(secret)
+		op.Initiation = operation.FromApp
 	}
 	if err := f.Operations.Start(ctx, op); err != nil {
 		return asked{}, err
 	}
-	out.operationID = op.ID
+	out.operationID, out.match, out.expires = op.ID, op.Match, op.Expires()
 	if a.options.app {
-		out.startToken = wire.StartToken(op.ID, secret)
+		out.startToken = f.Operations.StartToken(op.ID)
 	}
 	return out, nil
 }

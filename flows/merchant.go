@@ -24,6 +24,9 @@ const (
 
 // Request is what a merchant's backend asks of one of its users, by REST.
 type Request struct {
+	// ID is the operation's, chosen before, so that the same request starts one; "": a
+	// new one.
+	ID string
 	// Hint is who: as login_hint, so an external reference, userId:<id>, or both ids.
 	Hint string
 	// DeviceID is the one phone that may answer. Empty, or with Broadcast, all of
@@ -77,7 +80,7 @@ func (f *Flows) StartSignature(ctx context.Context, client *db.Client, r Request
 func (f *Flows) startRequest(ctx context.Context, client *db.Client, r Request, kind string) (Started, error) {
 	a := ask{client: client, reveal: true, minACR: r.MinACR, life: r.ExpiresIn, initiator: r.Initiator,
 		locales: r.Locales, detailsName: "authorizationDetails",
-		options: options{appID: r.AppID, app: r.Initiation == operation.FromApp, clientData: r.ClientData, push: r.SendPush, pushText: r.PushPayload}}
+		operationID: r.ID, options: options{appID: r.AppID, app: r.Initiation == operation.FromApp, clientData: r.ClientData, push: r.SendPush, pushText: r.PushPayload}}
 	if err := r.check(kind, &a); err != nil {
 		return Started{}, err
 	}

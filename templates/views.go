@@ -139,6 +139,35 @@ type IndexView struct {
 	DemoURL      string // empty leaves the registration demo out
 }
 
+// ReferenceView is /api: the contract of the REST API in words. Texts are prose,
+// with code between backquotes.
+type ReferenceView struct {
+	Page
+	Title, Intro string
+	SpecURL      string
+	TokenCurl    string // how to get an access token
+	Groups       []ReferenceGroup
+}
+
+// ReferenceGroup are the calls about one kind of thing.
+type ReferenceGroup struct {
+	Name, Note string
+	Calls      []ReferenceCall
+}
+
+// ReferenceCall is one operation of the contract. Status is that of its success.
+type ReferenceCall struct {
+	ID, Method, Path, Summary, Note, Scope string
+	BodyType, Status, Curl                 string
+	Params, Body, Answer                   []ReferenceMember
+}
+
+// ReferenceMember is one parameter or member.
+type ReferenceMember struct {
+	Name, Type, Note string
+	Required         bool
+}
+
 // VerifyView is /verify, where evidence is checked in the browser by a script.
 type VerifyView struct {
 	Page

@@ -137,7 +137,15 @@ func (s *Server) suffices(r *http.Request, req *provider.AuthorizeRequest, l *lo
 	}
 	var ok bool
 	err := s.DB.View(r.Context(), func(tx *db.Tx) (err error) {
-		ok, err = tx.MayIssue(req.Client.ID, l.UserID, l.DeviceID, at)
+		if ok, err = tx.MayIssue(req.Client.ID, l.UserID, l.DeviceID, at); !ok || err != nil {
+			return err
+		}
+		app, err := tx.App(req.Client.AppID)
+		if err != nil {
+			return err
+		}
+		policy, err := identity.PolicyOf(app)
+		ok = s.Clock.Now().Sub(time.UnixMilli(l.SeenAt)) < policy.SessionIdle
 		return err
 	})
 	return ok, err

@@ -100,7 +100,8 @@ func Emit(tx *db.Tx, e Event) error {
 }
 
 // DeviceMoved has the merchant's endpoints be told of a device that goes from its
-// state to another, in the transaction that moves it.
+// state to another, and writes it for those who poll, in the transaction that moves
+// it.
 func DeviceMoved(tx *db.Tx, d *db.Device, to, reason string) error {
 	data := map[string]string{"deviceId": d.ID, "userId": d.UserID, "from": d.State, "to": to}
 	if reason != "" {
@@ -110,7 +111,8 @@ func DeviceMoved(tx *db.Tx, d *db.Device, to, reason string) error {
 	if err != nil {
 		return fmt.Errorf("callback: %w", err)
 	}
-	return Emit(tx, Event{Merchant: d.MerchantID, Type: DeviceState, Data: body})
+	e := db.Event{MerchantID: d.MerchantID, Type: DeviceState, UserID: d.UserID, DeviceID: d.ID, Data: data}
+	return errors.Join(tx.InsertEvent(e), Emit(tx, Event{Merchant: d.MerchantID, Type: DeviceState, Data: body}))
 }
 
 // seal writes the body, once.

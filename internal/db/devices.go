@@ -160,13 +160,18 @@ func (tx *Tx) SetDeviceState(id, state string) error {
 	if err := tx.hold("devices", id); err != nil {
 		return err
 	}
-	if state == DeviceActive {
-		return tx.must(`UPDATE devices SET state = $2 WHERE id = $1 AND state <> 'DEACTIVATED'`, id, state)
+	if state == DeviceActive { // by an admin, who also forgives what was counted
+		return tx.must(`UPDATE devices SET state = $2, failures = 0, blocked_until = 0 WHERE id = $1 AND state <> 'DEACTIVATED'`, id, state)
 	}
 	if state == DeviceDeactivated {
 		return tx.must(`UPDATE devices SET state = $2, valid_after = $3, kk = NULL WHERE id = $1`, id, state, millis(tx.Now()))
 	}
 	return tx.must(`UPDATE devices SET state = $2, valid_after = $3 WHERE id = $1 AND state <> 'DEACTIVATED'`, id, state, millis(tx.Now()))
+}
+
+// NameDevice gives the device another name, for people.
+func (tx *Tx) NameDevice(id, name string) error {
+	return tx.must(`UPDATE devices SET name = $2 WHERE id = $1`, id, name)
 }
 
 // CountFailure adds one failed proof and returns the count; ErrConflict when

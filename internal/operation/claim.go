@@ -2,8 +2,6 @@ package operation
 
 import (
 	"context"
-	"crypto/sha256"
-	"crypto/subtle"
 	"errors"
 
 	"mobileid/internal/audit"
@@ -13,15 +11,19 @@ import (
 	"mobileid/sdk/wire"
 )
 
-// ClaimHash is how an operation knows the secret of its start token.
-func ClaimHash(secret []byte) []byte {
-	sum := sha256.Sum256(secret)
-	return sum[:]
+// StartToken is what a merchant's app claims the operation with. It is made of the
+// operation's id and a key that no store holds, so it can be told again, and
+// nothing that is stored leads to it.
+func (e *Engine) StartToken(id string) string { return wire.StartToken(id, e.claimSecret(id)) }
+
+func (e *Engine) claimSecret(id string) []byte {
+	m := wire.MAC(e.claims, []byte(id))
+	return m[:]
 }
 
-// claimable reports whether dev, showing secret, may take the operation over.
-func (op *Operation) claimable(dev *db.Device, secret []byte) bool {
-	return op.Initiation == FromApp && subtle.ConstantTimeCompare(op.ClaimHash, ClaimHash(secret)) == 1 &&
+// claimable reports whether dev, showing secret, may take op over.
+func (e *Engine) claimable(op *Operation, dev *db.Device, secret []byte) bool {
+	return op.Initiation == FromApp && wire.Equal(e.claimSecret(op.ID), secret) &&
 		op.UserID == dev.UserID && (op.DeviceID == "" || op.DeviceID == dev.ID)
 }
 
@@ -40,7 +42,7 @@ func (e *Engine) prepareClaim(ctx context.Context, c *channel.Call) (channel.Pla
 	if err != nil {
 		return channel.Plan{}, nil, err
 	}
-	if !op.claimable(c.Device, body.App) {
+	if !e.claimable(&op, c.Device, body.App) {
 		return channel.Plan{}, &wire.Error{Code: wire.OpNotHere}, nil
 	}
 	shown := op.shown(c.Device)

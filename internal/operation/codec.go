@@ -21,7 +21,7 @@ func (o *Operation) texts(version byte) (strings []*string, blobs []*[]byte) {
 	strings = []*string{&o.ID, &o.Kind, &o.Flow, &o.MerchantID, &o.ClientID, &o.ClientName, &o.UserID, &o.DeviceID,
 		&o.Tpl, &o.Lang, &o.MinACR, &o.Match, &o.Initiator.IP, &o.Initiator.Browser,
 		&o.Level, &o.Initiation, &o.AppID, &o.ClientData, &o.PushText, &o.Scope}
-	blobs = []*[]byte{&o.Challenge, &o.View, &o.Data, &o.Post, &o.ClaimHash}
+	blobs = []*[]byte{&o.Challenge, &o.View, &o.Data, &o.Post}
 	if version == 1 {
 		return strings[:14], blobs[:2]
 	}

@@ -6,9 +6,9 @@
 package operation
 
 import (
-	"encoding/json"
 	"time"
 
+	"mobileid/internal/attestation"
 	"mobileid/sdk/wire"
 )
 
@@ -80,7 +80,6 @@ type Operation struct {
 	Match      string    `json:"match,omitempty"` // code the user has to type; "": none
 	Level      string    `json:"level,omitempty"` // OneFactor, or "" for TwoFactor
 	Initiation string    `json:"from,omitempty"`  // FromApp, or "" for FromBackend
-	ClaimHash  []byte    `json:"claim,omitempty"` // SHA-256 of the start token of FromApp
 	AppID      string    `json:"app,omitempty"`
 	ClientData string    `json:"echo,omitempty"` // the client's own, told back as it is
 	Push       bool      `json:"push,omitempty"` // wake the phone, with PushText
@@ -140,7 +139,7 @@ type Outcome struct {
 	SCA         *SCA      `json:"sca,omitempty"`
 	// Attestation is what came of a registered phone's attestation; empty: none was
 	// asked for. Of other kinds sca says what it means.
-	Attestation json.RawMessage `json:"attestation,omitempty"`
+	Attestation *attestation.Result `json:"attestation,omitempty"`
 	// Of a backchannel request, so that its client's poll needs nothing else: the
 	// scope that was asked for, and until when (Unix ms).
 	Scope   string `json:"scope,omitempty"`

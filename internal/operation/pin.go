@@ -127,7 +127,7 @@ func spent(tx *db.Tx, dev *db.Device, failDay, failCount int64) *wire.Error {
 }
 
 // countFailure counts a wrong proof on the device and on the user's day, and blocks
-// the device at its App's limit. day is the user's count.
+// the device, or all of the user's, at its App's limit. day is the user's count.
 func (e *Engine) countFailure(tx *db.Tx, dev *db.Device, policy identity.Policy) (werr *wire.Error, blocked bool, day int64, err error) {
 	n, err := tx.CountFailure(dev.ID)
 	if errors.Is(err, db.ErrConflict) {
@@ -146,5 +146,8 @@ func (e *Engine) countFailure(tx *db.Tx, dev *db.Device, policy identity.Policy)
 	if day >= identity.DailyFailures {
 		until = tomorrow(tx)
 	}
-	return wire.Failed(wire.AuthFailed, 0, until), true, day, tx.BlockDevice(dev.ID, until)
+	if err = tx.BlockDevice(dev.ID, until); err == nil && policy.LockScope == identity.LockUser {
+		err = e.blockOthers(tx, dev, until)
+	}
+	return wire.Failed(wire.AuthFailed, 0, until), true, day, err
 }

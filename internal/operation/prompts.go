@@ -7,6 +7,7 @@ import (
 
 	"mobileid/internal/db"
 	"mobileid/internal/fault"
+	"mobileid/internal/identity"
 	"mobileid/internal/kv"
 )
 
@@ -73,6 +74,9 @@ func (e *Engine) reserve(ctx context.Context, op *Operation) (older []string, er
 		}
 		open := p.Open[:0]
 		for _, o := range p.Open {
+			if o.Operation == op.ID {
+				continue // counted before
+			}
 			if o.Client == op.ClientID {
 				older = append(older, o.Operation)
 			} else {
@@ -191,4 +195,38 @@ func (e *Engine) offered(ctx context.Context, dev *db.Device) ([]Operation, erro
 		ops = append(ops, op)
 	}
 	return ops, nil
+}
+
+// Withdraw cancels what waits for the user; with a device, only what no other
+// device of the user can answer.
+func (e *Engine) Withdraw(ctx context.Context, userID, deviceID, reason string) error {
+	p, err := e.pending.Get(ctx, userID)
+	if errors.Is(err, kv.ErrNotFound) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	others := false
+	if deviceID != "" {
+		err := e.DB.View(ctx, func(tx *db.Tx) error {
+			devices, err := tx.DevicesOf(userID)
+			for _, d := range devices {
+				others = others || d.ID != deviceID && identity.MayAnswer(&d, tx.Now())
+			}
+			return err
+		})
+		if err != nil {
+			return err
+		}
+	}
+	for _, o := range p.Open {
+		if deviceID != "" && o.Device != deviceID && (o.Device != "" || others) {
+			continue
+		}
+		if _, err := e.End(ctx, o.Operation, Cancel, reason); err != nil && !fault.Is(err, fault.NotFound) {
+			return err
+		}
+	}
+	return nil
 }

@@ -21,7 +21,7 @@ import (
 // confirm is how this ticket is confirmed by the way it was claimed.
 func (t *ticket) confirm() string {
 	if t.Locator != "" {
-		return ConfirmDigits
+		return identity.ConfirmDigits
 	}
 	return t.Confirm
 }
@@ -159,7 +159,7 @@ func (r *Registrations) commitBegin(tx *db.Tx, t *ticket, dev *db.Device, body *
 	}
 	confirm := t.Confirm
 	if body.Locator != "" {
-		dev.Enrol, confirm = "code", ConfirmDigits
+		dev.Enrol, confirm = "code", identity.ConfirmDigits
 	}
 	dev.Commitment = append(append([]byte(nil), body.FC...), ns...)
 	if err := tx.InsertDevice(*dev); errors.Is(err, db.ErrConflict) {
@@ -217,7 +217,7 @@ func (r *Registrations) finish(ctx context.Context, c *channel.Call) (channel.Pl
 			if err != nil {
 				return nil, nil, err
 			}
-			if dev.Enrol == "qr" && t.Confirm == ConfirmNone {
+			if dev.Enrol == "qr" && t.Confirm == identity.ConfirmNone {
 				out, err := r.decide(tx, &t, operation.Approve, "")
 				if errors.Is(err, db.ErrConflict) {
 					return wire.RegState{State: wire.RegRefused}, nil, nil

@@ -7,9 +7,11 @@ import (
 	"errors"
 	"time"
 
+	"mobileid/internal/attestation"
 	"mobileid/internal/callback"
 	"mobileid/internal/db"
 	"mobileid/internal/fault"
+	"mobileid/internal/identity"
 	"mobileid/internal/kv"
 	"mobileid/internal/operation"
 )
@@ -24,7 +26,7 @@ type Status struct {
 	Digits     string // to compare, once a device came and digits are asked for
 	Reason     string
 	// Attestation is what came of the phone's; nil: none was asked for, or no phone came.
-	Attestation json.RawMessage
+	Attestation *attestation.Result
 	ExpiresAt   time.Time // zero once decided
 }
 
@@ -54,10 +56,22 @@ func (r *Registrations) status(ctx context.Context, id string) (Status, error) {
 	if !t.expires().After(r.Clock.Now()) {
 		return r.end(ctx, &t, operation.Expire, "")
 	}
+	gone := false
+	err = r.DB.View(ctx, func(tx *db.Tx) error {
+		user, err := tx.User(t.UserID)
+		gone = user.State != db.UserActive
+		return err
+	})
+	if err != nil {
+		return Status{}, err
+	}
+	if gone { // no phone could claim it any more
+		return r.end(ctx, &t, operation.Cancel, "the user is no longer active")
+	}
 	st := Status{ID: id, State: operation.Pending, MerchantID: t.MerchantID, UserID: t.UserID, DeviceID: t.DeviceID, ExpiresAt: t.expires()}
 	if t.DeviceID != "" {
 		st.State = operation.Claimed
-		if t.confirm() == ConfirmDigits {
+		if t.confirm() == identity.ConfirmDigits {
 			st.Digits = t.Digits
 		}
 	}
@@ -207,14 +221,23 @@ func (r *Registrations) decide(tx *db.Tx, t *ticket, m operation.Move, reason st
 	}
 	switch {
 	case err == nil:
-		out.DeviceID, out.Attestation = dev.ID, json.RawMessage(dev.Attestation)
+		out.DeviceID = dev.ID
+		if dev.Attestation != "" {
+			if err := json.Unmarshal([]byte(dev.Attestation), &out.Attestation); err != nil {
+				return out, err
+			}
+		}
 		if m == operation.Approve {
 			user, err := tx.User(t.UserID)
 			if err != nil {
 				return out, err
 			}
-			if user.State != db.UserActive {
-				m, out.Reason = operation.Cancel, "the user is no longer active"
+			why, err := r.admit(tx, t, &user, &dev)
+			if err != nil {
+				return out, err
+			}
+			if why != "" {
+				m, out.Reason = operation.Cancel, why
 			}
 		}
 		to := db.DeviceActive

@@ -26,7 +26,7 @@ func (s *Stores) CreateMerchant(ctx context.Context, name string, policy identit
 	if err != nil {
 		return m, db.App{}, err
 	}
-	app := db.App{ID: db.NewID("app_"), MerchantID: m.ID, Name: name + " App", Policy: text, CreatedAt: s.Clock.Now()}
+	app := db.App{ID: db.NewID("app_"), MerchantID: m.ID, Name: name + " App", Policy: text, Version: 1, CreatedAt: s.Clock.Now()}
 	err = s.DB.Update(ctx, func(tx *db.Tx) error {
 		return errors.Join(tx.InsertMerchant(m), tx.InsertApp(app),
 			s.Audit.Append(tx, audit.Record{Act: "merchant.created", Merchant: m.ID}))

@@ -267,6 +267,8 @@ func (n *Node) wire(shopURL string) error {
 	n.regs = regs
 	n.Flows = flows.New(flows.Config{DB: n.DB, KV: n.kv, Users: n.Users, Operations: ops, Clock: n.Clock, Log: n.Log})
 
+	n.outbox.Register(flows.OutboxWithdrawn, n.Flows.DeliverWithdrawn)
+
 	tek := channel.NewRing(n.Clock)
 	if !strings.HasPrefix(n.Config.KV.URL.Reveal(), "sqlite:") {
 		tek = channel.NewSharedRing(n.Clock, n.kv, n.box)
@@ -305,7 +307,7 @@ func (n *Node) wire(shopURL string) error {
 	p, err := provider.New(provider.Options{
 		Failures: limits.Failures, Requests: limits.Client,
 		Issuer: issuer, DB: n.DB, KV: n.kv, Keys: n.Keys, Box: n.box, Flows: n.Flows, Audit: n.Audit, Egress: n.egress, Clock: n.Clock, Log: n.Log,
-		ClientIP: clientIP, FormPost: web.FormPost, Scopes: []string{web.ScopeUsers, web.ScopeDevices},
+		ClientIP: clientIP, FormPost: web.FormPost, Scopes: web.Scopes(),
 		Issued: func(grant string) { n.gauges.tokens.WithLabelValues(grant).Inc() },
 	})
 	if err != nil {
@@ -313,7 +315,7 @@ func (n *Node) wire(shopURL string) error {
 	}
 	n.outbox.Register(provider.OutboxLogout, p.DeliverLogout)
 	n.web, err = web.New(web.Config{
-		Issuer: issuer, DB: n.DB, KV: n.kv, Provider: p, Flows: n.Flows, Registrations: regs, Channel: ch, Users: n.Users, Machine: n.Machine,
+		Issuer: issuer, DB: n.DB, KV: n.kv, Box: n.box, Provider: p, Flows: n.Flows, Registrations: regs, Channel: ch, Users: n.Users, Machine: n.Machine,
 		Clock: n.Clock, Log: n.Log, Trusts: n.Config.Trusts, Metrics: n.metrics, Trace: traced, ShopURL: shopURL, Limits: limits,
 		EvidenceKeys: func(ctx context.Context) ([]byte, error) { return EvidenceKeys(ctx, n.Keys) },
 	})
