@@ -71,7 +71,7 @@ type Engine struct {
 
 // New makes an engine.
 func New(c Config) *Engine {
-	return &Engine{Config: c, ops: kv.NewBucket[Operation](c.KV, "op"), pending: kv.NewBucket[prompts](c.KV, "user"), nobody: c.Box.Derive("nobody 1"), policies: &policies{}}
+	return &Engine{Config: c, ops: kv.NewBucket[Operation](c.KV, "o"), pending: kv.NewBucket[prompts](c.KV, "u"), nobody: c.Box.Derive("nobody 1"), policies: &policies{}}
 }
 
 // Nobody is the user id under which operations for somebody who does not exist
@@ -119,6 +119,13 @@ func (e *Engine) Start(ctx context.Context, op *Operation) error {
 	return nil
 }
 
+// read is the pending operation, or kv.ErrNotFound.
+func (e *Engine) read(ctx context.Context, id string) (Operation, error) {
+	op, err := e.ops.Get(ctx, id)
+	op.ID = id
+	return op, err
+}
+
 // decided reads the outcome; db.ErrNotFound while the operation is open.
 func (e *Engine) decided(ctx context.Context, id string) (out Outcome, err error) {
 	err = e.DB.View(ctx, func(tx *db.Tx) (err error) {
@@ -136,7 +143,7 @@ func (e *Engine) Status(ctx context.Context, id string) (Outcome, error) {
 	if !errors.Is(err, db.ErrNotFound) {
 		return out, err
 	}
-	op, err := e.ops.Get(ctx, id)
+	op, err := e.read(ctx, id)
 	if errors.Is(err, kv.ErrNotFound) {
 		// It may have been decided, and forgotten by kv, between the two reads.
 		if out, err = e.decided(ctx, id); errors.Is(err, db.ErrNotFound) {
@@ -190,7 +197,7 @@ func (e *Engine) Watch(id string) (<-chan struct{}, func()) { return e.ops.Watch
 // Expire. Ending what is decided changes nothing; the outcome that stands is
 // returned either way.
 func (e *Engine) End(ctx context.Context, id string, m Move, reason string) (Outcome, error) {
-	op, err := e.ops.Get(ctx, id)
+	op, err := e.read(ctx, id)
 	if errors.Is(err, kv.ErrNotFound) {
 		return e.Status(ctx, id)
 	}
