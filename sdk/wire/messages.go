@@ -190,7 +190,7 @@ type HistoryReply struct {
 // Past is an operation that is decided.
 type Past struct {
 	Txn      string `json:"txn"`
-	ClientID string `json:"client_id,omitempty"` // absent: a registration
+	ClientID string `json:"client_id,omitempty"` // who asked; absent: nobody
 	Client   string `json:"client,omitempty"`    // name to show
 	Kind     string `json:"kind"`
 	State    string `json:"state"`

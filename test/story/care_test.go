@@ -4,6 +4,7 @@ import (
 	"errors"
 	"net/url"
 	"testing"
+	"time"
 
 	"mobileid/internal/db"
 	"mobileid/sdk"
@@ -16,9 +17,11 @@ func TestAPhoneIsToldWhatWasDecidedAndByWhom(t *testing.T) {
 		other := r.Registered(u)
 		_, stranger := r.Person()
 		for _, phone := range []*sdk.Phone{p, other} {
+			r.Clock.Advance(time.Second) // the list is ordered by time
 			r.Ask(r.Backend, u)
 			r.Approve(phone, "")
 		}
+		r.Clock.Advance(time.Second)
 		r.Ask(r.Backend, u)
 		if _, err := p.Decline(t.Context(), waiting(t, p), false); err != nil {
 			t.Fatal(err)
