@@ -91,7 +91,7 @@ func (f *Flows) SetUserState(ctx context.Context, merchantID, id, to string) (u 
 			}
 		}
 		err := errors.Join(
-			tx.InsertEvent(db.Event{MerchantID: merchantID, Type: identity.EventUserState, UserID: id, Data: map[string]string{"from": from, "to": to}}),
+			callback.Happened(tx, db.Event{MerchantID: merchantID, Type: callback.UserState, UserID: id, Data: map[string]string{"from": from, "to": to}}),
 			f.Users.Audit.Append(tx, audit.Record{Act: "user.state", Merchant: merchantID, User: id, Details: map[string]string{"from": from, "to": to}}))
 		if err != nil {
 			return err
