@@ -39,6 +39,9 @@ type BackchannelStart struct {
 	BindingMessage string
 	MinACR         string // "" : the client's least
 	Scopes         []string
+	Details        *view.Details // RFC 9396, checked; nil: there are none
+	Locales        []string      // ui_locales
+	App            bool          // begun inside the merchant's app, which claims it with the start token
 	ExpiresIn      time.Duration // requested_expiry; 0: the default of 180 s; capped at 600 s
 	Initiator      operation.Initiator
 }
@@ -49,6 +52,8 @@ type BackchannelAck struct {
 	ExpiresIn time.Duration
 	Interval  time.Duration
 	MatchCode string // binding=match: for the merchant to show, the user to type
+	// StartToken is for the merchant's app if the request began there.
+	StartToken string
 }
 
 // Status is the answer to a poll.
@@ -67,6 +72,7 @@ const (
 type BackchannelState struct {
 	Status  Status
 	Scopes  []string
+	Details string            // canonical bytes, as shown and signed; "": none
 	Outcome operation.Outcome // when approved
 	Expires time.Time
 }
@@ -109,18 +115,16 @@ func operationOf(authReqID string) string {
 // this client a moment ago), unavailable; and, where the client may learn who
 // exists, not_found, user_locked, user_deactivated, no_device, device_blocked.
 func (f *Flows) StartBackchannel(ctx context.Context, s BackchannelStart) (BackchannelAck, error) {
-	trusted := s.Client.Settings.Binding == "trusted"
-	flow := operation.FlowCIBA
-	if trusted {
-		flow = operation.FlowPush
-	}
 	id := newAuthReqID()
-	got, err := f.start(ctx, ask{client: s.Client, hint: s.Hint, flow: flow, prompt: view.Prompt{Message: s.BindingMessage}, minACR: s.MinACR,
-		life: s.ExpiresIn, match: !trusted, initiator: s.Initiator, operationID: operationOf(id), scope: strings.Join(s.Scopes, " ")})
+	a := ask{client: s.Client, hint: s.Hint, prompt: view.Prompt{Message: s.BindingMessage, Details: s.Details},
+		detailsName: ParamDetails, locales: s.Locales, minACR: s.MinACR,
+		life: s.ExpiresIn, initiator: s.Initiator, options: options{app: s.App}, operationID: operationOf(id), scope: strings.Join(s.Scopes, " ")}
+	a.flow, a.match = a.way(operation.FlowCIBA)
+	got, err := f.start(ctx, a)
 	if err != nil {
 		return BackchannelAck{}, err
 	}
-	return BackchannelAck{AuthReqID: id, ExpiresIn: got.life, Interval: pollInterval, MatchCode: got.match}, nil
+	return BackchannelAck{AuthReqID: id, ExpiresIn: got.life, Interval: pollInterval, MatchCode: got.match, StartToken: got.startToken}, nil
 }
 
 // PollBackchannel tells where the request is, held for up to wait while it is
@@ -199,7 +203,7 @@ func (f *Flows) backchannelState(ctx context.Context, id, clientID string, wait 
 	if err == nil && wait > 0 && !out.State.Terminal() {
 		out, err = f.Operations.Wait(ctx, id, wait)
 	}
-	st := BackchannelState{Status: StatusPending, Scopes: strings.Fields(out.Scope), Expires: time.UnixMilli(out.Expires)}
+	st := BackchannelState{Status: StatusPending, Scopes: strings.Fields(out.Scope), Details: string(out.Data), Expires: time.UnixMilli(out.Expires)}
 	if fault.Is(err, fault.NotFound) || err == nil && (out.ClientID != clientID || f.Clock.Now().After(st.Expires.Add(requestLinger))) {
 		return BackchannelState{Status: StatusUnknown}, nil
 	}

@@ -74,9 +74,22 @@ func (a *ask) kind() string {
 	return operation.KindAuthentication
 }
 
+// way is how a backend's request is told to the user: inside the merchant's app,
+// to the phone of a trusted client, or, by the flow named, with a number to type.
+func (a *ask) way(typed string) (flow string, match bool) {
+	switch {
+	case a.options.app:
+		return operation.FlowApp, false
+	case a.client.Settings.Binding == "trusted":
+		return operation.FlowPush, false
+	}
+	return typed, true
+}
+
 // options are what only some ways in can ask for; the operation keeps them.
 type options struct {
 	level, appID, clientData string
+	app                      bool // begun inside the merchant's app
 	push                     bool
 	pushText                 string
 }
@@ -85,6 +98,7 @@ type options struct {
 type asked struct {
 	operationID string
 	match       string
+	startToken  string // options.app: what the app claims it with
 	life        time.Duration
 	expires     time.Time
 }
@@ -174,10 +188,16 @@ func (f *Flows) start(ctx context.Context, a ask) (asked, error) {
 	if p.Details != nil {
 		op.Data = p.Details.Canonical
 	}
+	if a.options.app {
+		op.Initiation = operation.FromApp
+	}
 	if err := f.Operations.Start(ctx, op); err != nil {
 		return asked{}, err
 	}
-	out.operationID = op.ID
+	out.operationID, out.match, out.expires = op.ID, op.Match, op.Expires()
+	if a.options.app {
+		out.startToken = f.Operations.StartToken(op.ID)
+	}
 	return out, nil
 }
 
@@ -228,6 +248,19 @@ func (f *Flows) able(ctx context.Context, d *db.Device, minACR string) (bool, er
 	}
 	policy, err := identity.PolicyOf(app)
 	return operation.Rank(operation.Reach(d, policy)) >= operation.Rank(minACR), err
+}
+
+// ParamDetails is what OIDC and CIBA call typed data (RFC 9396 section 2).
+const ParamDetails = "authorization_details"
+
+// CheckDetails reports what the client's App does not allow in details that the
+// client calls name; invalid_request names the member.
+func (f *Flows) CheckDetails(ctx context.Context, client *db.Client, name string, d *view.Details) error {
+	app, err := f.appPolicy(ctx, client.AppID)
+	if err != nil {
+		return err
+	}
+	return (&ask{prompt: view.Prompt{Details: d}, detailsName: name}).checkDetails(app)
 }
 
 // checkDetails reports what the client's App does not allow as it is.

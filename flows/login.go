@@ -6,6 +6,7 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"errors"
+	"strings"
 	"time"
 
 	"mobileid/internal/audit"
@@ -32,8 +33,10 @@ type Interaction struct {
 	MinACR     string `json:"acr,omitempty"`
 	Subject    string `json:"sub,omitempty"` // the user who must answer (id_token_hint)
 	Fixed      bool   `json:"fixed,omitempty"`
-	Identifier string `json:"hint,omitempty"` // as hinted or typed
-	ExpiresAt  int64  `json:"exp"`            // Unix ms
+	Identifier string `json:"hint,omitempty"`    // as hinted or typed
+	Details    string `json:"details,omitempty"` // RFC 9396, canonical; "": none
+	Locales    string `json:"locales,omitempty"` // ui_locales
+	ExpiresAt  int64  `json:"exp"`               // Unix ms
 
 	Initiator   operation.Initiator `json:"init"`
 	OperationID string              `json:"op,omitempty"`
@@ -79,7 +82,13 @@ func (f *Flows) OpenInteraction(ctx context.Context, client *db.Client, in Inter
 // askFor starts the operation for in.Identifier and notes how that went.
 func (f *Flows) askFor(ctx context.Context, client *db.Client, in *Interaction) {
 	in.OperationID, in.Match, in.Trouble, in.Asked, in.Cancelled, in.BlockedTill = "", "", "", false, false, 0
-	got, err := f.start(ctx, ask{client: client, hint: in.Identifier, flow: operation.FlowRedirect, prompt: view.Prompt{Purpose: view.LogIn},
+	prompt, err := in.prompt()
+	if err != nil {
+		in.Trouble = string(fault.Unavailable)
+		f.Log.ErrorContext(ctx, "a parked request cannot be read", "interaction", in.ID, "error", err)
+		return
+	}
+	got, err := f.start(ctx, ask{client: client, hint: in.Identifier, flow: operation.FlowRedirect, prompt: prompt, detailsName: ParamDetails, locales: strings.Fields(in.Locales),
 		minACR: in.MinACR, match: true, initiator: in.Initiator})
 	if err != nil {
 		in.Trouble = string(fault.KindOf(err))
@@ -93,6 +102,27 @@ func (f *Flows) askFor(ctx context.Context, client *db.Client, in *Interaction) 
 		return
 	}
 	in.Asked, in.OperationID, in.Match, in.AskedUntil = true, got.operationID, got.match, got.expires.UnixMilli()
+}
+
+// prompt is what the phone is to show.
+func (in *Interaction) prompt() (view.Prompt, error) {
+	p := view.Prompt{Purpose: view.LogIn}
+	if in.Details == "" {
+		return p, nil
+	}
+	var err error
+	p.Details, err = view.ParseDetails(ParamDetails, []byte(in.Details), view.Types())
+	return p, err
+}
+
+// Facts are what the login page shows of the request's details, in a language of
+// view.Language: labels and values.
+func (in *Interaction) Facts(lang string) [][2]string {
+	p, err := in.prompt()
+	if err != nil {
+		return nil
+	}
+	return p.Details.Facts(lang)
 }
 
 // Interaction returns the interaction for the browser that started it; for any

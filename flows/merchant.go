@@ -24,6 +24,9 @@ const (
 
 // Request is what a merchant's backend asks of one of its users, by REST.
 type Request struct {
+	// ID is the operation's, chosen before, so that the same request starts one; "": a
+	// new one.
+	ID string
 	// Hint is who: as login_hint, so an external reference, userId:<id>, or both ids.
 	Hint string
 	// DeviceID is the one phone that may answer. Empty, or with Broadcast, all of
@@ -42,6 +45,7 @@ type Request struct {
 	AuthMethods []string // one of them must be proven; empty: the PIN
 	MinACR      string
 	AppID       string
+	Initiation  string // operation.FromBackend, which "" means, or operation.FromApp
 	ClientData  string // told back as it is, 1 KiB at most
 	SendPush    bool
 	PushPayload string        // a line to show with the push
@@ -54,6 +58,7 @@ type Started struct {
 	OperationID string
 	Expires     time.Time
 	MatchCode   string // for the merchant to show and the user to type; "": none
+	StartToken  string // operation.FromApp: for the merchant's app, which claims the operation with it, once
 }
 
 // StartAuthentication asks a user of the client's merchant to log in, or, with a
@@ -73,24 +78,21 @@ func (f *Flows) StartSignature(ctx context.Context, client *db.Client, r Request
 }
 
 func (f *Flows) startRequest(ctx context.Context, client *db.Client, r Request, kind string) (Started, error) {
-	a := ask{client: client, flow: operation.FlowREST, reveal: true, minACR: r.MinACR, life: r.ExpiresIn, initiator: r.Initiator,
+	a := ask{client: client, reveal: true, minACR: r.MinACR, life: r.ExpiresIn, initiator: r.Initiator,
 		locales: r.Locales, detailsName: "authorizationDetails",
-		options: options{appID: r.AppID, clientData: r.ClientData, push: r.SendPush, pushText: r.PushPayload}}
+		operationID: r.ID, options: options{appID: r.AppID, app: r.Initiation == operation.FromApp, clientData: r.ClientData, push: r.SendPush, pushText: r.PushPayload}}
 	if err := r.check(kind, &a); err != nil {
 		return Started{}, err
 	}
 	if err := f.ownApp(ctx, client, r.AppID); err != nil {
 		return Started{}, err
 	}
-	a.match = client.Settings.Binding != "trusted"
-	if !a.match {
-		a.flow = operation.FlowPush
-	}
+	a.flow, a.match = a.way(operation.FlowREST)
 	got, err := f.start(ctx, a)
 	if err != nil {
 		return Started{}, err
 	}
-	return Started{OperationID: got.operationID, Expires: got.expires, MatchCode: got.match}, nil
+	return Started{OperationID: got.operationID, Expires: got.expires, MatchCode: got.match, StartToken: got.startToken}, nil
 }
 
 // check reads the members that need no store.
@@ -102,6 +104,8 @@ func (r *Request) check(kind string, a *ask) (err error) {
 		return err
 	}
 	switch {
+	case r.Initiation != "" && r.Initiation != operation.FromApp && r.Initiation != operation.FromBackend:
+		return fault.InField("/initiation", "invalid", "initiation is backend or app")
 	case r.MinACR != "" && !slices.Contains(operation.ACRs(), r.MinACR):
 		return fault.InField("/acr", "invalid", "acr is one of "+strings.Join(operation.ACRs(), ", "))
 	case r.ExpiresIn < 0:

@@ -54,6 +54,9 @@ func (p *Provider) FinishAuthorize(w http.ResponseWriter, r *http.Request, req *
 		AuthTime: a.AuthTime.UnixMilli(), AMR: a.AMR, ACR: acr, SCA: a.SCA, Nonce: req.Form.Get("nonce"),
 		IDClaims: req.claims.idToken, InfoClaims: req.claims.userinfo,
 	}}
+	if err := p.approvedDetails(r.Context(), req, &a, &sess.record); err != nil {
+		return err
+	}
 	for _, s := range req.Scopes {
 		req.ar.GrantScope(s)
 	}

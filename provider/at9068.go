@@ -32,6 +32,8 @@ type accessClaims struct {
 	AMR      []string `json:"amr,omitempty"`
 	SID      string   `json:"sid,omitempty"`
 
+	Details json.RawMessage `json:"authorization_details,omitempty"` // RFC 9396 section 9.1
+
 	Grant  string   `json:"mobileid_grant,omitempty"`
 	Auth   int64    `json:"mobileid_auth,omitempty"` // auth_time in milliseconds
 	Claims []string `json:"mobileid_claims,omitempty"`
@@ -46,6 +48,9 @@ func (p *Provider) accessJWT(ctx context.Context, req fosite.Requester) (string,
 		Issuer: p.issuer, Subject: sess.UserID, Audience: p.issuer, Expires: now.Add(accessLife).Unix(), IssuedAt: now.Unix(), JTI: db.NewID(""),
 		ClientID: c.ID, Scope: strings.Join(req.GetGrantedScopes(), " "), AuthTime: sess.AuthTime / 1000, ACR: sess.ACR, AMR: sess.AMR, SID: sess.SID,
 		Grant: sess.GrantID, Auth: sess.AuthTime, Claims: sess.InfoClaims,
+	}
+	if sess.Details != "" {
+		a.Details = json.RawMessage(sess.Details)
 	}
 	if a.Subject == "" {
 		a.Subject = c.ID
@@ -72,7 +77,7 @@ func (p *Provider) readAccessJWT(ctx context.Context, token string) (*AccessToke
 		return nil, errBadToken()
 	}
 	r := &record{ClientID: a.ClientID, GrantID: a.Grant, Scopes: words(a.Scope), AuthTime: a.Auth, AMR: a.AMR, ACR: a.ACR, SID: a.SID,
-		InfoClaims: a.Claims, IssuedAt: a.IssuedAt * 1000, Expires: a.Expires * 1000}
+		Details: string(a.Details), InfoClaims: a.Claims, IssuedAt: a.IssuedAt * 1000, Expires: a.Expires * 1000}
 	if a.Grant != "" {
 		r.UserID = a.Subject
 	}

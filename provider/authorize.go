@@ -11,6 +11,7 @@ import (
 
 	"mobileid/internal/db"
 	"mobileid/internal/operation"
+	"mobileid/internal/view"
 
 	"github.com/ory/fosite"
 )
@@ -31,7 +32,10 @@ type AuthorizeRequest struct {
 	HintedUserID string // whom id_token_hint or claims names: nobody else may answer
 	MinACR       string // the least that acr_values and claims accept; "": the client's default
 	UILocales    []string
-	RedirectURI  string // verified: where the browser goes next
+	// Details are the typed data of the request (RFC 9396); nil if there are none.
+	// They need an operation of their own, however fresh the login.
+	Details     *view.Details
+	RedirectURI string // verified: where the browser goes next
 
 	answer answer
 	claims claimsRequest
@@ -57,7 +61,7 @@ func parameters() []string {
 	return []string{
 		"client_id", "redirect_uri", "response_type", "response_mode", "scope", "state", "nonce",
 		"code_challenge", "code_challenge_method", "prompt", "max_age", "login_hint", "id_token_hint", "acr_values", "ui_locales",
-		"claims", "display",
+		"claims", "display", paramDetails,
 	}
 }
 
@@ -242,6 +246,9 @@ func (p *Provider) readParameters(ctx context.Context, req *AuthorizeRequest) er
 			return req.fail(codeInvalidRequest, "id_token_hint is not an ID token of this server for this client")
 		}
 		req.IDTokenHint, req.HintedUserID = hint, user
+	}
+	if err := p.readDetails(ctx, req); err != nil {
+		return err
 	}
 	return req.readClaims(form.Get("claims"))
 }

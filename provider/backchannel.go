@@ -22,6 +22,8 @@ type backchannelBody struct {
 	ExpiresIn int64  `json:"expires_in"`
 	Interval  int64  `json:"interval"`
 	MatchCode string `json:"mobileid_match_code,omitempty"`
+	// StartToken answers initiation=app: the merchant's app claims the request with it.
+	StartToken string `json:"start_token,omitempty"`
 }
 
 // BackchannelAuthorize is the backchannel authentication endpoint (CIBA Core
@@ -55,6 +57,19 @@ func (p *Provider) backchannel(w http.ResponseWriter, r *http.Request) (*backcha
 	if err != nil {
 		return nil, err
 	}
+	if hint := form.Get("id_token_hint"); hint != "" {
+		user, err := p.hintedUser(ctx, hint, c.ID)
+		if err != nil {
+			return nil, err
+		}
+		if user == "" {
+			return nil, refuse(codeInvalidRequest, "id_token_hint is not an ID token of this server for this client")
+		}
+		start.Hint = "userId:" + user
+	}
+	if start.Details, err = p.clientDetails(ctx, c.Client, form.Get(paramDetails)); err != nil {
+		return nil, err
+	}
 	start.Client = c.Client
 	start.Initiator = operation.Initiator{IP: p.clientIP(r)}
 	ack, err := p.flows.StartBackchannel(ctx, start)
@@ -62,7 +77,7 @@ func (p *Provider) backchannel(w http.ResponseWriter, r *http.Request) (*backcha
 		return nil, startError(err)
 	}
 	return &backchannelBody{
-		AuthReqID: ack.AuthReqID, ExpiresIn: int64(ack.ExpiresIn / time.Second), Interval: int64(ack.Interval / time.Second), MatchCode: ack.MatchCode,
+		AuthReqID: ack.AuthReqID, ExpiresIn: int64(ack.ExpiresIn / time.Second), Interval: int64(ack.Interval / time.Second), MatchCode: ack.MatchCode, StartToken: ack.StartToken,
 	}, nil
 }
 
@@ -82,8 +97,8 @@ func readBackchannel(c *client, form url.Values) (s flows.BackchannelStart, err 
 	switch {
 	case hints != 1:
 		return s, refuse(codeInvalidRequest, "exactly one of login_hint, login_hint_token and id_token_hint must be given")
-	case !form.Has("login_hint"):
-		return s, refuse(codeInvalidRequest, "only login_hint is supported; login_hint_token and id_token_hint are not")
+	case form.Has("login_hint_token"):
+		return s, refuse(codeInvalidRequest, "login_hint_token is not supported; use login_hint or id_token_hint")
 	case !form.Has("scope"):
 		return s, refuse(codeInvalidRequest, "scope is missing")
 	}
@@ -107,7 +122,14 @@ func readBackchannel(c *client, form url.Values) (s flows.BackchannelStart, err 
 	if wrong := checkBindingMessage(s.BindingMessage, most); wrong != "" {
 		return s, refuse(codeInvalidBinding, "binding_message "+wrong)
 	}
-	s.MinACR = leastACR(form.Get("acr_values"))
+	switch from := form.Get("initiation"); from {
+	case "", operation.FromBackend:
+	case operation.FromApp:
+		s.App = true
+	default:
+		return s, refuse(codeInvalidRequest, "initiation is backend or app")
+	}
+	s.MinACR, s.Locales = leastACR(form.Get("acr_values")), localesOf(form.Get("ui_locales"))
 	return s, nil
 }
 

@@ -61,6 +61,9 @@ func (h cibaHandler) HandleTokenEndpointRequest(ctx context.Context, req fosite.
 		UserID: o.UserID, DeviceID: o.DeviceID, OperationID: o.OperationID, Scopes: st.Scopes,
 		AuthTime: o.At.UnixMilli(), AMR: o.AMR, ACR: o.ACR, SCA: o.SCA,
 	}
+	if st.Details != "" || o.DataHash != "" {
+		u.from.Details, u.from.ViewHash, u.from.DataHash = st.Details, o.ViewHash, o.DataHash
+	}
 	req.SetSession(&session{record: *u.from})
 	req.SetID(u.from.GrantID)
 	for _, s := range st.Scopes {

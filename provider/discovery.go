@@ -14,6 +14,7 @@ import (
 
 	"mobileid/internal/keys"
 	"mobileid/internal/operation"
+	"mobileid/internal/view"
 
 	"github.com/go-jose/go-jose/v4"
 )
@@ -103,6 +104,7 @@ type metadata struct {
 	DeliveryModes            []string `json:"backchannel_token_delivery_modes_supported"`
 	BackchannelUserCode      bool     `json:"backchannel_user_code_parameter_supported"`
 	ClaimsParameter          bool     `json:"claims_parameter_supported"`
+	DetailsTypes             []string `json:"authorization_details_types_supported"` // RFC 9396 section 10
 	RequestParameter         bool     `json:"request_parameter_supported"`
 	RequestURIParameter      bool     `json:"request_uri_parameter_supported"` // true if left out
 	AuthorizationResponseISS bool     `json:"authorization_response_iss_parameter_supported"`
@@ -110,7 +112,7 @@ type metadata struct {
 
 // describe makes the metadata.
 func (p *Provider) describe(further []string) (document, error) {
-	claims := []string{"sub", "iss", "aud", "exp", "iat", "auth_time", "nonce", "acr", "amr", "sid", "txn", "sca", "at_hash"}
+	claims := []string{"sub", "iss", "aud", "exp", "iat", "auth_time", "nonce", "acr", "amr", "sid", "txn", "sca", "at_hash", "mobileid_view_hash", "mobileid_data_hash"}
 	scopes := []string{"openid", "offline_access"}
 	for _, s := range claimScopes() {
 		scopes = append(scopes, s)
@@ -134,7 +136,7 @@ func (p *Provider) describe(further []string) (document, error) {
 		EndSessionEndpoint: p.issuer + "/logout", BackchannelLogout: true, BackchannelLogoutSession: true,
 		Scopes: scopes, ResponseTypes: c.GetResponseTypes(), ResponseModes: modes, GrantTypes: slices.DeleteFunc(grantTypes(), func(g string) bool { return p.grants[g] == nil }),
 		ACRValues: operation.Served(), SubjectTypes: []string{"public"}, IDTokenAlgs: signatureAlgs(), UserinfoAlgs: signatureAlgs(),
-		ClaimsParameter: true, DisplayValues: []string{"page"}, UILocales: []string{"en"}, Prompts: prompts(),
+		ClaimsParameter: true, DetailsTypes: view.Types(), DisplayValues: []string{"page"}, UILocales: []string{"en"}, Prompts: prompts(),
 		AuthMethods: append(confidentialMethods(), methodNone), RevocationAuthMethods: append(confidentialMethods(), methodNone), IntrospectionAuthMethods: confidentialMethods(),
 		AuthAlgs: signatureAlgs(), IntrospectionAuthAlgs: signatureAlgs(), RevocationAuthAlgs: signatureAlgs(),
 		ChallengeMethods: []string{"S256"},

@@ -34,6 +34,7 @@ const (
 	codeInsufficientScope  = "insufficient_scope"
 	codeInvalidBinding     = "invalid_binding_message"
 	codeUnknownUser        = "unknown_user_id"
+	codeInvalidDetails     = "invalid_authorization_details" // RFC 9396 section 5
 )
 
 // protocolError is an answer that says no: a standard code and a description

@@ -2,12 +2,14 @@ package provider
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"net/http"
 	"strings"
 
 	"mobileid/internal/db"
 	"mobileid/internal/fault"
+	"mobileid/internal/operation"
 )
 
 // introspection is the answer of RFC 7662 section 2.2.
@@ -25,6 +27,9 @@ type introspection struct {
 	ACR       string   `json:"acr,omitempty"`
 	AMR       []string `json:"amr,omitempty"`
 	SID       string   `json:"sid,omitempty"`
+
+	Details  json.RawMessage        `json:"authorization_details,omitempty"` // RFC 9396 section 9.2
+	Evidence *operation.EvidenceRef `json:"mobileid_evidence,omitempty"`     // of a signature
 }
 
 // Introspect is the introspection endpoint (RFC 7662). A client is told about
@@ -72,7 +77,10 @@ func (p *Provider) introspect(ctx context.Context, c *client, token string) (*in
 	case t.ClientID != c.ID:
 		return &introspection{}, nil
 	}
-	out := p.tells(t.record)
+	out, err := p.tells(ctx, t.record)
+	if err != nil {
+		return nil, err
+	}
 	out.TokenType = "Bearer"
 	out.IssuedAt, out.Expires = t.IssuedAt.Unix(), t.ExpiresAt.Unix()
 	out.JTI = t.jti
@@ -80,13 +88,17 @@ func (p *Provider) introspect(ctx context.Context, c *client, token string) (*in
 }
 
 // tells is what a record says about an active token.
-func (p *Provider) tells(r *record) *introspection {
-	out := &introspection{Active: true, Issuer: p.issuer, Subject: r.UserID, ClientID: r.ClientID, Scope: strings.Join(r.Scopes, " "),
+func (p *Provider) tells(ctx context.Context, r *record) (out *introspection, err error) {
+	out = &introspection{Active: true, Issuer: p.issuer, Subject: r.UserID, ClientID: r.ClientID, Scope: strings.Join(r.Scopes, " "),
 		ACR: r.ACR, AMR: r.AMR, AuthTime: r.AuthTime / 1000, SID: r.SID}
+	if r.Details != "" {
+		out.Details = json.RawMessage(r.Details)
+	}
 	if r.UserID == "" { // RFC 9068 section 2.2: without a user the client is the subject
 		out.Subject = r.ClientID
 	}
-	return out
+	out.Evidence, err = p.evidenceRef(ctx, r)
+	return out, err
 }
 
 // introspectRefresh tells about a refresh token: active while it is the newest
@@ -111,7 +123,10 @@ func (p *Provider) introspectRefresh(ctx context.Context, c *client, token strin
 	if !live {
 		return &introspection{}, nil
 	}
-	out := p.tells(r)
+	out, err := p.tells(ctx, r)
+	if err != nil {
+		return nil, err
+	}
 	out.Expires = f.ExpiresAt.Unix()
 	return out, nil
 }

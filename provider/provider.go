@@ -24,6 +24,7 @@ import (
 	"mobileid/internal/keys"
 	"mobileid/internal/kv"
 	"mobileid/internal/limit"
+	"mobileid/internal/view"
 
 	"github.com/ory/fosite"
 )
@@ -45,8 +46,9 @@ const (
 	clientFresh = 2 * time.Second
 )
 
-// Backchannel is the part of flows that CIBA needs; *flows.Flows is it.
+// Backchannel is the part of flows that is needed here; *flows.Flows is it.
 type Backchannel interface {
+	CheckDetails(ctx context.Context, client *db.Client, name string, d *view.Details) error
 	StartBackchannel(ctx context.Context, s flows.BackchannelStart) (flows.BackchannelAck, error)
 	PollBackchannel(ctx context.Context, authReqID, clientID string, wait time.Duration) (flows.BackchannelState, error)
 }

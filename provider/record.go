@@ -21,13 +21,16 @@ type record struct {
 	ACR, Nonce                         string
 	RedirectURI                        string // code: as it was asked for, "" if it was not
 	Challenge                          string // code: S256 code_challenge
+	Details                            string // authorization details, the bytes that the phone signed the hash of; "": none
+	ViewHash, DataHash                 string // of the operation, if it has details
 	IssuedAt, Expires                  int64  // Unix ms
 	SCA                                *operation.SCA
 }
 
-// Records of version 1 end their lists before IDClaims; families of refresh
-// tokens live long enough to be met in it.
-const recordVersion = 2
+// Records of version 1 end their lists before IDClaims, and those before version 3
+// their texts before Details; families of refresh tokens live long enough to be
+// met in them.
+const recordVersion = 3
 
 var errRecord = errors.New("provider: malformed record")
 
@@ -67,7 +70,10 @@ func decodeRecord(b []byte) (*record, error) {
 	}
 	d := decoder{s: string(b[1:])}
 	r := &record{}
-	for _, s := range r.texts() {
+	for i, s := range r.texts() {
+		if b[0] < 3 && i > 10 {
+			break
+		}
 		*s = d.text()
 	}
 	for i, l := range r.lists() {
@@ -98,9 +104,10 @@ func decodeRecord(b []byte) (*record, error) {
 }
 
 // texts, lists and numbers name the fields in the order of the encoding.
-func (r *record) texts() [11]*string {
-	return [11]*string{&r.ClientID, &r.MerchantID, &r.GrantID, &r.UserID, &r.DeviceID, &r.OperationID, &r.SID,
-		&r.ACR, &r.Nonce, &r.RedirectURI, &r.Challenge}
+func (r *record) texts() [14]*string {
+	return [14]*string{&r.ClientID, &r.MerchantID, &r.GrantID, &r.UserID, &r.DeviceID, &r.OperationID, &r.SID,
+		&r.ACR, &r.Nonce, &r.RedirectURI, &r.Challenge,
+		&r.Details, &r.ViewHash, &r.DataHash}
 }
 
 func (r *record) lists() [4]*[]string {

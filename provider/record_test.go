@@ -13,7 +13,7 @@ func fullRecord() *record {
 	return &record{
 		ClientID: "cli_web", MerchantID: "mer_1", GrantID: "grt_1", UserID: "usr_1", DeviceID: "dev_1", OperationID: "op_1", SID: "sid",
 		Scopes: []string{"openid", "email"}, AuthTime: 1767225600123, AMR: []string{"pop", "pin"}, IDClaims: []string{"email"}, InfoClaims: []string{"name"}, ACR: operation.ACRWeb, Nonce: strings.Repeat("n", 300),
-		RedirectURI: "https://shop.example.com/cb", Challenge: challenge(), IssuedAt: -1, Expires: 1<<63 - 1,
+		RedirectURI: "https://shop.example.com/cb", Challenge: challenge(), Details: payment, ViewHash: "vh", DataHash: "dh", IssuedAt: -1, Expires: 1<<63 - 1,
 		SCA: &operation.SCA{Pos: "swk", Kno: "pin", Inh: "none", UV: "none", Dsp: "app", Flow: "ciba", UI: "typed", Enrol: "qr", Epoch: 3, SameIP: true},
 	}
 }
@@ -47,13 +47,18 @@ func TestARecordComesBackAsItWas(t *testing.T) {
 	}
 }
 
-func TestARefreshTokenOfTheVersionBeforeIsStillRead(t *testing.T) {
+func TestARefreshTokenOfAnEarlierVersionIsStillRead(t *testing.T) {
 	r := &record{UserID: "u", AMR: []string{"pop"}, AuthTime: 7}
 	b := r.encode()
-	old := bytes.Replace(b, []byte("\x01\x03pop\x00\x00"), []byte("\x01\x03pop"), 1)
-	old[0] = 1
-	if back, err := decodeRecord(old); err != nil || !reflect.DeepEqual(back, r) {
-		t.Errorf("%+v, %v", back, err)
+	user := "\x01u" + strings.Repeat("\x00", 7)
+	two := bytes.Replace(b, []byte(user+"\x00\x00\x00"), []byte(user), 1)
+	two[0] = 2
+	one := bytes.Replace(two, []byte("\x01\x03pop\x00\x00"), []byte("\x01\x03pop"), 1)
+	one[0] = 1
+	for _, old := range [][]byte{one, two} {
+		if back, err := decodeRecord(old); err != nil || !reflect.DeepEqual(back, r) {
+			t.Errorf("version %d: %+v, %v", old[0], back, err)
+		}
 	}
 }
 

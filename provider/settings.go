@@ -9,6 +9,7 @@ import (
 	"mobileid/internal/db"
 	"mobileid/internal/fault"
 	"mobileid/internal/operation"
+	"mobileid/internal/view"
 )
 
 // CheckClient completes a client's settings with defaults and reports the first
@@ -53,6 +54,11 @@ func CheckClient(s *db.ClientSettings) error {
 	}
 	if err := checkLogout(s); err != nil {
 		return err
+	}
+	for _, t := range s.DetailsTypes {
+		if !slices.Contains(view.Types(), t) {
+			return fault.InField("/authorization_details_types", "invalid", "authorization_details_types are "+strings.Join(view.Types(), ", "))
+		}
 	}
 	for _, scope := range s.Scopes {
 		// RFC 6749 section 3.3: printable ASCII without space, quote and backslash.

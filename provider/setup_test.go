@@ -27,6 +27,7 @@ import (
 	"mobileid/internal/kv"
 	"mobileid/internal/kv/kvtest"
 	"mobileid/internal/operation"
+	"mobileid/internal/view"
 )
 
 const issuer = "https://id.example.com"
@@ -70,6 +71,9 @@ func (f *phone) StartBackchannel(_ context.Context, s flows.BackchannelStart) (f
 	f.owner[ack.AuthReqID] = s.Client.ID
 	return ack, nil
 }
+
+// CheckDetails demands nothing more than their form.
+func (f *phone) CheckDetails(context.Context, *db.Client, string, *view.Details) error { return nil }
 
 func (f *phone) PollBackchannel(_ context.Context, id, clientID string, wait time.Duration) (flows.BackchannelState, error) {
 	f.mu.Lock()
@@ -134,9 +138,10 @@ func (h *house) open(store kv.KV, clk clock.Clock) {
 		must(tx.SetKnowledge(h.device, []byte("k")))
 		must(tx.ActivateDevice(h.device))
 		web := []string{"https://shop.example.com/cb"}
+		types := view.Types()
 		all := []string{"openid", "profile", "email", "phone", "users:write"}
 		for _, c := range []db.Client{
-			{ID: "cli_web", Settings: db.ClientSettings{AuthMethod: methodBasic, GrantTypes: []string{grantCode, grantToken, grantClient, grantCIBA}, RedirectURIs: web, Scopes: all}},
+			{ID: "cli_web", Settings: db.ClientSettings{AuthMethod: methodBasic, DetailsTypes: types, GrantTypes: []string{grantCode, grantToken, grantClient, grantCIBA}, RedirectURIs: web, Scopes: all}},
 			{ID: "cli_other", Settings: db.ClientSettings{AuthMethod: methodBasic, GrantTypes: []string{grantCode, grantToken, grantClient, grantCIBA}, RedirectURIs: web, Scopes: all}},
 			{ID: "cli_post", Settings: db.ClientSettings{AuthMethod: methodPost, GrantTypes: []string{grantClient}, Scopes: all}},
 			{ID: "cli_app", Settings: db.ClientSettings{AuthMethod: methodNone, GrantTypes: []string{grantCode, grantToken, grantClient, grantCIBA}, RedirectURIs: []string{"http://127.0.0.1/cb", "https://app.example.com/cb", "https://127.0.0.1/cb", "http://[::1]:7000/cb?a=b"}, Scopes: all}},

@@ -20,8 +20,9 @@ const (
 	typUserinfo    = "userinfo+jwt"
 )
 
-// maxToken is how long a token of ours may be that is shown to us.
-const maxToken = 16 << 10
+// maxToken is how long a token of ours may be that is shown to us. An access token
+// may hold a text that was signed.
+const maxToken = 96 << 10
 
 // algOf is with which algorithm the client has its tokens signed.
 func algOf(s *db.ClientSettings) string {

@@ -143,7 +143,7 @@ func (storage) CreateAccessTokenSession(ctx context.Context, hash string, req fo
 	u.access = hash
 	u.accessRec = &record{
 		ClientID: u.client.ID, MerchantID: u.client.MerchantID, GrantID: r.GrantID, UserID: r.UserID,
-		Scopes: req.GetGrantedScopes(), AuthTime: r.AuthTime, ACR: r.ACR, AMR: r.AMR, SID: r.SID, InfoClaims: r.InfoClaims,
+		Scopes: req.GetGrantedScopes(), AuthTime: r.AuthTime, ACR: r.ACR, AMR: r.AMR, SID: r.SID, InfoClaims: r.InfoClaims, Details: r.Details,
 	}
 	return nil
 }

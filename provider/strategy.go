@@ -110,7 +110,11 @@ type idToken struct {
 	SID      string         `json:"sid,omitempty"`
 	Txn      string         `json:"txn,omitempty"` // RFC 8417: the operation
 	SCA      *operation.SCA `json:"sca,omitempty"`
+	ViewHash string         `json:"mobileid_view_hash,omitempty"` // with authorization details: of what the phone showed
+	DataHash string         `json:"mobileid_data_hash,omitempty"` // and of the details themselves
 	ATHash   string         `json:"at_hash,omitempty"`
+
+	Evidence *operation.EvidenceRef `json:"mobileid_evidence,omitempty"` // of a signature
 }
 
 // GenerateIDToken signs an ID token for the session. fosite's own strategy
@@ -119,10 +123,15 @@ type idToken struct {
 func (s strategy) GenerateIDToken(ctx context.Context, life time.Duration, req fosite.Requester) (string, error) {
 	sess := req.GetSession().(*session)
 	now := s.p.clk.Now().Unix()
+	signed, err := s.p.evidenceRef(ctx, &sess.record)
+	if err != nil {
+		return "", err
+	}
 	payload, err := json.Marshal(idToken{
 		Issuer: s.p.issuer, Subject: sess.UserID, Audience: req.GetClient().GetID(),
 		Expires: now + int64(life/time.Second), IssuedAt: now, AuthTime: sess.AuthTime / 1000,
 		Nonce: sess.Nonce, ACR: sess.ACR, AMR: sess.AMR, SID: sess.SID, Txn: sess.OperationID, SCA: sess.SCA,
+		ViewHash: sess.ViewHash, DataHash: sess.DataHash, Evidence: signed,
 		ATHash: sess.claims.AccessTokenHash,
 	})
 	if err != nil {

@@ -2,6 +2,7 @@ package provider
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"net/http"
 	"net/url"
@@ -17,6 +18,9 @@ type tokenBody struct {
 	Scope        string `json:"scope"`
 	RefreshToken string `json:"refresh_token,omitempty"`
 	IDToken      string `json:"id_token,omitempty"`
+
+	Details  json.RawMessage `json:"authorization_details,omitempty"` // RFC 9396 section 7
+	Evidence string          `json:"mobileid_evidence,omitempty"`     // of a signature
 }
 
 // Token is the token endpoint (RFC 6749 section 3.2).
@@ -46,6 +50,9 @@ func (p *Provider) token(w http.ResponseWriter, r *http.Request) (*tokenBody, er
 	if err != nil {
 		return nil, err
 	}
+	if form.Has(paramDetails) {
+		return nil, refuse(codeInvalidDetails, paramDetails+" are approved by the user, and cannot be asked for or changed at the token endpoint")
+	}
 	form.Del("audience") // fosite's own; not spoken here
 	u := &unit{p: p, client: c, grant: g, form: form}
 	ctx = u.begin(ctx)
@@ -55,7 +62,15 @@ func (p *Provider) token(w http.ResponseWriter, r *http.Request) (*tokenBody, er
 			if p.issued != nil {
 				p.issued(form.Get("grant_type"))
 			}
-			return bodyOf(resp), nil
+			body := bodyOf(resp)
+			if u.from != nil && u.from.Details != "" {
+				body.Details = json.RawMessage(u.from.Details)
+			}
+			if body.Evidence, err = p.evidence(ctx, u.from); err != nil {
+				// The tokens are made, and the evidence can be had elsewhere.
+				p.log.WarnContext(ctx, "tokens are given without their evidence", "operation", u.from.OperationID, "error", err)
+			}
+			return body, nil
 		}
 		return nil, err
 	}

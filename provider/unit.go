@@ -118,6 +118,9 @@ func (u *unit) redeem(tx *db.Tx) (*protocolError, error) {
 	if refused, err := u.withdrawn(tx); refused != nil || err != nil {
 		return refused, err
 	}
+	if refused, err := u.approval(tx); refused != nil || err != nil {
+		return refused, err
+	}
 	err = tx.InsertGrant(db.Grant{
 		ID: r.GrantID, MerchantID: r.MerchantID, ClientID: r.ClientID, UserID: r.UserID, DeviceID: r.DeviceID,
 		OperationID: r.OperationID, SID: r.SID, Offline: contains(r.Scopes, "offline_access"), CreatedAt: tx.Now(),
@@ -248,6 +251,7 @@ const RevokedSID = "sid"
 const (
 	kindCode      = "code"
 	kindAuthReqID = "auth_req_id"
+	kindApproval  = "approval" // of typed data, by operation
 )
 
 func name(kind string) string {

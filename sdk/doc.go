@@ -80,7 +80,15 @@ type State struct {
 	Digits  string      `json:"digits"`         // the 8 digits to compare
 	Salt    wire.Bytes  `json:"salt,omitempty"` // of the PIN wrap
 	Wrapped wire.Secret `json:"wrapped,omitempty"`
+	Next    *Wrap       `json:"next,omitempty"` // of the PIN or the keys to be, until the server has said which hold
 	Sent    *Unanswered `json:"sent,omitempty"`
+}
+
+// Wrap is a knowledge key hidden by a PIN.
+type Wrap struct {
+	KeyRef  string      `json:"key,omitempty"` // of dev.rotate: names the new DSK and DHK
+	Salt    wire.Bytes  `json:"salt"`
+	Wrapped wire.Secret `json:"wrapped"`
 }
 
 // Unanswered is a state-changing request without a reply. While there is one,

@@ -126,7 +126,7 @@ func (p *Phone) settle(ctx context.Context, st *State) (*wire.Result, error) {
 		reply, err := p.insist(ctx, st, &u.Call)
 		switch {
 		case err == nil && (reply.Err == nil || reply.Err.Code != wire.ClockOff):
-			return &reply.Result, p.conclude(st, reply)
+			return &reply.Result, p.conclude(st, reply, &reply.Result)
 		case err == nil:
 			p.learnTime(reply.Err.Now)
 		case !isOuter(err, wire.OuterUnknownKey):
@@ -179,30 +179,40 @@ func (p *Phone) addSync(ctx context.Context, st *State) error {
 
 // synced reads the reply to dev.sync.
 func (p *Phone) synced(st *State, reply *wire.Reply) (*wire.Result, error) {
-	if err := p.conclude(st, reply); err != nil {
+	var res *wire.Result
+	switch {
+	case reply.Err == nil:
+		res = &wire.Result{}
+		if err := wire.Unmarshal(reply.Body, res); err != nil {
+			return nil, fmt.Errorf("phone: result of dev.sync: %w", err)
+		}
+	case reply.Err.Code != wire.NotSeen:
+		res = &wire.Result{St: wire.StatusErr, Err: reply.Err}
+	}
+	if err := p.conclude(st, reply, res); err != nil {
 		return nil, err
 	}
-	if reply.Err != nil {
-		if reply.Err.Code == wire.NotSeen {
-			return nil, ErrNotDone
-		}
-		return &wire.Result{St: wire.StatusErr, Err: reply.Err}, nil
+	if res == nil {
+		return nil, ErrNotDone
 	}
-	var res wire.Result
-	if err := wire.Unmarshal(reply.Body, &res); err != nil {
-		return nil, fmt.Errorf("phone: result of dev.sync: %w", err)
-	}
-	return &res, nil
+	return res, nil
 }
 
-// conclude stores the new head and forgets the request. A reply without a head
-// spent none: the old one stays good.
-func (p *Phone) conclude(st *State, reply *wire.Reply) error {
+// conclude stores the new head and what came of the request, nil if it was never
+// seen, and forgets it. A reply without a head spent none: the old one stays good.
+func (p *Phone) conclude(st *State, reply *wire.Reply, res *wire.Result) error {
+	unused := ""
+	if op := st.Sent.Call.Op; op == wire.OpPIN || op == wire.OpRotate {
+		unused = st.changed(res)
+	}
 	if reply.Head != "" {
 		st.Head = reply.Head
 	}
 	st.Sent = nil
-	return p.Store.Save(st)
+	if err := p.Store.Save(st); err != nil || unused == "" {
+		return err
+	}
+	return p.Keys.Delete(unused)
 }
 
 func (p *Phone) drop(st *State) error {

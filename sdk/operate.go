@@ -22,6 +22,55 @@ func (p *Phone) List(ctx context.Context) ([]wire.Operation, error) {
 	return reply.Ops, err
 }
 
+// History returns what was decided about the user, newest first.
+func (p *Phone) History(ctx context.Context) ([]wire.Past, error) {
+	st, err := p.Store.Load()
+	if err != nil {
+		return nil, err
+	}
+	if st.Status != StatusActive {
+		return nil, ErrNotRegistered
+	}
+	var reply wire.HistoryReply
+	err = p.ask(ctx, st, plain(wire.OpHistory, wire.History{}), &reply)
+	return reply.Ops, err
+}
+
+// Claim takes over the operation of a start token, which a merchant's app got from
+// its backend. Nobody else can answer it then.
+func (p *Phone) Claim(ctx context.Context, startToken string) (*wire.Operation, error) {
+	claim, err := wire.ParseStartToken(startToken)
+	if err != nil {
+		return nil, err
+	}
+	unlock, st, err := p.open(StatusActive)
+	if err != nil {
+		return nil, err
+	}
+	defer unlock()
+	if st.Sent != nil {
+		again := st.Sent.Txn == claim.Txn && st.Sent.Call.Op == wire.OpClaim
+		res, err := p.settle(ctx, st)
+		if again && !errors.Is(err, ErrNotDone) {
+			return decodeClaim(res, err)
+		}
+		if err != nil && !errors.Is(err, ErrNotDone) {
+			return nil, err
+		}
+	}
+	in := plain(wire.OpClaim, claim)
+	in.txn = claim.Txn
+	return decodeClaim(p.do(ctx, st, in))
+}
+
+func decodeClaim(res *wire.Result, err error) (*wire.Operation, error) {
+	var reply wire.ClaimReply
+	if err := into(res, err, &reply); err != nil {
+		return nil, err
+	}
+	return &reply.Op, nil
+}
+
 // Approve answers yes. The PIN is used and forgotten: a wrong one gives another
 // proof, and only the server can tell. match is the code that the user typed,
 // "" where none is asked for.
@@ -49,7 +98,7 @@ func (p *Phone) answer(ctx context.Context, op *wire.Operation, dec, pin, match 
 	}
 	defer unlock()
 	if st.Sent != nil {
-		if st.Sent.Txn == op.Txn {
+		if st.Sent.Txn == op.Txn && st.Sent.Call.Op == wire.OpAnswer {
 			// The user asked for this once before and the reply was lost: what
 			// came of it then is the answer, unless it never arrived.
 			reply, err := decodeAnswer(p.settle(ctx, st))
@@ -92,11 +141,7 @@ func (p *Phone) answerBody(st *State, op *wire.Operation, dec, pin, match string
 	if !slices.Contains(op.Need, wire.FactorPIN) {
 		return body, nil
 	}
-	mask, err := p.mask(st, pin)
-	if err != nil {
-		return nil, err
-	}
-	kk, err := wire.Xor(st.Wrapped, mask)
+	kk, err := p.knowledge(st, pin)
 	if err != nil {
 		return nil, err
 	}
@@ -116,7 +161,7 @@ func decodeAnswer(res *wire.Result, err error) (*wire.AnswerReply, error) {
 // Outcome is what became of a request whose reply had been lost.
 type Outcome struct {
 	Op  string
-	Txn string // op.answer: the operation
+	Txn string // op.claim, op.answer: the operation
 	Err error  // nil, a *wire.Error, or ErrNotDone
 }
 

@@ -151,20 +151,11 @@ func (p *Phone) Finish(ctx context.Context, pin string) (*Registration, error) {
 			return p.concluded(st, res, err)
 		}
 	}
-	kk, err := p.random(wire.KeySize)
+	kk, w, err := p.wrap(st.KeyRef, pin)
 	if err != nil {
 		return nil, err
 	}
-	if st.Salt, err = p.random(wire.SaltSize); err != nil {
-		return nil, err
-	}
-	mask, err := p.mask(st, pin)
-	if err != nil {
-		return nil, err
-	}
-	if st.Wrapped, err = wire.Xor(kk, mask); err != nil {
-		return nil, err
-	}
+	st.Salt, st.Wrapped = w.Salt, w.Wrapped
 	res, err := p.do(ctx, st, plain(wire.OpRegFinish, wire.RegFinish{NP: wire.Bytes(st.NP), KK: kk}))
 	return p.concluded(st, res, err)
 }

@@ -50,11 +50,12 @@ type InteractionView struct {
 	Page
 	ID         string
 	CSRF       string
-	Merchant   string    // the account that asks
-	ClientName string    // the application that asks
-	Purpose    string    // "Log in", or what is to be approved; empty means "Log in"
-	Browser    string    // such as "Firefox on Linux"; empty leaves the line out
-	Time       time.Time // when it was asked
+	Merchant   string      // the account that asks
+	ClientName string      // the application that asks
+	Purpose    string      // "Log in", or what is to be approved; empty means "Log in"
+	Facts      [][2]string // labels and values of what is to be approved; empty leaves them out
+	Browser    string      // such as "Firefox on Linux"; empty leaves the line out
+	Time       time.Time   // when it was asked
 	State      InteractionState
 	// Identifier is what was typed, masked if the caller wants it so. In the
 	// state identify it fills the form.
@@ -136,6 +137,35 @@ type IndexView struct {
 	DiscoveryURL string
 	ShopURL      string // empty leaves the demo shop out
 	DemoURL      string // empty leaves the registration demo out
+}
+
+// ReferenceView is /api: the contract of the REST API in words. Texts are prose,
+// with code between backquotes.
+type ReferenceView struct {
+	Page
+	Title, Intro string
+	SpecURL      string
+	TokenCurl    string // how to get an access token
+	Groups       []ReferenceGroup
+}
+
+// ReferenceGroup are the calls about one kind of thing.
+type ReferenceGroup struct {
+	Name, Note string
+	Calls      []ReferenceCall
+}
+
+// ReferenceCall is one operation of the contract. Status is that of its success.
+type ReferenceCall struct {
+	ID, Method, Path, Summary, Note, Scope string
+	BodyType, Status, Curl                 string
+	Params, Body, Answer                   []ReferenceMember
+}
+
+// ReferenceMember is one parameter or member.
+type ReferenceMember struct {
+	Name, Type, Note string
+	Required         bool
 }
 
 // VerifyView is /verify, where evidence is checked in the browser by a script.

@@ -64,6 +64,7 @@ func (s *Server) authorize(w http.ResponseWriter, r *http.Request) error {
 	id, err := s.Flows.OpenInteraction(r.Context(), req.Client, flows.Interaction{
 		ClientID: req.Client.ID, Form: req.Form.Encode(), Browser: browser(sess), MinACR: req.MinACR,
 		Subject: req.HintedUserID, Identifier: hinted(req), Fixed: req.LoginHint != "",
+		Details: detailsOf(req), Locales: strings.Join(req.UILocales, " "),
 		Initiator: operation.Initiator{IP: s.clientIP(r), Browser: flows.BrowserName(r.UserAgent())},
 	})
 	if err != nil {
@@ -71,6 +72,14 @@ func (s *Server) authorize(w http.ResponseWriter, r *http.Request) error {
 	}
 	http.Redirect(w, r, "/i/"+id, http.StatusSeeOther)
 	return nil
+}
+
+// detailsOf are the canonical bytes of the request's details.
+func detailsOf(req *provider.AuthorizeRequest) string {
+	if req.Details == nil {
+		return ""
+	}
+	return string(req.Details.Canonical)
 }
 
 // hinted is whom the client wants: by login_hint, or the subject of its id_token_hint.
@@ -88,6 +97,10 @@ func (s *Server) silent(w http.ResponseWriter, r *http.Request, req *provider.Au
 	if err != nil {
 		return err
 	}
+	if !ok && req.Details != nil {
+		s.Provider.DenyAuthorize(w, r, req, "interaction_required", "the user has to approve the authorization details, and prompt=none forbids asking")
+		return nil
+	}
 	if !ok {
 		s.Provider.DenyAuthorize(w, r, req, "login_required", "the user has to log in, and prompt=none forbids it")
 		return nil
@@ -98,7 +111,7 @@ func (s *Server) silent(w http.ResponseWriter, r *http.Request, req *provider.Au
 // suffices reports whether the browser's login answers the request: fresh
 // enough, strong enough, the user who is meant, and nothing withdrawn since.
 func (s *Server) suffices(r *http.Request, req *provider.AuthorizeRequest, l *login) (bool, error) {
-	if l == nil {
+	if l == nil || req.Details != nil { // what is to be approved needs an answer of its own
 		return false, nil
 	}
 	for _, p := range req.Prompt {
@@ -124,7 +137,15 @@ func (s *Server) suffices(r *http.Request, req *provider.AuthorizeRequest, l *lo
 	}
 	var ok bool
 	err := s.DB.View(r.Context(), func(tx *db.Tx) (err error) {
-		ok, err = tx.MayIssue(req.Client.ID, l.UserID, l.DeviceID, at)
+		if ok, err = tx.MayIssue(req.Client.ID, l.UserID, l.DeviceID, at); !ok || err != nil {
+			return err
+		}
+		app, err := tx.App(req.Client.AppID)
+		if err != nil {
+			return err
+		}
+		policy, err := identity.PolicyOf(app)
+		ok = s.Clock.Now().Sub(time.UnixMilli(l.SeenAt)) < policy.SessionIdle
 		return err
 	})
 	return ok, err

@@ -12,6 +12,7 @@ import (
 	"mobileid/internal/db"
 	"mobileid/internal/fault"
 	"mobileid/internal/operation"
+	"mobileid/internal/view"
 	"mobileid/provider"
 	"mobileid/templates"
 )
@@ -153,6 +154,10 @@ func (s *Server) view(r *http.Request, in *flows.Interaction, st flows.LoginStat
 	v := templates.InteractionView{
 		Page: s.page(r), ID: in.ID, CSRF: in.CSRF, Merchant: merchant.Name, ClientName: client.Name, Browser: in.Initiator.Browser,
 		Time: time.UnixMilli(in.ExpiresAt).Add(-flows.InteractionLife), State: pageState(st), Identifier: in.Identifier, CanChange: !in.Fixed,
+	}
+	v.Facts = in.Facts(view.Language(strings.Fields(in.Locales)...))
+	if in.Details != "" {
+		v.Purpose = "Approve"
 	}
 	if !st.Until.IsZero() { // pages show whole seconds: not one too early
 		v.BlockedUntil = st.Until.Add(time.Second - 1).Truncate(time.Second)

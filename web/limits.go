@@ -58,5 +58,8 @@ func bodyStatus(err error, otherwise int) int {
 	if errors.Is(err, errEncoded) {
 		return http.StatusUnsupportedMediaType
 	}
+	if errors.Is(err, errNoVersion) {
+		return http.StatusPreconditionRequired
+	}
 	return otherwise
 }

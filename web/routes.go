@@ -28,7 +28,8 @@ type route struct {
 	handle  func(w http.ResponseWriter, r *http.Request) error
 }
 
-// routes is every address of the server.
+// routes is every address of the server but those of the REST API, which are in
+// its contract.
 func (s *Server) routes() []route {
 	p := s.Provider
 	return []route{
@@ -59,11 +60,8 @@ func (s *Server) routes() []route {
 		{"GET /mid/v1/keys", device, s.midKeys},
 		{"POST /mid/v1/rpc", device, s.midRPC},
 
-		{"POST /api/v1/users", rest, s.createUser},
-		{"POST /api/v1/registrations", rest, s.startRegistration},
-		{"GET /api/v1/registrations/{id}", rest, s.registrationStatus},
-		{"POST /api/v1/registrations/{id}/cancel", rest, s.cancelRegistration},
-		{"POST /api/v1/registrations/{id}/confirm", rest, s.confirmRegistration},
+		{"GET /api", page, s.reference},
+		{"GET /api/v1/openapi.yaml", public, s.openapi},
 		{"/mid/", device, noSuchPath},
 		{"/api/", rest, noSuchPath},
 
@@ -79,7 +77,7 @@ func (s *Server) Handler() http.Handler {
 	sameOrigin := http.NewCrossOriginProtection()
 	methods := map[string][]string{} // of each path that does not take them all
 	kinds := map[string]kind{}
-	for _, rt := range s.routes() {
+	for _, rt := range append(s.routes(), s.restRoutes()...) {
 		method, path, one := strings.Cut(rt.pattern, " ")
 		if !one {
 			path = rt.pattern
@@ -98,9 +96,34 @@ func (s *Server) Handler() http.Handler {
 		}
 	}
 	for path, of := range methods {
+		if overlaps(path, methods) {
+			continue // GET /users/{id} takes GET /users/resolve, too
+		}
 		mux.Handle(path, s.metrics.observe(s.Machine, path, s.shared(path, s.adapt(route{path, kinds[path], wrongMethod(of)}))))
 	}
 	return s.outermost(mux)
+}
+
+// overlaps reports whether a path is also one of a pattern with wildcards.
+func overlaps(path string, methods map[string][]string) bool {
+	if strings.Contains(path, "{") {
+		return false
+	}
+	parts := strings.Split(path, "/")
+	for other := range methods {
+		wild := strings.Split(other, "/")
+		if other == path || len(wild) != len(parts) {
+			continue
+		}
+		same := true
+		for i, part := range wild {
+			same = same && (part == parts[i] || strings.HasPrefix(part, "{") && part != "{$}")
+		}
+		if same {
+			return true
+		}
+	}
+	return false
 }
 
 // wrongMethod answers for a path that takes other methods (RFC 9110 section 15.5.6).

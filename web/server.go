@@ -16,6 +16,7 @@ import (
 	"mobileid/internal/clock"
 	"mobileid/internal/db"
 	"mobileid/internal/identity"
+	"mobileid/internal/keys"
 	"mobileid/internal/kv"
 	"mobileid/internal/registration"
 	"mobileid/provider"
@@ -28,6 +29,7 @@ type Config struct {
 	Issuer        string
 	DB            *db.DB
 	KV            kv.KV
+	Box           *keys.Box
 	Provider      *provider.Provider
 	Flows         *flows.Flows
 	Registrations *registration.Registrations
@@ -47,13 +49,15 @@ type Config struct {
 // Server answers HTTP.
 type Server struct {
 	Config
-	sessions *sessionStore
-	consents kv.Bucket[parked]
-	streams  *streams
-	secure   bool   // the issuer is https
-	hsts     bool   // browsers shall never use http again; not on localhost, which is everybody's
-	host     string // of the issuer
-	metrics  *metrics
+	sessions  *sessionStore
+	contract  *contract
+	cursorKey []byte
+	consents  kv.Bucket[parked]
+	streams   *streams
+	secure    bool   // the issuer is https
+	hsts      bool   // browsers shall never use http again; not on localhost, which is everybody's
+	host      string // of the issuer
+	metrics   *metrics
 }
 
 // New makes a server.
@@ -62,7 +66,11 @@ func New(c Config) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Server{Config: c, secure: issuer.Scheme == "https", host: issuer.Host, streams: newStreams(), metrics: newMetrics(c.Metrics)}
+	rest, err := readContract()
+	if err != nil {
+		return nil, err
+	}
+	s := &Server{Config: c, contract: rest, cursorKey: c.Box.Derive("rest cursors 1"), secure: issuer.Scheme == "https", host: issuer.Host, streams: newStreams(), metrics: newMetrics(c.Metrics)}
 	s.consents = kv.NewBucket[parked](c.KV, "consent")
 	s.hsts = s.secure && issuer.Hostname() != "localhost"
 	s.sessions = newSessionStore(c.KV, c.DB, c.Clock, s.secure)

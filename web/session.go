@@ -24,7 +24,7 @@ const (
 	ssoIdle      = 30 * time.Minute
 	ssoAbsolute  = 12 * time.Hour
 	beforeLogin  = flows.InteractionLife + 5*time.Minute
-	touchAfter   = time.Minute // how stale the idle time may be
+	touchAfter   = 20 * time.Second // how stale the idle time may be
 	revokedKind  = "session"
 	loginKey     = "login"
 	browserKey   = "browser"

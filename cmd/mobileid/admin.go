@@ -158,6 +158,7 @@ func clientCommand() *cobra.Command {
 	f.StringVar(&o.AssertionAlg, "auth-signing-alg", "", "ES256, PS256 or RS256: how the client signs assertions (default: ES256 or PS256, as its key is)")
 	f.StringVar(&o.IDTokenAlg, "id-token-alg", "", "ES256, PS256 or RS256: how its ID, logout and JWT access tokens are signed (default ES256)")
 	f.StringVar(&o.UserinfoAlg, "userinfo-alg", "", "ES256, PS256 or RS256: userinfo is answered as a signed JWT (default: plain JSON)")
+	f.StringArrayVar(&o.DetailsTypes, "authorization-details-type", nil, "payment_initiation or mobileid_signature (RFC 9396); repeat it for more")
 	f.StringVar(&o.AccessTokenFormat, "access-token-format", "", "opaque or jwt (RFC 9068) (default opaque)")
 	f.StringSliceVar(&o.PostLogoutURIs, "post-logout-redirect-uri", nil, "where the browser may go after a logout")
 	f.StringVar(&o.BackchannelLogoutURI, "backchannel-logout-uri", "", "where the client is told that a login has ended")

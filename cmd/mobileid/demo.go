@@ -18,6 +18,7 @@ import (
 	"mobileid/internal/clock"
 	"mobileid/internal/db"
 	"mobileid/internal/identity"
+	"mobileid/web"
 
 	"github.com/spf13/cobra"
 )
@@ -167,9 +168,19 @@ func seed(ctx context.Context, s *node.Stores, d demoFile) (demoFile, error) {
 			return err
 		}
 		c.Settings.RedirectURIs = []string{d.ShopURL + "/callback"}
+		if err := tx.SetClientSettings(c.ID, c.Settings); err != nil {
+			return err
+		}
+		if c, err = tx.Client(d.Backend.ID); err != nil {
+			return err
+		}
+		c.Settings.Scopes = backendScopes() // a demo of an older version has fewer
 		return tx.SetClientSettings(c.ID, c.Settings)
 	})
 }
+
+// backendScopes are what the demo's backend may ask for.
+func backendScopes() []string { return append([]string{"openid"}, web.Scopes()...) }
 
 // has reports whether the database is the one that the file was written for.
 func has(ctx context.Context, s *node.Stores, d demoFile) bool {
@@ -198,7 +209,7 @@ func seedAll(ctx context.Context, s *node.Stores, d *demoFile) error {
 	}
 	back, err := s.CreateClient(ctx, m.ID, node.ClientOptions{Name: "Acme Backend", AuthMethod: "client_secret_basic", Binding: "trusted",
 		Grants: []string{"client_credentials", "urn:openid:params:grant-type:ciba", "refresh_token"},
-		Scopes: []string{"openid", "mobileid.users", "mobileid.devices"}, RevealUnknownUser: true})
+		Scopes: backendScopes(), RevealUnknownUser: true})
 	if err != nil {
 		return err
 	}

@@ -18,6 +18,7 @@ const pinVariable = "MOBILEID_PHONE_PIN"
 // phoneFlags are what the phone's commands share.
 type phoneFlags struct {
 	state, issuer, pin, match string
+	newPIN                    string
 	ca                        string
 	report, approve           bool
 }
@@ -44,11 +45,32 @@ func phoneCommand() *cobra.Command {
 		Use: "inbox", Short: "List what waits for an answer", Args: exactly(0),
 		RunE: func(cmd *cobra.Command, _ []string) error { return f.told(f.inbox(cmd.Context())) },
 	}
+	claim := &cobra.Command{
+		Use: "claim START_TOKEN", Short: "Take over an operation that the merchant's app began", Args: exactly(1),
+		RunE: func(cmd *cobra.Command, args []string) error { return f.told(f.claim(cmd.Context(), args[0])) },
+	}
 	answer := &cobra.Command{
 		Use: "answer [OPERATION]", Short: "Approve an operation; without a name, the only one that waits", Args: atMostOne,
 		RunE: func(cmd *cobra.Command, args []string) error { return f.told(f.answer(cmd.Context(), args)) },
 	}
 	answer.Flags().StringVar(&f.match, "match", "", "the number that the other screen shows")
+	pin := &cobra.Command{
+		Use: "pin", Short: "Change the PIN: asks for the old one, then for the new one", Args: exactly(0),
+		RunE: func(cmd *cobra.Command, _ []string) error { return f.told(f.changePIN(cmd.Context())) },
+	}
+	pin.Flags().StringVar(&f.newPIN, "new-pin", "", "the new PIN (asked for when not set)")
+	rotate := &cobra.Command{
+		Use: "rotate", Short: "Replace this phone's keys; the PIN stays", Args: exactly(0),
+		RunE: func(cmd *cobra.Command, _ []string) error { return f.told(f.rotate(cmd.Context())) },
+	}
+	history := &cobra.Command{
+		Use: "history", Short: "List what was decided, newest first", Args: exactly(0),
+		RunE: func(cmd *cobra.Command, _ []string) error { return f.told(f.history(cmd.Context())) },
+	}
+	remove := &cobra.Command{
+		Use: "remove", Short: "Give this phone's registration up and delete its keys", Args: exactly(0),
+		RunE: func(cmd *cobra.Command, _ []string) error { return f.told(f.remove(cmd.Context())) },
+	}
 	decline := &cobra.Command{
 		Use: "decline [OPERATION]", Short: "Decline an operation", Args: atMostOne,
 		RunE: func(cmd *cobra.Command, args []string) error { return f.told(f.decline(cmd.Context(), args)) },
@@ -59,10 +81,10 @@ func phoneCommand() *cobra.Command {
 		RunE: func(cmd *cobra.Command, _ []string) error { return f.told(f.watch(cmd.Context())) },
 	}
 	watch.Flags().BoolVar(&f.approve, "approve", false, "approve without asking")
-	for _, c := range []*cobra.Command{register, answer, watch} {
+	for _, c := range []*cobra.Command{register, answer, watch, pin, rotate} {
 		c.Flags().StringVar(&f.pin, "pin", "", "the PIN (or "+pinVariable+"; asked for when neither is set)")
 	}
-	group.AddCommand(register, inbox, answer, decline, watch)
+	group.AddCommand(register, inbox, claim, answer, pin, rotate, history, remove, decline, watch)
 	return group
 }
 
@@ -164,6 +186,60 @@ func (f *phoneFlags) inbox(ctx context.Context) error {
 			return err
 		}
 	}
+	return nil
+}
+
+// claim shows what the start token is for; answer answers it.
+func (f *phoneFlags) claim(ctx context.Context, token string) error {
+	p, err := f.phone()
+	if err != nil {
+		return err
+	}
+	if _, err := wire.ParseStartToken(token); err != nil {
+		return &exit{exitUsage, err}
+	}
+	op, err := p.Claim(ctx, token)
+	if err != nil {
+		return err
+	}
+	return show(op)
+}
+
+func (f *phoneFlags) changePIN(ctx context.Context) error {
+	p, err := f.phone()
+	if err != nil {
+		return err
+	}
+	old, err := f.askPIN("The PIN of now")
+	if err != nil {
+		return err
+	}
+	pin := f.newPIN
+	if pin == "" {
+		if pin, err = askHidden("The new PIN"); err != nil {
+			return err
+		}
+	}
+	if err := p.ChangePIN(ctx, old, pin); err != nil {
+		return err
+	}
+	fmt.Println("The PIN is changed.")
+	return nil
+}
+
+func (f *phoneFlags) rotate(ctx context.Context) error {
+	p, err := f.phone()
+	if err != nil {
+		return err
+	}
+	pin, err := f.askPIN("PIN")
+	if err != nil {
+		return err
+	}
+	if err := p.Rotate(ctx, pin); err != nil {
+		return err
+	}
+	fmt.Println("The keys are replaced.")
 	return nil
 }
 

@@ -94,6 +94,11 @@ func (f *phoneFlags) askPIN(prompt string) (string, error) {
 	if pin := os.Getenv(pinVariable); pin != "" {
 		return pin, nil
 	}
+	return askHidden(prompt)
+}
+
+// askHidden asks on the terminal without showing what is typed.
+func askHidden(prompt string) (string, error) {
 	if fd := int(os.Stdin.Fd()); term.IsTerminal(fd) {
 		fmt.Fprint(os.Stderr, prompt+": ")
 		pin, err := term.ReadPassword(fd) // not shown

@@ -119,6 +119,7 @@ func (s *story) tell(ctx context.Context) error {
 		{"backend: access token by client_credentials", s.backendToken, false},
 		{"backend: POST /api/v1/users", s.createUser, false},
 		{"backend: POST /api/v1/registrations, phone registers by link and sets its PIN", s.register, false},
+		{"backend: POST /api/v1/authentications with a context, twice under one key, approved on the phone", s.restAuthentication, false},
 		{"CIBA: asked, approved on the phone, tokens by poll", s.cibaApproved, false},
 		{"CIBA: a wrong PIN counts and decides nothing", s.wrongPIN, false},
 		{"CIBA: declined on the phone is access_denied", s.cibaDeclined, false},

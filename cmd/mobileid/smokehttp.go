@@ -37,7 +37,7 @@ func (s *story) answer(req *http.Request, want int, into any) error {
 	return json.Unmarshal(body, into)
 }
 
-func (s *story) rest(ctx context.Context, method, path string, body any, want int, into any) error {
+func (s *story) rest(ctx context.Context, method, path string, body any, want int, into any, header ...string) error {
 	var payload io.Reader
 	if body != nil {
 		text, err := json.Marshal(body)
@@ -52,6 +52,9 @@ func (s *story) rest(ctx context.Context, method, path string, body any, want in
 	}
 	req.Header.Set("Authorization", "Bearer "+s.api)
 	req.Header.Set("Content-Type", "application/json")
+	for i := 0; i+1 < len(header); i += 2 {
+		req.Header.Set(header[i], header[i+1])
+	}
 	return s.answer(req, want, into)
 }
 
@@ -75,7 +78,7 @@ type tokens struct {
 
 func (s *story) backendToken(ctx context.Context) error {
 	var t tokens
-	err := s.form(ctx, s.Backend, "/token", url.Values{"grant_type": {"client_credentials"}, "scope": {"mobileid.users mobileid.devices"}}, http.StatusOK, &t)
+	err := s.form(ctx, s.Backend, "/token", url.Values{"grant_type": {"client_credentials"}}, http.StatusOK, &t)
 	s.api = t.AccessToken
 	return err
 }
@@ -85,6 +88,39 @@ func (s *story) createUser(ctx context.Context) error {
 	err := s.rest(ctx, "POST", "/api/v1/users", map[string]any{"externalRef": s.ref}, http.StatusCreated, &u)
 	s.user = u.ID
 	return err
+}
+
+// restAuthentication asks by REST, sends the same again as a backend does that lost
+// the answer, and waits for the phone.
+func (s *story) restAuthentication(ctx context.Context) error {
+	var op struct {
+		ID, State, Acr, MatchCode string
+		Factors                   []string
+	}
+	first := ""
+	for range 2 {
+		err := s.rest(ctx, "POST", "/api/v1/authentications", map[string]any{"userId": s.user, "preContext": map[string]any{"content": "Order 4710"}}, http.StatusCreated, &op,
+			"Idempotency-Key", s.ref)
+		if err != nil {
+			return err
+		}
+		if first == "" {
+			first = op.ID
+		}
+		if op.ID != first {
+			return errors.New("the same request under one key started two")
+		}
+	}
+	if err := s.approve(ctx, op.MatchCode); err != nil {
+		return err
+	}
+	if err := s.rest(ctx, "GET", "/api/v1/authentications/"+first+"?wait=10s", nil, http.StatusOK, &op); err != nil {
+		return err
+	}
+	if op.State != "COMPLETED" || len(op.Factors) != 2 || op.Acr == "" {
+		return fmt.Errorf("the outcome is %+v", op)
+	}
+	return nil
 }
 
 type ack struct {

@@ -11,6 +11,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net/http"
 	"time"
 
@@ -26,7 +27,7 @@ const (
 	AuthenticationFinished = "authentication.finished"
 	SignatureFinished      = "signature.finished"
 	DeviceState            = "device.state.change"
-	DeviceAdded            = "device.added"
+	DeviceAdded            = "device.added" // to a user who has others
 	UserState              = "user.state.change"
 	Test                   = "test" // only ever by hand
 )
@@ -99,6 +100,33 @@ func Emit(tx *db.Tx, e Event) error {
 		return err
 	}
 	return tx.TellWebhooks(e.Merchant, e.ID, e.Type, body, tx.Now().Add(Life))
+}
+
+// Happened keeps e for those who ask what happened, and has the merchant's endpoints
+// be told of it under the same id, both in the transaction of what happened.
+func Happened(tx *db.Tx, e db.Event) error {
+	e.ID = db.NewID("evt_")
+	data := map[string]string{}
+	for name, id := range map[string]string{"userId": e.UserID, "deviceId": e.DeviceID, "operationId": e.OperationID} {
+		if id != "" {
+			data[name] = id
+		}
+	}
+	maps.Copy(data, e.Data)
+	body, err := json.Marshal(data)
+	if err != nil {
+		return fmt.Errorf("callback: %w", err)
+	}
+	return errors.Join(tx.InsertEvent(e), Emit(tx, Event{ID: e.ID, Merchant: e.MerchantID, Type: e.Type, Data: body}))
+}
+
+// DeviceMoved is Happened of a device that goes from its state to another.
+func DeviceMoved(tx *db.Tx, d *db.Device, to, reason string) error {
+	data := map[string]string{"from": d.State, "to": to}
+	if reason != "" {
+		data["reason"] = reason
+	}
+	return Happened(tx, db.Event{MerchantID: d.MerchantID, Type: DeviceState, UserID: d.UserID, DeviceID: d.ID, Data: data})
 }
 
 // seal writes the body, once.

@@ -174,7 +174,7 @@ func TestI6_AnEventIsSentOnceCommittedAndSignedByTheStandard(t *testing.T) {
 		r := receive(t)
 		e, secret := w.endpoint(merchant, r.URL+"/hook?x=1")
 		err := w.DB.Update(t.Context(), func(tx *db.Tx) error {
-			return errors.Join(Emit(tx, Event{Merchant: merchant, Type: UserState, Data: json.RawMessage(`{}`)}), errors.New("not committed"))
+			return errors.Join(Emit(tx, Event{Merchant: merchant, Type: SignatureFinished, Data: json.RawMessage(`{}`)}), errors.New("not committed"))
 		})
 		if err == nil {
 			t.Fatal("committed")
@@ -214,7 +214,7 @@ func TestI6_AnEventIsSentOnceCommittedAndSignedByTheStandard(t *testing.T) {
 func TestAnEndpointIsToldOnlyWhatItWants(t *testing.T) {
 	each(t, func(t *testing.T, w *world) {
 		r := receive(t)
-		e, _ := w.endpoint(merchant, r.URL, DeviceState, UserState)
+		e, _ := w.endpoint(merchant, r.URL, DeviceState, SignatureFinished)
 		for _, typ := range Types() {
 			w.emit(merchant, typ, 1)
 		}
@@ -223,14 +223,14 @@ func TestAnEndpointIsToldOnlyWhatItWants(t *testing.T) {
 		for _, d := range w.log(e) {
 			types = append(types, d.Type)
 		}
-		if slices.Sort(types); !slices.Equal(types, []string{DeviceState, UserState}) || len(r.all()) != 2 {
+		if slices.Sort(types); !slices.Equal(types, []string{DeviceState, SignatureFinished}) || len(r.all()) != 2 {
 			t.Errorf("told of %v, %d messages", types, len(r.all()))
 		}
 		off := false
 		if _, err := w.Update(t.Context(), merchant, e.ID, Change{Enabled: &off}); err != nil {
 			t.Fatal(err)
 		}
-		w.emit(merchant, UserState, 1)
+		w.emit(merchant, SignatureFinished, 1)
 		w.send()
 		if len(r.all()) != 2 || len(w.log(e)) != 2 {
 			t.Error("a disabled endpoint is told")
@@ -242,13 +242,13 @@ func TestF7_ReplayedAlteredOrOldSecretsAreRefusedByTheReferenceVerifier(t *testi
 	each(t, func(t *testing.T, w *world) {
 		r := receive(t)
 		e, first := w.endpoint(merchant, r.URL)
-		w.emit(merchant, UserState, 1)
+		w.emit(merchant, SignatureFinished, 1)
 		w.send()
 		_, second, err := w.RotateSecret(t.Context(), merchant, e.ID, time.Hour)
 		if err != nil {
 			t.Fatal(err)
 		}
-		w.emit(merchant, UserState, 1)
+		w.emit(merchant, SignatureFinished, 1)
 		w.send()
 		got := r.all()
 		if err := verify(t, first, got[0]); err != nil || verify(t, second, got[0]) == nil {
@@ -258,7 +258,7 @@ func TestF7_ReplayedAlteredOrOldSecretsAreRefusedByTheReferenceVerifier(t *testi
 			t.Errorf("while both count: %v", err)
 		}
 		altered := got[1]
-		altered.body = strings.Replace(altered.body, UserState, DeviceState, 1)
+		altered.body = strings.Replace(altered.body, SignatureFinished, DeviceState, 1)
 		if verify(t, second, altered) == nil {
 			t.Error("an altered body is taken")
 		}
@@ -268,14 +268,14 @@ func TestF7_ReplayedAlteredOrOldSecretsAreRefusedByTheReferenceVerifier(t *testi
 			t.Error("another id is taken")
 		}
 		w.clk.Advance(-6 * time.Minute)
-		w.emit(merchant, UserState, 1)
+		w.emit(merchant, SignatureFinished, 1)
 		w.clk.Advance(0)
 		w.send()
 		if replay := r.all()[2]; verify(t, second, replay) == nil {
 			t.Error("a message of six minutes ago is taken")
 		}
 		w.clk.Advance(time.Hour + 7*time.Minute)
-		w.emit(merchant, UserState, 1)
+		w.emit(merchant, SignatureFinished, 1)
 		w.send()
 		last := r.all()[len(r.all())-1]
 		if n := len(strings.Fields(last.header.Get("webhook-signature"))); n != 1 {
@@ -284,7 +284,7 @@ func TestF7_ReplayedAlteredOrOldSecretsAreRefusedByTheReferenceVerifier(t *testi
 		if _, third, err := w.RotateSecret(t.Context(), merchant, e.ID, 0); err != nil || third == second {
 			t.Fatal(err)
 		}
-		w.emit(merchant, UserState, 1)
+		w.emit(merchant, SignatureFinished, 1)
 		w.send()
 		last = r.all()[len(r.all())-1]
 		if n := len(strings.Fields(last.header.Get("webhook-signature"))); n != 1 {
@@ -301,8 +301,8 @@ func TestF8_AnEndpointThatFailsIsTriedForThreeDaysAndThenGivenUp(t *testing.T) {
 				rw.Header().Set("Location", r.URL+"/elsewhere")
 				rw.WriteHeader(code)
 			}
-			e, _ := w.endpoint(merchant, r.URL, UserState)
-			w.emit(merchant, UserState, 1)
+			e, _ := w.endpoint(merchant, r.URL, SignatureFinished)
+			w.emit(merchant, SignatureFinished, 1)
 			began := w.clk.Now()
 			var gaps []time.Duration
 			last := began
@@ -345,7 +345,7 @@ func TestAFailingEndpointRestsAndAllThatWaitedIsSentOnceItWorks(t *testing.T) {
 		r := receive(t)
 		r.answer = status(503)
 		e, _ := w.endpoint(merchant, r.URL)
-		w.emit(merchant, UserState, 40)
+		w.emit(merchant, SignatureFinished, 40)
 		for range 20 {
 			w.send()
 		}
@@ -394,7 +394,7 @@ func TestF8_ASlowEndpointHoldsUpNobodyElse(t *testing.T) {
 		}
 		w.endpoint(merchant, slow.URL)
 		q, _ := w.endpoint(merchant, quick.URL)
-		w.emit(merchant, UserState, 100)
+		w.emit(merchant, SignatureFinished, 100)
 		ctx, cancel := context.WithCancel(t.Context())
 		ended := make(chan struct{})
 		go func() { w.Run(ctx); close(ended) }()
@@ -418,7 +418,7 @@ func TestF9_ACrashAfterSendingSendsAgainTheSameIDAndBody(t *testing.T) {
 	each(t, func(t *testing.T, w *world) {
 		r := receive(t)
 		w.endpoint(merchant, r.URL)
-		w.emit(merchant, UserState, 1)
+		w.emit(merchant, SignatureFinished, 1)
 		// The process dies between the answer and its note: as if it never settled.
 		send := w.Post
 		w.Post = func(ctx context.Context, address string, header http.Header, body []byte) (int, error) {
@@ -517,8 +517,8 @@ func TestF14_SecretsAreBoundToTheirMerchantAndEndpoint(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		w.emit(merchant, UserState, 1)
-		w.emit(rival, UserState, 1)
+		w.emit(merchant, SignatureFinished, 1)
+		w.emit(rival, SignatureFinished, 1)
 		w.send()
 		if n := len(mine.all()); n != 0 {
 			t.Errorf("%d messages are signed with another's secret", n)
@@ -548,7 +548,7 @@ func errOf[T any](_ T, err error) error { return err }
 func TestTestEventsAndResendingAreByHand(t *testing.T) {
 	each(t, func(t *testing.T, w *world) {
 		r := receive(t)
-		e, secret := w.endpoint(merchant, r.URL, UserState)
+		e, secret := w.endpoint(merchant, r.URL, SignatureFinished)
 		id, err := w.SendTest(t.Context(), merchant, e.ID)
 		if err != nil {
 			t.Fatal(err)
@@ -623,7 +623,7 @@ func TestTwoNodesSendEachEventOnceWhileBothLive(t *testing.T) {
 	each(t, func(t *testing.T, w *world) {
 		r := receive(t)
 		w.endpoint(merchant, r.URL)
-		w.emit(merchant, UserState, 200)
+		w.emit(merchant, SignatureFinished, 200)
 		other := New(w.Config)
 		ctx, cancel := context.WithCancel(t.Context())
 		var both sync.WaitGroup
@@ -640,6 +640,33 @@ func TestTwoNodesSendEachEventOnceWhileBothLive(t *testing.T) {
 		}
 		if len(seen) != 200 || len(r.all()) != 200 {
 			t.Errorf("%d events in %d messages", len(seen), len(r.all()))
+		}
+	})
+}
+
+func TestWhatHappenedIsKeptForThoseWhoAskAndToldUnderTheSameID(t *testing.T) {
+	each(t, func(t *testing.T, w *world) {
+		r := receive(t)
+		w.endpoint(merchant, r.URL, UserState)
+		err := w.DB.Update(t.Context(), func(tx *db.Tx) error {
+			return Happened(tx, db.Event{MerchantID: merchant, Type: UserState, UserID: "usr_1", Data: map[string]string{"from": "ACTIVE", "to": "LOCKED"}})
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		w.send()
+		got := r.all()
+		if len(got) != 1 || !strings.Contains(got[0].body, `"data":{"from":"ACTIVE","to":"LOCKED","userId":"usr_1"}`) {
+			t.Fatalf("%+v", got)
+		}
+		w.clk.Advance(time.Minute)
+		var kept []db.Event
+		err = w.DB.View(t.Context(), func(tx *db.Tx) (err error) {
+			kept, err = tx.EventsAfter(merchant, db.After{}, 10)
+			return err
+		})
+		if err != nil || len(kept) != 1 || kept[0].ID != got[0].id() {
+			t.Errorf("%+v, %v", kept, err)
 		}
 	})
 }

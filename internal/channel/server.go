@@ -219,7 +219,7 @@ func (x *exchange) findDevice(ctx context.Context) (stored []byte, werr *wire.Er
 		x.call.DSK = *x.req.JWK
 		return nil, nil, nil
 	case errors.Is(err, db.ErrNotFound):
-		return nil, &wire.Error{Code: wire.UnknownKey}, nil
+		return x.rotated(ctx)
 	case err != nil:
 		return nil, nil, err
 	case dev.Chain.LastReply != nil: // of these very bytes
@@ -236,6 +236,20 @@ func (x *exchange) findDevice(ctx context.Context) (stored []byte, werr *wire.Er
 	x.call.DSK, x.call.Key, x.call.Caller = key.jwk, key.pub, &dev
 	x.call.Device = &dev.Device
 	return nil, nil, nil
+}
+
+// rotated answers for a key that no device has: if these very bytes were answered
+// before, they gave the device another key, and the reply was lost.
+func (x *exchange) rotated(ctx context.Context) (stored []byte, werr *wire.Error, err error) {
+	err = x.DB.View(ctx, func(tx *db.Tx) error {
+		dev, err := tx.DeviceByJWE(x.call.JWE[:])
+		stored = dev.Chain.LastReply
+		return err
+	})
+	if errors.Is(err, db.ErrNotFound) {
+		return nil, &wire.Error{Code: wire.UnknownKey}, nil
+	}
+	return stored, nil, err
 }
 
 // check verifies the signature and what the signed claims say about this server

@@ -36,6 +36,8 @@ type ClientSettings struct {
 	TokenFormat string `json:"access_token_format,omitempty"`          // "": opaque | jwt (RFC 9068)
 	ThirdParty  bool   `json:"third_party,omitempty"`                  // users are asked for consent
 
+	DetailsTypes []string `json:"authorization_details_types,omitempty"` // RFC 9396 section 10; empty: none
+
 	PostLogoutRedirectURIs []string `json:"post_logout_redirect_uris,omitempty"`
 	BackchannelLogoutURI   string   `json:"backchannel_logout_uri,omitempty"`
 }

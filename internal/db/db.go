@@ -44,7 +44,7 @@ type DB struct {
 	path    string
 	conn    *lite.Conn       // the writer's, used by its goroutine only; nil: to be opened
 	next    map[string]int64 // and its: the next number of each line of audit, once known
-	readers readers
+	readers *readers
 
 	observer atomic.Pointer[Observer]
 
@@ -104,7 +104,7 @@ func openSQLite(ctx context.Context, path string, clk clock.Clock) (*DB, error) 
 		return nil, err
 	}
 	d := &DB{
-		clk: clk, path: path, readers: readers{path: path},
+		clk: clk, path: path, readers: newReaders(path),
 		jobs: make(chan *job),
 		stop: make(chan struct{}), done: make(chan struct{}),
 	}
@@ -162,7 +162,7 @@ func (d *DB) View(ctx context.Context, fn func(tx *Tx) error) error {
 	if d.pg != nil {
 		err = d.pg.view(ctx, d, fn)
 	} else {
-		err = d.viewSQLite(ctx, fn)
+		err = fn(&Tx{ctx: ctx, d: d, at: d.clk.Now()})
 	}
 	if end != nil {
 		end(err)

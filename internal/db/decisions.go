@@ -54,6 +54,20 @@ func (tx *Tx) MatchFailures(operationID string) (n int64, err error) {
 	return n, err
 }
 
+// ClaimOperation binds an operation to the device unless another has it, and
+// returns whose it is.
+func (tx *Tx) ClaimOperation(id, deviceID, userID string, exp time.Time) (owner string, err error) {
+	err = tx.row(`INSERT INTO operation_claims (operation_id, device_id, user_id, exp) VALUES ($1, $2, $3, $4)
+		ON CONFLICT (operation_id) DO UPDATE SET exp = operation_claims.exp RETURNING device_id`, []any{id, deviceID, userID, millis(exp)}, &owner)
+	return owner, err
+}
+
+// Claimant returns the device that claimed the operation; ErrNotFound if none has.
+func (tx *Tx) Claimant(id string) (deviceID string, err error) {
+	err = tx.row(`SELECT device_id FROM operation_claims WHERE operation_id = $1`, []any{id}, &deviceID)
+	return deviceID, err
+}
+
 // OutboxItem is something that must be told to someone after the commit.
 type OutboxItem struct {
 	ID, Kind, Subject, Payload string

@@ -135,6 +135,18 @@ func (tx *Tx) SetKnowledge(id string, sealed []byte) error {
 	return tx.must(`UPDATE devices SET kk = $2 WHERE id = $1 AND state = 'PENDING' AND kk IS NULL`, id, sealed)
 }
 
+// ReplaceKnowledge stores another sealed knowledge key of an ACTIVE device; else
+// ErrNotFound.
+func (tx *Tx) ReplaceKnowledge(id string, sealed []byte) error {
+	return tx.must(`UPDATE devices SET kk = $2 WHERE id = $1 AND state = 'ACTIVE' AND kk IS NOT NULL`, id, sealed)
+}
+
+// RotateDevice gives an ACTIVE device another signing key, which no attestation
+// speaks for, and another sealed knowledge key; else ErrNotFound.
+func (tx *Tx) RotateDevice(id, dsk, thumb string, sealed []byte) error {
+	return tx.must(`UPDATE devices SET dsk = $2, dsk_thumb = $3, kk = $4, pos = 'swk' WHERE id = $1 AND state = 'ACTIVE' AND kk IS NOT NULL`, id, dsk, thumb, sealed)
+}
+
 // ActivateDevice moves a PENDING device with a knowledge key to ACTIVE;
 // ErrNotFound if it is anything else.
 func (tx *Tx) ActivateDevice(id string) error {
@@ -147,13 +159,18 @@ func (tx *Tx) SetDeviceState(id, state string) error {
 	if err := tx.hold("devices", id); err != nil {
 		return err
 	}
-	if state == DeviceActive {
-		return tx.must(`UPDATE devices SET state = $2 WHERE id = $1 AND state <> 'DEACTIVATED'`, id, state)
+	if state == DeviceActive { // by an admin, who also forgives what was counted
+		return tx.must(`UPDATE devices SET state = $2, failures = 0, blocked_until = 0 WHERE id = $1 AND state <> 'DEACTIVATED'`, id, state)
 	}
 	if state == DeviceDeactivated {
 		return tx.must(`UPDATE devices SET state = $2, valid_after = $3, kk = NULL WHERE id = $1`, id, state, millis(tx.Now()))
 	}
 	return tx.must(`UPDATE devices SET state = $2, valid_after = $3 WHERE id = $1 AND state <> 'DEACTIVATED'`, id, state, millis(tx.Now()))
+}
+
+// NameDevice gives the device another name, for people.
+func (tx *Tx) NameDevice(id, name string) error {
+	return tx.must(`UPDATE devices SET name = $2 WHERE id = $1`, id, name)
 }
 
 // CountFailure adds one failed proof and returns the count; ErrConflict when

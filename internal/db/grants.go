@@ -65,6 +65,12 @@ func (tx *Tx) RevokeGrant(id string) error {
 	return err
 }
 
+// GrantOperation returns the operation by which a grant came about.
+func (tx *Tx) GrantOperation(id string) (operationID string, err error) {
+	err = tx.row(`SELECT operation_id FROM grants WHERE id = $1`, []any{id}, &operationID)
+	return operationID, err
+}
+
 // GrantLive reports whether what was issued at issued under the grant still
 // stands: grant not revoked, client enabled, user and device ACTIVE (a device
 // may be BLOCKED: that is about new answers), and none of them withdrew what
@@ -127,6 +133,7 @@ func (tx *Tx) Sweep(most int) (int64, error) {
 		`DELETE FROM redeemed WHERE (kind, hash) IN (SELECT kind, hash FROM redeemed WHERE exp < $1 LIMIT $2` + tx.skipLocked() + `)`,
 		`DELETE FROM revoked WHERE (kind, hash) IN (SELECT kind, hash FROM revoked WHERE exp < $1 LIMIT $2` + tx.skipLocked() + `)`,
 		`DELETE FROM operation_attempts WHERE operation_id IN (SELECT operation_id FROM operation_attempts WHERE exp < $1 LIMIT $2` + tx.skipLocked() + `)`,
+		`DELETE FROM idempotency WHERE (client_id, name) IN (SELECT client_id, name FROM idempotency WHERE exp < $1 LIMIT $2` + tx.skipLocked() + `)`,
 		`DELETE FROM operation_claims WHERE operation_id IN (SELECT operation_id FROM operation_claims WHERE exp < $1 LIMIT $2` + tx.skipLocked() + `)`,
 	} {
 		n, err := tx.exec(q, before, most)

@@ -15,6 +15,7 @@ type Merchant struct {
 type App struct {
 	ID, MerchantID, Name string
 	Policy               json.RawMessage // identity.Policy
+	Version              int64           // counts changes, from 1
 	CreatedAt            time.Time
 }
 
@@ -25,11 +26,19 @@ const (
 	UserDeactivated = "DEACTIVATED"
 )
 
+// Proofing is where the proofing of a person can be looked up.
+type Proofing struct {
+	Reference string `json:"reference"`
+	Method    string `json:"method,omitempty"`
+}
+
 // User is a person in a merchant's identity store.
 type User struct {
 	ID, MerchantID, ExternalRef, State string
 	Attributes                         map[string]string
-	FailDay, FailCount                 int64 // failures of knowledge on that day (Unix days, UTC), over all devices
+	Proofing                           Proofing // zero: none
+	Version                            int64    // counts changes, from 1
+	FailDay, FailCount                 int64    // failures of knowledge on that day (Unix days, UTC), over all devices
 	ValidAfter                         time.Time
 	CreatedAt                          time.Time
 }
@@ -69,14 +78,20 @@ func (tx *Tx) InsertApp(a App) error {
 		a.ID, a.MerchantID, a.Name, string(a.Policy), millis(a.CreatedAt))
 }
 
-const appColumns = `SELECT id, merchant_id, name, policy, created_at FROM apps `
+const appColumns = `SELECT id, merchant_id, name, policy, version, created_at FROM apps `
 
 func scanApp(scan func(...any) error) (a App, err error) {
 	var at int64
 	var policy string
-	err = scan(&a.ID, &a.MerchantID, &a.Name, &policy, &at)
+	err = scan(&a.ID, &a.MerchantID, &a.Name, &policy, &a.Version, &at)
 	a.Policy, a.CreatedAt = json.RawMessage(policy), fromMillis(at)
 	return a, err
+}
+
+// ChangeApp stores name and policy of an app that is at a.Version, which it moves
+// on; ErrConflict if it is elsewhere.
+func (tx *Tx) ChangeApp(a App) error {
+	return tx.insert(`UPDATE apps SET name = $3, policy = $4, version = version + 1 WHERE id = $1 AND version = $2`, a.ID, a.Version, a.Name, string(a.Policy))
 }
 
 // App returns the app with id.
@@ -101,34 +116,73 @@ func (tx *Tx) InsertUser(u User) error {
 	if err != nil {
 		return err
 	}
-	return tx.insert(`INSERT INTO users (id, merchant_id, external_ref, state, attributes, created_at) VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT DO NOTHING`,
-		u.ID, u.MerchantID, u.ExternalRef, u.State, attrs, millis(u.CreatedAt))
+	proofing, err := proofingText(u.Proofing)
+	if err != nil {
+		return err
+	}
+	return tx.insert(`INSERT INTO users (id, merchant_id, external_ref, state, attributes, proofing, created_at) VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT DO NOTHING`,
+		u.ID, u.MerchantID, u.ExternalRef, u.State, attrs, proofing, millis(u.CreatedAt))
 }
 
-const userColumns = `SELECT id, merchant_id, external_ref, state, attributes, fail_day, fail_count, valid_after, created_at FROM users `
+func proofingText(p Proofing) (string, error) {
+	if p == (Proofing{}) {
+		return "", nil
+	}
+	return toJSON(p)
+}
 
-func (tx *Tx) scanUser(where string, args ...any) (u User, err error) {
-	var attrs string
+// A deactivated user's reference is free: its row has one that nobody can ask for.
+const userColumns = `SELECT id, merchant_id, CASE WHEN former_ref = '' THEN external_ref ELSE former_ref END, state, attributes, proofing, version,
+	fail_day, fail_count, valid_after, created_at FROM users `
+
+func scanUser(scan func(...any) error) (u User, err error) {
+	var attrs, proofing string
 	var after, at int64
-	err = tx.row(userColumns+where, args, &u.ID, &u.MerchantID, &u.ExternalRef, &u.State, &attrs, &u.FailDay, &u.FailCount, &after, &at)
+	err = scan(&u.ID, &u.MerchantID, &u.ExternalRef, &u.State, &attrs, &proofing, &u.Version, &u.FailDay, &u.FailCount, &after, &at)
 	if err != nil {
 		return u, err
 	}
 	u.ValidAfter, u.CreatedAt = fromMillis(after), fromMillis(at)
+	if proofing != "" {
+		if err := json.Unmarshal([]byte(proofing), &u.Proofing); err != nil {
+			return u, err
+		}
+	}
 	return u, json.Unmarshal([]byte(attrs), &u.Attributes)
+}
+
+func (tx *Tx) user(where string, args ...any) (User, error) {
+	return scanUser(func(into ...any) error { return tx.row(userColumns+where, args, into...) })
 }
 
 // User returns the user with id, in Update with its row locked: its state stays
 // what it is until the commit.
-func (tx *Tx) User(id string) (User, error) { return tx.scanUser(`WHERE id = $1`+tx.forUpdate(), id) }
+func (tx *Tx) User(id string) (User, error) { return tx.user(`WHERE id = $1`+tx.forUpdate(), id) }
 
 // UserByRef returns the merchant's user with exactly that external reference.
+// Whoever was deactivated has none.
 func (tx *Tx) UserByRef(merchantID, ref string) (User, error) {
-	return tx.scanUser(`WHERE merchant_id = $1 AND external_ref = $2`, merchantID, ref)
+	return tx.user(`WHERE merchant_id = $1 AND external_ref = $2`, merchantID, ref)
+}
+
+// ChangeUser stores attributes and proofing of a user that is at u.Version, which
+// it moves on; ErrConflict if it is elsewhere or was deactivated.
+func (tx *Tx) ChangeUser(u User) error {
+	attrs, err := toJSON(u.Attributes)
+	if err != nil {
+		return err
+	}
+	proofing, err := proofingText(u.Proofing)
+	if err != nil {
+		return err
+	}
+	return tx.insert(`UPDATE users SET attributes = $3, proofing = $4, version = version + 1 WHERE id = $1 AND version = $2 AND state <> 'DEACTIVATED'`,
+		u.ID, u.Version, attrs, proofing)
 }
 
 // SetUserState moves the user to state and, when it is not ACTIVE, withdraws
-// everything issued before now.
+// everything issued before now. DEACTIVATED is final and frees the external
+// reference.
 func (tx *Tx) SetUserState(id, state string) error {
 	if err := tx.hold("users", id); err != nil {
 		return err
@@ -137,7 +191,13 @@ func (tx *Tx) SetUserState(id, state string) error {
 	if state != UserActive {
 		after = millis(tx.Now())
 	}
-	return tx.must(`UPDATE users SET state = $2, valid_after = CASE WHEN $3 > valid_after THEN $3 ELSE valid_after END WHERE id = $1`, id, state, after)
+	if state == UserDeactivated {
+		// U+001F stands in no reference.
+		return tx.must(`UPDATE users SET state = $2, valid_after = CASE WHEN $3 > valid_after THEN $3 ELSE valid_after END, version = version + 1,
+			former_ref = CASE WHEN former_ref = '' THEN external_ref ELSE former_ref END, external_ref = $4 WHERE id = $1`, id, state, after, "\x1f"+id)
+	}
+	return tx.must(`UPDATE users SET state = $2, valid_after = CASE WHEN $3 > valid_after THEN $3 ELSE valid_after END, version = version + 1
+		WHERE id = $1 AND state <> 'DEACTIVATED'`, id, state, after)
 }
 
 // CountUserFailure adds one failed knowledge proof to the user's day and

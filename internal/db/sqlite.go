@@ -25,43 +25,65 @@ func openReader(path string) (*lite.Conn, error) {
 	return lite.Open(path, "PRAGMA busy_timeout = 5000", "PRAGMA query_only = ON", "PRAGMA cache_size = -1000")
 }
 
-// idleReaders is how many connections that read are kept while none is needed.
-const idleReaders = 8
+// mostReaders is how many connections read at once. More would only wait for one
+// another, and each costs its opening and its cache.
+const mostReaders = 8
 
 // readers are the connections of Views. The one that came back last goes out
 // first, so that few of them are ever used.
 type readers struct {
-	path string
+	path   string
+	places chan struct{} // of the connections that are out, mostReaders at the most
 
 	mu     sync.Mutex
 	idle   []*lite.Conn
 	closed bool
 }
 
-func (r *readers) get() (*lite.Conn, error) {
-	r.mu.Lock()
-	if r.closed {
-		r.mu.Unlock()
-		return nil, ErrClosed
-	}
-	if n := len(r.idle); n > 0 {
-		c := r.idle[n-1]
-		r.idle = r.idle[:n-1]
-		r.mu.Unlock()
-		return c, nil
-	}
-	r.mu.Unlock()
-	return openReader(r.path)
+func newReaders(path string) *readers {
+	return &readers{path: path, places: make(chan struct{}, mostReaders)}
 }
 
-func (r *readers) put(c *lite.Conn) error {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if r.closed || len(r.idle) == idleReaders {
-		return c.Close()
+// get waits for a place while ctx lasts.
+func (r *readers) get(ctx context.Context) (*lite.Conn, error) {
+	select {
+	case r.places <- struct{}{}:
+	case <-ctx.Done():
+		return nil, ctx.Err()
 	}
-	r.idle = append(r.idle, c)
-	return nil
+	r.mu.Lock()
+	var c *lite.Conn
+	if n := len(r.idle); n > 0 {
+		c, r.idle = r.idle[n-1], r.idle[:n-1]
+	}
+	closed := r.closed
+	r.mu.Unlock()
+	var err error
+	switch {
+	case c != nil:
+		return c, nil
+	case closed:
+		err = ErrClosed
+	default:
+		if c, err = openReader(r.path); err == nil {
+			return c, nil
+		}
+	}
+	<-r.places
+	return nil, err
+}
+
+func (r *readers) put(c *lite.Conn) {
+	r.mu.Lock()
+	closed := r.closed
+	if !closed {
+		r.idle = append(r.idle, c)
+	}
+	r.mu.Unlock()
+	if closed {
+		_ = c.Close() // behind a closed database: nothing is lost
+	}
+	<-r.places
 }
 
 func (r *readers) close() (err error) {
@@ -75,35 +97,28 @@ func (r *readers) close() (err error) {
 	return err
 }
 
-// viewSQLite is View: all its statements use one connection.
-func (d *DB) viewSQLite(ctx context.Context, fn func(tx *Tx) error) error {
-	tx := &Tx{ctx: ctx, d: d, at: d.clk.Now()}
-	defer func() {
-		if tx.reader != nil {
-			_ = d.readers.put(tx.reader) // closed behind a closed database: nothing is lost
-		}
-	}()
-	return fn(tx)
-}
-
-// lite returns the connection to run a statement on, unless the time of the
-// transaction is over. The statement then runs without its context: each is some
-// microseconds on a file of our own, and the driver would start a goroutine for it
-// to watch the context.
-func (tx *Tx) lite() (*lite.Conn, error) {
+// lite runs one statement on the connection that is for it, unless the time of the
+// transaction is over: the writer's, or a reader that is nobody else's while it
+// runs. The statement then runs without its context: each is some microseconds on
+// a file of our own, and the driver would start a goroutine for it to watch the
+// context.
+func (tx *Tx) lite(statement func(*lite.Conn) error) error {
 	if err := tx.ctx.Err(); err != nil {
-		return nil, err
+		return err
 	}
 	if tx.writes {
-		return tx.d.writeConn()
-	}
-	if tx.reader == nil {
-		var err error
-		if tx.reader, err = tx.d.readers.get(); err != nil {
-			return nil, err
+		c, err := tx.d.writeConn()
+		if err != nil {
+			return err
 		}
+		return statement(c)
 	}
-	return tx.reader, nil
+	c, err := tx.d.readers.get(tx.ctx)
+	if err != nil {
+		return err
+	}
+	defer tx.d.readers.put(c)
+	return statement(c)
 }
 
 // writeConn is the writer's connection, which it opens if an earlier reset could not.

@@ -21,8 +21,6 @@ type Tx struct {
 
 	next map[string]int64 // the next number of the lines of audit that it wrote to
 
-	reader *lite.Conn // of a View on SQLite, once it has read
-
 	// On PostgreSQL only:
 	s      *session
 	slot   *slot   // of an Update
@@ -128,11 +126,11 @@ func (tx *Tx) exec(q string, args ...any) (int64, error) {
 	if tx.d.pg != nil {
 		return tx.execPG(q, args)
 	}
-	c, err := tx.lite()
-	if err != nil {
-		return 0, fmt.Errorf("db: %w", err)
-	}
-	n, err := c.Exec(q, args...)
+	var n int64
+	err := tx.lite(func(c *lite.Conn) (err error) {
+		n, err = c.Exec(q, args...)
+		return err
+	})
 	if err != nil {
 		return 0, fmt.Errorf("db: %w", err)
 	}
@@ -162,10 +160,7 @@ func (tx *Tx) row(q string, args []any, into ...any) error {
 	if tx.d.pg != nil {
 		return tx.rowPG(q, args, into)
 	}
-	c, err := tx.lite()
-	if err == nil {
-		err = c.Row(q, args, into...)
-	}
+	err := tx.lite(func(c *lite.Conn) error { return c.Row(q, args, into...) })
 	if err == lite.ErrNone {
 		return ErrNotFound
 	}
@@ -180,11 +175,7 @@ func (tx *Tx) rows(q string, args []any, scan func(into func(...any) error) erro
 	if tx.d.pg != nil {
 		return tx.rowsPG(q, args, scan)
 	}
-	c, err := tx.lite()
-	if err != nil {
-		return fmt.Errorf("db: %w", err)
-	}
-	return c.Rows(q, args, scan)
+	return tx.lite(func(c *lite.Conn) error { return c.Rows(q, args, scan) })
 }
 
 func toJSON(v any) (string, error) {

@@ -4,10 +4,7 @@ package identity
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
-	"fmt"
-	"math"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -17,76 +14,6 @@ import (
 	"mobileid/internal/db"
 	"mobileid/internal/fault"
 )
-
-// Policy is what an App asks of its phones. Zero fields mean the default.
-type Policy struct {
-	Kind            string        `json:"kind,omitempty"`             // web | native (default native)
-	Trusted         bool          `json:"trusted,omitempty"`          // an admin vouches for the App's build
-	PINMin          int           `json:"pin_min,omitempty"`          // digits
-	PINMax          int           `json:"pin_max,omitempty"`          // digits
-	FailureLimit    int64         `json:"failure_limit,omitempty"`    // consecutive, 1–5
-	BlockFor        time.Duration `json:"block_for,omitempty"`        // after the limit
-	CodeLength      int           `json:"code_length,omitempty"`      // activation code
-	CodeAlphabet    string        `json:"code_alphabet,omitempty"`    // characters of the activation code
-	RegistrationTTL time.Duration `json:"registration_ttl,omitempty"` // life of a ticket
-	Language        string        `json:"language,omitempty"`         // of what phones show, where nobody wishes for another
-	PSD2            bool          `json:"psd2,omitempty"`             // strong customer authentication: payments name amount and payee
-}
-
-// mostFailures is the ceiling of every App's FailureLimit.
-const mostFailures = 5
-
-// WithDefaults fills what is not set and holds the limit under its ceiling.
-func (p Policy) WithDefaults() Policy {
-	set := func(v *int, d int) {
-		if *v == 0 {
-			*v = d
-		}
-	}
-	set(&p.PINMin, 6)
-	set(&p.PINMax, 12)
-	set(&p.CodeLength, 6)
-	if p.Kind == "" {
-		p.Kind = "native"
-	}
-	if p.CodeAlphabet == "" {
-		p.CodeAlphabet = "0123456789"
-	}
-	if p.FailureLimit <= 0 {
-		p.FailureLimit = 3
-	}
-	p.FailureLimit = min(p.FailureLimit, mostFailures)
-	if p.BlockFor <= 0 {
-		p.BlockFor = 15 * time.Minute
-	}
-	if p.RegistrationTTL == 0 {
-		p.RegistrationTTL = 3 * time.Minute
-	}
-	return p
-}
-
-// PolicyOf decodes the App's policy, with defaults.
-func PolicyOf(a db.App) (Policy, error) {
-	var p Policy
-	if err := json.Unmarshal(a.Policy, &p); err != nil {
-		return p, fmt.Errorf("identity: policy of %s: %w", a.ID, err)
-	}
-	p = p.WithDefaults()
-	return p, p.Check()
-}
-
-// Check reports what is wrong with a policy that has its defaults.
-func (p Policy) Check() error {
-	switch {
-	case p.PINMin < 4 || p.PINMin > p.PINMax || p.PINMax > 16:
-		return fault.InField("/policy/pin_min", "invalid", "a PIN has 4 to 16 digits, and pin_min is not above pin_max")
-	case p.FailureLimit < 1 || p.FailureLimit > mostFailures:
-		return fault.InField("/policy/failure_limit", "invalid", "failure_limit is 1 to 5 (PSD2 RTS article 4(3)(b))")
-	case p.CodeLength > 32 || math.Pow(float64(len([]rune(p.CodeAlphabet))), float64(p.CodeLength)) < 1e6:
-		return fault.InField("/policy/code_length", "invalid", "an activation code is one of a million at least, and has 32 characters at most")
-	}
-	return nil
-}
 
 // DailyFailures is how many failed knowledge proofs a user may have in a day,
 // over all devices.
@@ -119,28 +46,6 @@ func CheckRef(ref string) error {
 		return fault.InField("/externalRef", "reserved", "externalRef may not start with userId: or deviceId:")
 	}
 	return nil
-}
-
-// CreateUser adds a person to the merchant's store.
-func (s *Store) CreateUser(ctx context.Context, merchantID, ref string, attributes map[string]string) (db.User, error) {
-	if err := CheckRef(ref); err != nil {
-		return db.User{}, err
-	}
-	if attributes == nil {
-		attributes = map[string]string{}
-	}
-	u := db.User{ID: db.NewID("usr_"), MerchantID: merchantID, ExternalRef: ref, State: db.UserActive, Attributes: attributes, CreatedAt: s.Clock.Now()}
-	err := s.DB.Update(ctx, func(tx *db.Tx) error {
-		if err := tx.InsertUser(u); err != nil {
-			return err
-		}
-		return s.Audit.Append(tx, audit.Record{Act: "user.created", Merchant: merchantID, User: u.ID})
-	})
-	if errors.Is(err, db.ErrConflict) {
-		return db.User{}, &fault.Error{Kind: fault.StateConflict, Message: "a user with this externalRef exists",
-			Fields: []fault.Field{{Pointer: "/externalRef", Code: "taken", Detail: "a user with this externalRef exists"}}}
-	}
-	return u, err
 }
 
 // Hint is who a login_hint means: `userId:<id>`, `userId:<id> deviceId:<id>`,

@@ -45,15 +45,15 @@ func (b Bucket[T]) Get(ctx context.Context, id string) (T, error) {
 	return v, err
 }
 
-// Remove, returned by the function of Update, has the record removed: it becomes
+// ErrRemove, returned by the function of Update, has the record removed: it becomes
 // what the function made of it and is over a millisecond later, so that a writer
 // who comes meanwhile is not lost.
-var Remove = errors.New("kv: remove the record")
+var ErrRemove = errors.New("kv: remove the record")
 
 // Update replaces the record by what fn makes of it and keeps its remaining
 // life. It returns the record as it then is, or ErrNotFound. fn runs again when
 // another writer came first, so it must not act on the world; an error of fn
-// ends Update without a write and is returned as it is, unless it is Remove.
+// ends Update without a write and is returned as it is, unless it is ErrRemove.
 func (b Bucket[T]) Update(ctx context.Context, id string, fn func(T) (T, error)) (T, error) {
 	var zero T
 	key := b.key(id)
@@ -64,7 +64,7 @@ func (b Bucket[T]) Update(ctx context.Context, id string, fn func(T) (T, error))
 		}
 		next, err := fn(cur)
 		life := KeepTTL
-		if err == Remove {
+		if err == ErrRemove {
 			life, err = time.Millisecond, nil
 		}
 		if err != nil {

@@ -86,7 +86,7 @@ func TestARecordIsRemovedUnlessAnotherWriterCameFirst(t *testing.T) {
 			if first {
 				first = false
 				ok(t, s.Swap(ctx, "c/{1}", []byte(`{"n":1}`), []byte(`{"n":2}`), time.Minute))
-				return counter{}, kv.Remove
+				return counter{}, kv.ErrRemove
 			}
 			c.N++
 			return c, nil
@@ -94,7 +94,7 @@ func TestARecordIsRemovedUnlessAnotherWriterCameFirst(t *testing.T) {
 		if err != nil || v.N != 3 {
 			t.Fatalf("beside another writer: %+v, %v", v, err)
 		}
-		v, err = b.Update(ctx, "1", func(counter) (counter, error) { return counter{}, kv.Remove })
+		v, err = b.Update(ctx, "1", func(counter) (counter, error) { return counter{}, kv.ErrRemove })
 		if err != nil || v.N != 0 {
 			t.Fatalf("%+v, %v", v, err)
 		}

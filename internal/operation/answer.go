@@ -7,7 +7,6 @@ import (
 	"crypto/subtle"
 	"encoding/base64"
 	"errors"
-	"time"
 
 	"mobileid/internal/channel"
 	"mobileid/internal/db"
@@ -17,13 +16,13 @@ import (
 	"mobileid/sdk/wire"
 )
 
-// mostMatchFailures is how many wrong match codes an operation survives less one.
-const mostMatchFailures = 3
-
 // Handlers are the calls of mid/1 that this package serves.
 func (e *Engine) Handlers() map[string]channel.Handler {
 	return map[string]channel.Handler{
 		wire.OpList:   {AllowedStates: []string{db.DeviceActive}, Prepare: e.prepareList},
+		wire.OpRotate: {StateChanging: true, AllowedStates: []string{db.DeviceActive}, Prepare: e.prepareRotate},
+		wire.OpPIN:    {StateChanging: true, AllowedStates: []string{db.DeviceActive}, Prepare: e.preparePIN},
+		wire.OpClaim:  {StateChanging: true, AllowedStates: []string{db.DeviceActive}, Prepare: e.prepareClaim},
 		wire.OpAnswer: {StateChanging: true, AllowedStates: []string{db.DeviceActive}, Prepare: e.prepareAnswer},
 	}
 }
@@ -88,23 +87,6 @@ func (e *Engine) prepareList(ctx context.Context, c *channel.Call) (channel.Plan
 	}
 	return channel.Plan{Reply: reply}, nil, nil
 }
-
-// attemptsLeft is how many wrong proofs the device has before it is blocked, by
-// its own counter or by its user's day, whichever is less: the user is warned
-// before the last.
-func (e *Engine) attemptsLeft(dev *db.Caller) int {
-	left := dev.MaxFailures - dev.Failures
-	if dev.FailDay == e.Clock.Now().Unix()/86400 {
-		left = min(left, identity.DailyFailures-dev.FailCount)
-	}
-	return int(max(0, left))
-}
-
-// today is the day of failure counts: Unix days, UTC.
-func today(tx *db.Tx) int64 { return tx.Now().Unix() / 86400 }
-
-// tomorrow is when the next one begins.
-func tomorrow(tx *db.Tx) time.Time { return time.Unix((today(tx)+1)*86400, 0) }
 
 // proof is what an answer brought, verified as far as it goes without the
 // transaction: possession is proven, knowledge not yet.
@@ -250,20 +232,14 @@ func goneBy(out Outcome, dev *db.Device) *wire.Error {
 // commitAnswer decides. It runs with the device's row locked; a decision it
 // makes is returned even beside an error for the phone (an answer that locks).
 func (e *Engine) commitAnswer(tx *db.Tx, op *Operation, p *proof) (*Outcome, *wire.Error, error) {
-	now, err := tx.Standing(op.ID, p.device.UserID, op.ClientID, p.device.AppID)
-	if err != nil {
-		return nil, nil, err
+	now, ended, werr, err := e.stillOpen(tx, op, p.device)
+	if ended != nil || werr != nil || err != nil {
+		return ended, werr, err
 	}
-	if now.Decided {
-		out, err := OutcomeOf(tx, op.ID)
-		return nil, goneBy(out, p.device), err
-	}
-	if now.UserState != db.UserActive {
-		return nil, &wire.Error{Code: wire.UserLocked}, nil
-	}
-	if !op.Expires().After(tx.Now()) {
-		out, err := e.decide(tx, op, nil, Expire, "")
-		return &out, goneBy(out, p.device), err
+	if op.Initiation == FromApp {
+		if owner, err := claimant(tx, op.ID); err != nil || owner != p.device.ID {
+			return nil, &wire.Error{Code: wire.OpNotHere}, err
+		}
 	}
 	switch p.claims.Dec {
 	case wire.Decline:
@@ -276,6 +252,27 @@ func (e *Engine) commitAnswer(tx *db.Tx, op *Operation, p *proof) (*Outcome, *wi
 		return &out, goneBy(out, p.device), err
 	}
 	return e.commitApproval(tx, op, p, &now)
+}
+
+// stillOpen reports an operation that is decided, one whose time is over, which it
+// decides as expired and returns, and a user who may not answer. The user's row
+// stays locked.
+func (e *Engine) stillOpen(tx *db.Tx, op *Operation, dev *db.Device) (now db.Standing, ended *Outcome, werr *wire.Error, err error) {
+	if now, err = tx.Standing(op.ID, dev.UserID, op.ClientID, dev.AppID); err != nil {
+		return now, nil, nil, err
+	}
+	if now.Decided {
+		out, err := OutcomeOf(tx, op.ID)
+		return now, nil, goneBy(out, dev), err
+	}
+	if now.UserState != db.UserActive {
+		return now, nil, &wire.Error{Code: wire.UserLocked}, nil
+	}
+	if !op.Expires().After(tx.Now()) {
+		out, err := e.decide(tx, op, nil, Expire, "")
+		return now, &out, goneBy(out, dev), err
+	}
+	return now, nil, nil, nil
 }
 
 func (e *Engine) decideBy(tx *db.Tx, op *Operation, p *proof, m Move, reason string) (*Outcome, *wire.Error, error) {
@@ -291,11 +288,8 @@ func (e *Engine) commitApproval(tx *db.Tx, op *Operation, p *proof, now *db.Stan
 	if Rank(Reach(p.device, p.policy)) < Rank(op.MinACR) {
 		return nil, &wire.Error{Code: wire.Need, Need: []string{op.MinACR}}, nil
 	}
-	if p.device.Failures >= p.device.MaxFailures {
-		return nil, wire.Blocked(p.device.BlockedUntil), nil
-	}
-	if now.FailDay == today(tx) && now.FailCount >= identity.DailyFailures {
-		return nil, wire.Blocked(tomorrow(tx)), nil
+	if werr := spent(tx, p.device, now.FailDay, now.FailCount); werr != nil {
+		return nil, werr, nil
 	}
 	knowledge := len(op.need()) > 0
 	if knowledge && len(p.kpf) == 0 {
@@ -321,64 +315,4 @@ func (e *Engine) commitApproval(tx *db.Tx, op *Operation, p *proof, now *db.Stan
 		}
 	}
 	return e.decideBy(tx, op, p, Approve, "")
-}
-
-// KnowledgePurpose binds a sealed knowledge key to its device.
-func KnowledgePurpose(deviceID string) string { return "kk " + deviceID }
-
-func (e *Engine) matchFailed(tx *db.Tx, op *Operation, p *proof) (*Outcome, *wire.Error, error) {
-	n, err := tx.CountMatchFailure(op.ID, op.Expires())
-	if err != nil {
-		return nil, nil, err
-	}
-	werr := wire.Failed(wire.MatchFailed, int(max(0, mostMatchFailures-n)), time.Time{})
-	if n < mostMatchFailures {
-		return nil, werr, nil
-	}
-	out, err := e.decide(tx, op, p, Lock, "the number was typed wrong too often")
-	return &out, werr, err
-}
-
-// authFailed counts a wrong proof on the device and on the user's day, blocks
-// the device at its App's limit, and locks the operation once no device is left.
-func (e *Engine) authFailed(tx *db.Tx, op *Operation, p *proof) (*Outcome, *wire.Error, error) {
-	n, err := tx.CountFailure(p.device.ID)
-	if errors.Is(err, db.ErrConflict) {
-		return nil, wire.Blocked(p.device.BlockedUntil), nil
-	}
-	if err != nil {
-		return nil, nil, err
-	}
-	day, err := tx.CountUserFailure(p.device.UserID)
-	if err != nil {
-		return nil, nil, err
-	}
-	left := int(min(p.device.MaxFailures-n, identity.DailyFailures-day))
-	if left > 0 {
-		return nil, wire.Failed(wire.AuthFailed, left, time.Time{}), nil
-	}
-	until := tx.Now().Add(p.policy.BlockFor)
-	if day >= identity.DailyFailures {
-		until = tomorrow(tx)
-	}
-	werr := wire.Failed(wire.AuthFailed, 0, until)
-	if err := tx.BlockDevice(p.device.ID, until); err != nil {
-		return nil, nil, err
-	}
-	if err := e.recordBlock(tx, op, p); err != nil {
-		return nil, nil, err
-	}
-	if op.DeviceID == "" && day < identity.DailyFailures {
-		others, err := tx.DevicesOf(p.device.UserID)
-		if err != nil {
-			return nil, nil, err
-		}
-		for _, d := range others {
-			if d.ID != p.device.ID && identity.MayAnswer(&d, tx.Now()) {
-				return nil, werr, nil // another phone may still answer
-			}
-		}
-	}
-	out, err := e.decide(tx, op, p, Lock, "too many failed attempts")
-	return &out, werr, err
 }

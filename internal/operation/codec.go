@@ -30,7 +30,7 @@ func (o Operation) MarshalBinary() (out []byte, err error) {
 	if out, err = appendView(out, o.Post); err != nil {
 		return nil, err
 	}
-	for _, b := range [...][]byte{o.Challenge, o.Data, o.ClaimHash} {
+	for _, b := range [...][]byte{o.Challenge, o.Data} {
 		out = append(binary.AppendVarint(out, int64(len(b))), b...)
 	}
 	push := int64(0)
@@ -55,7 +55,7 @@ func (o *Operation) UnmarshalBinary(data []byte) error {
 		*s = readShort(f)
 	}
 	read.View, read.Post = readView(f), readView(f)
-	for _, b := range [...]*[]byte{&read.Challenge, &read.Data, &read.ClaimHash} {
+	for _, b := range [...]*[]byte{&read.Challenge, &read.Data} {
 		if s := f.Take(f.Number()); s != "" {
 			*b = []byte(s)
 		}

@@ -65,13 +65,14 @@ type Engine struct {
 	ops     kv.Bucket[Operation]
 	pending kv.Bucket[prompts]
 	nobody  []byte // key of Nobody
+	claims  []byte // key of StartToken
 
 	policies *policies
 }
 
 // New makes an engine.
 func New(c Config) *Engine {
-	return &Engine{Config: c, ops: kv.NewBucket[Operation](c.KV, "o"), pending: kv.NewBucket[prompts](c.KV, "u"), nobody: c.Box.Derive("nobody 1"), policies: &policies{}}
+	return &Engine{Config: c, ops: kv.NewBucket[Operation](c.KV, "o"), pending: kv.NewBucket[prompts](c.KV, "u"), nobody: c.Box.Derive("nobody 1"), claims: c.Box.Derive("start token 1"), policies: &policies{}}
 }
 
 // Nobody is the user id under which operations for somebody who does not exist
@@ -82,7 +83,8 @@ func (e *Engine) Nobody(merchantID, hint string) string {
 }
 
 // Start puts op before its user's devices. The caller fills who, what and how
-// long (ExpiresAt), and may fill a new id; Start gives it challenge and id, counts it against the
+// long (ExpiresAt), and the ID of one that may have been started before: op then
+// becomes what was started. Start gives it id and challenge, counts it against the
 // user's caps (limit_reached, forbidden while the client cools down) and
 // supersedes the client's older prompt to the same user.
 func (e *Engine) Start(ctx context.Context, op *Operation) error {
@@ -94,7 +96,11 @@ func (e *Engine) Start(ctx context.Context, op *Operation) error {
 	// It is there before it is counted: a newer request that finds it in the
 	// user's record must be able to end it. Nobody can see it before.
 	life := op.Expires().Sub(e.Clock.Now())
-	if err := e.ops.Create(ctx, op.ID, *op, life+linger); err != nil {
+	err := e.ops.Create(ctx, op.ID, *op, life+linger)
+	if errors.Is(err, kv.ErrExists) {
+		*op, err = e.read(ctx, op.ID)
+	}
+	if err != nil {
 		return fault.Wrap(fault.Unavailable, "the operation could not be started; try again", err)
 	}
 	older, err := e.reserve(ctx, op)
@@ -155,7 +161,16 @@ func (e *Engine) Status(ctx context.Context, id string) (Outcome, error) {
 		return Outcome{}, fault.Wrap(fault.Unavailable, "the operation cannot be read; try again", err)
 	}
 	if op.Expires().After(e.Clock.Now()) {
-		return op.open(), nil
+		out := op.open()
+		if op.Initiation == FromApp {
+			if out.DeviceID, err = e.claimedBy(ctx, id); err != nil {
+				return Outcome{}, err
+			}
+			if out.DeviceID != "" {
+				out.State = Claimed
+			}
+		}
+		return out, nil
 	}
 	return e.end(ctx, &op, Expire, "")
 }
@@ -330,6 +345,10 @@ func OutcomeOf(tx *db.Tx, id string) (Outcome, error) {
 }
 
 func (e *Engine) recordBlock(tx *db.Tx, op *Operation, p *proof) error {
+	err := callback.DeviceMoved(tx, p.device, db.DeviceBlocked, "too many failed attempts")
+	if err != nil {
+		return err
+	}
 	return e.Audit.Append(tx, audit.Record{Act: "device.blocked", Merchant: op.MerchantID, User: op.UserID,
 		Device: p.device.ID, Client: op.ClientID, Operation: op.ID})
 }

@@ -79,7 +79,6 @@ type Operation struct {
 	Match      string // code the user has to type; "": none
 	Level      string // OneFactor, or "" for TwoFactor
 	Initiation string // FromApp, or "" for FromBackend
-	ClaimHash  []byte // SHA-256 of the start token of FromApp
 	AppID      string
 	ClientData string // the client's own, told back as it is
 	Push       bool   // wake the phone, with PushText
@@ -95,7 +94,7 @@ func (o *Operation) Expires() time.Time { return time.UnixMilli(o.ExpiresAt) }
 
 // backchannelUntil is ExpiresAt of a backchannel request, 0 of anything else.
 func (o *Operation) backchannelUntil() int64 {
-	if o.Flow == FlowCIBA || o.Flow == FlowPush {
+	if o.Flow == FlowCIBA || o.Flow == FlowPush || o.Flow == FlowApp {
 		return o.ExpiresAt
 	}
 	return 0

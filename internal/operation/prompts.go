@@ -7,6 +7,7 @@ import (
 
 	"mobileid/internal/db"
 	"mobileid/internal/fault"
+	"mobileid/internal/identity"
 	"mobileid/internal/kv"
 )
 
@@ -57,6 +58,9 @@ func (p *prompts) prune(now int64) {
 // reserve counts op against its user's caps. It returns the operations of the
 // same client that op supersedes; they free their places.
 func (e *Engine) reserve(ctx context.Context, op *Operation) (older []string, err error) {
+	if op.Initiation == FromApp {
+		return nil, e.mayAsk(ctx, op)
+	}
 	first := prompts{Open: []prompt{{op.ID, op.ClientID, op.DeviceID, op.ExpiresAt}}}
 	if err = e.pending.Create(ctx, promptsKey(op.UserID), first, promptsLife); err == nil {
 		return nil, nil // as for nearly everybody: nothing waits
@@ -65,12 +69,14 @@ func (e *Engine) reserve(ctx context.Context, op *Operation) (older []string, er
 	_, err = e.pending.Upsert(ctx, promptsKey(op.UserID), promptsLife, func(p prompts, _ bool) (prompts, error) {
 		older = nil
 		p.prune(now)
-		if until := p.Cool[op.ClientID]; until > now {
-			return p, &fault.Error{Kind: fault.Forbidden, Message: "the user declined a request of this client; it may ask again later",
-				RetryAfter: time.Duration(until-now) * time.Millisecond}
+		if err := p.cooling(op.ClientID, now); err != nil {
+			return p, err
 		}
 		open := p.Open[:0]
 		for _, o := range p.Open {
+			if o.Operation == op.ID {
+				continue // counted before
+			}
 			if o.Client == op.ClientID {
 				older = append(older, o.Operation)
 			} else {
@@ -87,6 +93,28 @@ func (e *Engine) reserve(ctx context.Context, op *Operation) (older []string, er
 		err = fault.Wrap(fault.Unavailable, "the operation could not be started; try again", err)
 	}
 	return older, err
+}
+
+// cooling reports a client that may not ask the user for a while.
+func (p *prompts) cooling(clientID string, now int64) error {
+	if until := p.Cool[clientID]; until > now {
+		return &fault.Error{Kind: fault.Forbidden, Message: "the user declined a request of this client; it may ask again later",
+			RetryAfter: time.Duration(until-now) * time.Millisecond}
+	}
+	return nil
+}
+
+// mayAsk is reserve for an operation that nobody is shown before a phone claims
+// it: it takes no place and supersedes nothing until then.
+func (e *Engine) mayAsk(ctx context.Context, op *Operation) error {
+	p, err := e.pending.Get(ctx, promptsKey(op.UserID))
+	switch {
+	case errors.Is(err, kv.ErrNotFound):
+		return nil
+	case err != nil:
+		return fault.Wrap(fault.Unavailable, "the operation could not be started; try again", err)
+	}
+	return p.cooling(op.ClientID, e.Clock.Now().UnixMilli())
 }
 
 // settle brings kv up to date with a decision and wakes who waits. It may fail
@@ -118,7 +146,7 @@ func (e *Engine) settled(ctx context.Context, out Outcome) error {
 			p.Cool[out.ClientID] = max(p.Cool[out.ClientID], until.UnixMilli())
 		}
 		if len(p.Open) == 0 && len(p.Cool) == 0 {
-			return p, kv.Remove
+			return p, kv.ErrRemove
 		}
 		return p, nil
 	})
@@ -167,4 +195,38 @@ func (e *Engine) offered(ctx context.Context, dev *db.Device) ([]Operation, erro
 		ops = append(ops, op)
 	}
 	return ops, nil
+}
+
+// Withdraw cancels what waits for the user; with a device, only what no other
+// device of the user can answer.
+func (e *Engine) Withdraw(ctx context.Context, userID, deviceID, reason string) error {
+	p, err := e.pending.Get(ctx, promptsKey(userID))
+	if errors.Is(err, kv.ErrNotFound) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	others := false
+	if deviceID != "" {
+		err := e.DB.View(ctx, func(tx *db.Tx) error {
+			devices, err := tx.DevicesOf(userID)
+			for _, d := range devices {
+				others = others || d.ID != deviceID && identity.MayAnswer(&d, tx.Now())
+			}
+			return err
+		})
+		if err != nil {
+			return err
+		}
+	}
+	for _, o := range p.Open {
+		if deviceID != "" && o.Device != deviceID && (o.Device != "" || others) {
+			continue
+		}
+		if _, err := e.End(ctx, o.Operation, Cancel, reason); err != nil && !fault.Is(err, fault.NotFound) {
+			return err
+		}
+	}
+	return nil
 }

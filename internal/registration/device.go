@@ -19,7 +19,7 @@ import (
 // confirm is how this ticket is confirmed by the way it was claimed.
 func (t *ticket) confirm() string {
 	if t.Locator != "" {
-		return ConfirmDigits
+		return identity.ConfirmDigits
 	}
 	return t.Confirm
 }
@@ -127,6 +127,9 @@ func (r *Registrations) commitBegin(tx *db.Tx, t *ticket, dev *db.Device, body *
 	if err != nil {
 		return nil, nil, err
 	}
+	if policy.Attestation == identity.AttestationRequired {
+		return nil, refused, nil // no phone brings an attestation that this server verifies yet
+	}
 	if err := tx.Redeem("activation", t.ID, "", t.expires()); errors.Is(err, db.ErrConflict) {
 		return nil, refused, nil
 	} else if err != nil {
@@ -141,7 +144,7 @@ func (r *Registrations) commitBegin(tx *db.Tx, t *ticket, dev *db.Device, body *
 	dev.Pos, dev.Enrol, dev.Epoch, dev.MaxFailures, dev.CreatedAt = "swk", "qr", 1, policy.FailureLimit, tx.Now()
 	confirm := t.Confirm
 	if body.Locator != "" {
-		dev.Enrol, confirm = "code", ConfirmDigits
+		dev.Enrol, confirm = "code", identity.ConfirmDigits
 	}
 	dev.Commitment = append(append([]byte(nil), body.FC...), ns...)
 	if err := tx.InsertDevice(*dev); errors.Is(err, db.ErrConflict) {
@@ -199,7 +202,7 @@ func (r *Registrations) finish(ctx context.Context, c *channel.Call) (channel.Pl
 			if err != nil {
 				return nil, nil, err
 			}
-			if dev.Enrol == "qr" && t.Confirm == ConfirmNone {
+			if dev.Enrol == "qr" && t.Confirm == identity.ConfirmNone {
 				out, err := r.decide(tx, &t, operation.Approve, "")
 				if errors.Is(err, db.ErrConflict) {
 					return wire.RegState{State: wire.RegRefused}, nil, nil

@@ -26,12 +26,6 @@ import (
 	"mobileid/sdk/wire"
 )
 
-// How a registration is confirmed.
-const (
-	ConfirmDigits = "digits" // somebody compares 8 digits on both screens
-	ConfirmNone   = "none"   // the link's secret is enough; never for typed codes
-)
-
 const (
 	linger      = 10 * time.Minute
 	staleAfter  = time.Hour // longer than any ticket lives
@@ -90,7 +84,10 @@ type ticket struct {
 	BadDigits  int    `json:"bad,omitempty"`
 	DeviceID   string `json:"device,omitempty"` // claimed by
 	Digits     string `json:"digits,omitempty"` // known after reg.finish
-	ExpiresAt  int64  `json:"exp"`              // Unix ms
+	// Whether it may be a further device of its user, and by which new proofing.
+	Further   bool        `json:"further,omitempty"`
+	Proofing  db.Proofing `json:"proofing,omitzero"`
+	ExpiresAt int64       `json:"exp"` // Unix ms
 }
 
 func (t *ticket) expires() time.Time { return time.UnixMilli(t.ExpiresAt) }
@@ -98,9 +95,14 @@ func (t *ticket) expires() time.Time { return time.UnixMilli(t.ExpiresAt) }
 // Start is a request for a registration.
 type Start struct {
 	MerchantID, UserID, ClientID string
+	ID                           string // chosen before, so that the same request makes one registration; "": a new one
 	AppID                        string // "": the merchant's first App
-	Confirm                      string // "": none
+	Confirm                      string // "": as the App says; never less
 	Typed                        bool   // also give a locator and code, for typing
+	// A user who has a device gives the next one its right: by an authentication that
+	// the device approved, or by a new proofing of the person.
+	ApprovedBy string
+	Proofing   db.Proofing
 }
 
 // Started is what the merchant hands to the user.
@@ -114,25 +116,15 @@ type Started struct {
 
 // Start makes a ticket.
 func (r *Registrations) Start(ctx context.Context, s Start) (Started, error) {
-	switch s.Confirm {
-	case "":
-		s.Confirm = ConfirmNone
-	case ConfirmNone, ConfirmDigits:
-	default:
-		return Started{}, fault.InField("/confirmation", "invalid", "confirmation is digits or none")
-	}
 	var user db.User
 	var app db.App
 	err := r.DB.View(ctx, func(tx *db.Tx) (err error) {
-		if user, err = tx.User(s.UserID); err != nil {
+		if user, err = identity.UserIn(tx, s.MerchantID, s.UserID); err != nil {
 			return err
 		}
 		app, err = r.app(tx, s)
 		return err
 	})
-	if errors.Is(err, db.ErrNotFound) || err == nil && user.MerchantID != s.MerchantID {
-		return Started{}, fault.New(fault.NotFound, "no such user")
-	}
 	if err != nil {
 		return Started{}, err
 	}
@@ -143,15 +135,25 @@ func (r *Registrations) Start(ctx context.Context, s Start) (Started, error) {
 		return Started{}, fault.New(fault.UserDeactivated, "the user is deactivated")
 	}
 	policy, err := identity.PolicyOf(app)
+	if err == nil {
+		err = s.confirmAtLeast(policy.Confirm)
+	}
 	if err != nil {
 		return Started{}, err
 	}
-	ssk, err := r.Keys.Current(ctx, keys.Server)
+	if s.ID == "" {
+		s.ID = db.NewID("op_")
+	} else if t, err := r.tickets.Get(ctx, s.ID); err == nil {
+		return r.started(ctx, &t) // the answer to the first such request was lost
+	} else if !errors.Is(err, kv.ErrNotFound) {
+		return Started{}, fault.Wrap(fault.Unavailable, errTry, err)
+	}
+	further, err := r.mayFollow(ctx, &s, &user)
 	if err != nil {
 		return Started{}, err
 	}
-	t := ticket{ID: db.NewID("op_"), MerchantID: s.MerchantID, AppID: app.ID, UserID: user.ID, ClientID: s.ClientID, Hint: mask(user.ExternalRef),
-		Secret: make([]byte, wire.SecretSize), Confirm: s.Confirm, ExpiresAt: r.Clock.Now().Add(policy.RegistrationTTL).UnixMilli()}
+	t := ticket{ID: s.ID, MerchantID: s.MerchantID, AppID: app.ID, UserID: user.ID, ClientID: s.ClientID, Hint: mask(user.ExternalRef), Further: further,
+		Proofing: s.Proofing, Secret: make([]byte, wire.SecretSize), Confirm: s.Confirm, ExpiresAt: r.Clock.Now().Add(policy.RegistrationTTL).UnixMilli()}
 	rand.Read(t.Secret)
 	if s.Typed {
 		if err := r.giveLocator(ctx, &t, policy); err != nil {
@@ -164,8 +166,34 @@ func (r *Registrations) Start(ctx context.Context, s Start) (Started, error) {
 	if r.Config.Started != nil {
 		r.Config.Started(operation.KindRegistration)
 	}
+	return r.started(ctx, &t)
+}
+
+// started tells a ticket's secrets.
+func (r *Registrations) started(ctx context.Context, t *ticket) (Started, error) {
+	ssk, err := r.Keys.Current(ctx, keys.Server)
+	if err != nil {
+		return Started{}, err
+	}
 	link := wire.Ticket{Origin: r.Origin, ID: t.ID, Secret: t.Secret, Pin: ssk.KID}.Link()
 	return Started{ID: t.ID, Link: link, Locator: t.Locator, Code: t.Code, Confirm: t.Confirm, ExpiresAt: t.expires()}, nil
+}
+
+// confirmAtLeast fills in how the App has registrations confirmed, and refuses
+// less: a link without digits brings all that activates a device by one channel.
+func (s *Start) confirmAtLeast(least string) error {
+	switch s.Confirm {
+	case "":
+		s.Confirm = least
+	case identity.ConfirmDigits:
+	case identity.ConfirmNone:
+		if least == identity.ConfirmDigits {
+			return fault.InField("/confirmation", "too_weak", "the App has registrations confirmed by digits")
+		}
+	default:
+		return fault.InField("/confirmation", "invalid", "confirmation is digits or none")
+	}
+	return nil
 }
 
 func (r *Registrations) app(tx *db.Tx, s Start) (db.App, error) {

@@ -6,8 +6,10 @@ import (
 	"errors"
 	"time"
 
+	"mobileid/internal/callback"
 	"mobileid/internal/db"
 	"mobileid/internal/fault"
+	"mobileid/internal/identity"
 	"mobileid/internal/kv"
 	"mobileid/internal/operation"
 )
@@ -50,10 +52,22 @@ func (r *Registrations) status(ctx context.Context, id string) (Status, error) {
 	if !t.expires().After(r.Clock.Now()) {
 		return r.end(ctx, &t, operation.Expire, "")
 	}
+	gone := false
+	err = r.DB.View(ctx, func(tx *db.Tx) error {
+		user, err := tx.User(t.UserID)
+		gone = user.State != db.UserActive
+		return err
+	})
+	if err != nil {
+		return Status{}, err
+	}
+	if gone { // no phone could claim it any more
+		return r.end(ctx, &t, operation.Cancel, "the user is no longer active")
+	}
 	st := Status{ID: id, State: operation.Pending, MerchantID: t.MerchantID, UserID: t.UserID, DeviceID: t.DeviceID, ExpiresAt: t.expires()}
 	if t.DeviceID != "" {
 		st.State = operation.Claimed
-		if t.confirm() == ConfirmDigits {
+		if t.confirm() == identity.ConfirmDigits {
 			st.Digits = t.Digits
 		}
 	}
@@ -209,14 +223,22 @@ func (r *Registrations) decide(tx *db.Tx, t *ticket, m operation.Move, reason st
 			if err != nil {
 				return out, err
 			}
-			if user.State != db.UserActive {
-				m, out.Reason = operation.Cancel, "the user is no longer active"
+			why, err := r.admit(tx, t, &user, &dev)
+			if err != nil {
+				return out, err
+			}
+			if why != "" {
+				m, out.Reason = operation.Cancel, why
 			}
 		}
+		to := db.DeviceActive
 		if m == operation.Approve {
 			err = tx.ActivateDevice(dev.ID)
 		} else {
-			err = tx.SetDeviceState(dev.ID, db.DeviceDeactivated)
+			to, err = db.DeviceDeactivated, tx.SetDeviceState(dev.ID, db.DeviceDeactivated)
+		}
+		if err == nil {
+			err = callback.DeviceMoved(tx, &dev, to, "registration")
 		}
 		if err != nil {
 			return out, err

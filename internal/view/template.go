@@ -73,6 +73,26 @@ func (p *Prompt) Render(lang string) (view []byte, tpl string, err error) {
 	return view, tpl, nil
 }
 
+// Facts are labels and values of what is to be paid; none of a text to sign, which
+// only the phone shows in full.
+func (d *Details) Facts(lang string) (rows [][2]string) {
+	if d == nil {
+		return nil
+	}
+	var b blocks
+	switch l := languageOf(lang); len(d.payments) {
+	case 0:
+	case 1:
+		b.payment(l, &d.payments[0])
+	default:
+		b.batch(l, d.payments)
+	}
+	for _, row := range b {
+		rows = append(rows, [2]string{row.Label, row.Value})
+	}
+	return rows
+}
+
 func (p *Prompt) template() string {
 	switch {
 	case p.Details != nil && len(p.Details.payments) == 1:

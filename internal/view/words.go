@@ -1,6 +1,7 @@
 package view
 
 import (
+	"slices"
 	"strings"
 	"time"
 )
@@ -8,7 +9,6 @@ import (
 // language is the words that templates put around what a merchant says, and how
 // numbers and times are written.
 type language struct {
-	tag              string
 	thousands, point string
 	clock            string // layout of a time in UTC
 
@@ -18,61 +18,63 @@ type language struct {
 	askedBy, browser, address, time                    string
 }
 
-// languages are those that templates are written in; the first is spoken where
-// nobody wishes for another.
-func languages() []*language {
-	return []*language{
-		{tag: "en", thousands: ",", point: ".", clock: "2 Jan 2006, 15:04 UTC",
-			logIn: "Log in to %s", request: "Request of %s", sign: "Sign for %s", payment: "Confirm a payment: %s", batch: "Confirm payments: %s",
-			amount: "Amount", payee: "Payee", account: "Account", reference: "Reference", total: "Total", payments: "Payments",
-			askedBy: "Asked by", browser: "Browser", address: "Address", time: "Time"},
-		{tag: "nb", thousands: "\u00a0", point: ",", clock: "02.01.2006, 15:04 UTC",
-			logIn: "Logg inn på %s", request: "Forespørsel fra %s", sign: "Signer for %s", payment: "Bekreft betaling: %s", batch: "Bekreft betalinger: %s",
-			amount: "Beløp", payee: "Mottaker", account: "Konto", reference: "Referanse", total: "Totalt", payments: "Betalinger",
-			askedBy: "Etterspurt av", browser: "Nettleser", address: "Adresse", time: "Tid"},
-		{tag: "de", thousands: ".", point: ",", clock: "02.01.2006, 15:04 UTC",
-			logIn: "Bei %s anmelden", request: "Anfrage von %s", sign: "Für %s unterschreiben", payment: "Zahlung bestätigen: %s", batch: "Zahlungen bestätigen: %s",
-			amount: "Betrag", payee: "Empfänger", account: "Konto", reference: "Referenz", total: "Gesamt", payments: "Zahlungen",
-			askedBy: "Gefragt von", browser: "Browser", address: "Adresse", time: "Zeit"},
-		{tag: "es", thousands: ".", point: ",", clock: "02/01/2006, 15:04 UTC",
-			logIn: "Iniciar sesión en %s", request: "Solicitud de %s", sign: "Firmar para %s", payment: "Confirmar un pago: %s", batch: "Confirmar pagos: %s",
-			amount: "Importe", payee: "Beneficiario", account: "Cuenta", reference: "Referencia", total: "Total", payments: "Pagos",
-			askedBy: "Solicitado por", browser: "Navegador", address: "Dirección", time: "Hora"},
+// Languages lists what templates are written in, as tags of BCP 47; the first is
+// spoken where nobody wishes for another.
+func Languages() []string { return []string{"en", "nb", "de", "es"} }
+
+func languageOf(tag string) *language {
+	switch tag {
+	case "nb":
+		return norwegian()
+	case "de":
+		return german()
+	case "es":
+		return spanish()
 	}
+	return english()
 }
 
-// Languages lists the tags that Language answers with.
-func Languages() (tags []string) {
-	for _, l := range languages() {
-		tags = append(tags, l.tag)
-	}
-	return tags
-}
-
-// Language is the first of the wishes that templates are written in, as a tag of
-// BCP 47: de for de-AT. "en" if there is none.
+// Language is the first of the wishes that templates are written in: de for de-AT;
+// "en" if there is none.
 func Language(wishes ...string) string {
 	for _, wish := range wishes {
 		main, _, _ := strings.Cut(strings.ReplaceAll(strings.ToLower(wish), "_", "-"), "-")
 		if main == "no" || main == "nn" { // who reads either reads Bokmål
 			main = "nb"
 		}
-		for _, l := range languages() {
-			if l.tag == main {
-				return l.tag
-			}
+		if slices.Contains(Languages(), main) {
+			return main
 		}
 	}
-	return languages()[0].tag
+	return "en"
 }
 
-func languageOf(tag string) *language {
-	for _, l := range languages() {
-		if l.tag == tag {
-			return l
-		}
-	}
-	return languages()[0]
+func english() *language {
+	return &language{thousands: ",", point: ".", clock: "2 Jan 2006, 15:04 UTC",
+		logIn: "Log in to %s", request: "Request of %s", sign: "Sign for %s", payment: "Confirm a payment: %s", batch: "Confirm payments: %s",
+		amount: "Amount", payee: "Payee", account: "Account", reference: "Reference", total: "Total", payments: "Payments",
+		askedBy: "Asked by", browser: "Browser", address: "Address", time: "Time"}
+}
+
+func norwegian() *language {
+	return &language{thousands: "\u00a0", point: ",", clock: "02.01.2006, 15:04 UTC",
+		logIn: "Logg inn på %s", request: "Forespørsel fra %s", sign: "Signer for %s", payment: "Bekreft betaling: %s", batch: "Bekreft betalinger: %s",
+		amount: "Beløp", payee: "Mottaker", account: "Konto", reference: "Referanse", total: "Totalt", payments: "Betalinger",
+		askedBy: "Etterspurt av", browser: "Nettleser", address: "Adresse", time: "Tid"}
+}
+
+func german() *language {
+	return &language{thousands: ".", point: ",", clock: "02.01.2006, 15:04 UTC",
+		logIn: "Bei %s anmelden", request: "Anfrage von %s", sign: "Für %s unterschreiben", payment: "Zahlung bestätigen: %s", batch: "Zahlungen bestätigen: %s",
+		amount: "Betrag", payee: "Empfänger", account: "Konto", reference: "Referenz", total: "Gesamt", payments: "Zahlungen",
+		askedBy: "Gefragt von", browser: "Browser", address: "Adresse", time: "Zeit"}
+}
+
+func spanish() *language {
+	return &language{thousands: ".", point: ",", clock: "02/01/2006, 15:04 UTC",
+		logIn: "Iniciar sesión en %s", request: "Solicitud de %s", sign: "Firmar para %s", payment: "Confirmar un pago: %s", batch: "Confirmar pagos: %s",
+		amount: "Importe", payee: "Beneficiario", account: "Cuenta", reference: "Referencia", total: "Total", payments: "Pagos",
+		askedBy: "Solicitado por", browser: "Navegador", address: "Dirección", time: "Hora"}
 }
 
 func (l *language) at(t time.Time) string { return t.UTC().Format(l.clock) }

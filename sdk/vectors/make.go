@@ -99,6 +99,8 @@ func formulas() object {
 			{"kk", b64(kk)}, {"wrapped", b64(wrapped)}, {"wrong_pin", "2581"}, {"kk_by_wrong_pin", b64(xor(wrapped, wrong))}}},
 		{"knowledge", object{{"ans", ans}, {"chal", b64(chal)}, {"kk", b64(kk)}, {"ans_hash", b64(sum([]byte(ans)))},
 			{"kpf", b64(mac(kk, []byte("mid/kpf/1/answer"), sum([]byte(ans)), chal))}}},
+		{"call", object{{"op", "pin.change"}, {"body", `{"kk":"` + b64(kk) + `"}`}, {"jti", jti}, {"head", b64(bytesOf("head", 32))}, {"kk", b64(dhk)},
+			{"kpf", b64(mac(dhk, []byte("mid/kpf/1/pin.change"), sum([]byte(`{"kk":"`+b64(kk)+`"}`)), []byte(jti), []byte(b64(bytesOf("head", 32)))))}}},
 		{"same_device", object{{"v", b64(v)}, {"cv", b64(sum(v))}}},
 	}
 }

@@ -38,7 +38,9 @@ func answers() object {
 	add("another key", "refused", jws(other, head, claims.text()))
 	add("no signature", "refused", good[:strings.LastIndexByte(good, '.')+1])
 	kk := bytesOf("kk", 32)
-	return object{{"dsk", privateJWK(dsk)}, {"kid", kid}, {"operation", op}, {"claims", claims}, {"ans", good}, {"kk", b64(kk)},
+	// The same operation as a merchant's app began it: only flow and ui differ.
+	inApp := claims.with("flow", "app").with("ui", "app")
+	return object{{"dsk", privateJWK(dsk)}, {"kid", kid}, {"operation", op}, {"claims", claims}, {"ans", good}, {"claims_in_app", inApp}, {"ans_in_app", jws(dsk, head, inApp.text())}, {"kk", b64(kk)},
 		{"kpf", b64(mac(kk, []byte("mid/kpf/1/answer"), sum([]byte(good)), chal))},
 		{"kpf_of_another_challenge", b64(mac(kk, []byte("mid/kpf/1/answer"), sum([]byte(good)), bytesOf("chal2", 32)))},
 		{"kpf_without_its_prefix", b64(mac(kk, sum([]byte(good)), chal))}, {"bad", bad}}
@@ -88,5 +90,8 @@ func links() object {
 		}},
 		{"locators", []object{{{"typed", "abc-234"}, {"locator", "ABC234"}}, {{"typed", " AB C23 4"}, {"locator", "ABC234"}}}},
 		{"bad_locators", []string{"ABC23", "ABC2345", "ABC018", "ÄBC234"}},
+		{"start_tokens", []object{{{"token", "op_1." + b64(bytesOf("start secret", 32))}, {"txn", "op_1"}, {"app", b64(bytesOf("start secret", 32))}}}},
+		{"bad_start_tokens", []string{"op_1", "op_1.", "op_1." + secret, "op_1." + b64(bytesOf("start secret", 32)) + "=", "usr_1." + b64(bytesOf("start secret", 32)),
+			"." + b64(bytesOf("start secret", 32)), "op_1." + b64(bytesOf("start secret", 33))}},
 	}
 }

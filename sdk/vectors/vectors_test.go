@@ -87,6 +87,10 @@ func TestFormulas(t *testing.T) {
 			Wrong                 string     `json:"wrong_pin"`
 			KKByWrong             wire.Bytes `json:"kk_by_wrong_pin"`
 		} `json:"pin"`
+		Call struct {
+			Op, Body, JTI, Head string
+			KK, KPF             wire.Bytes
+		}
 		Knowledge struct {
 			Ans           string
 			Chal, KK, KPF wire.Bytes
@@ -135,6 +139,16 @@ func TestFormulas(t *testing.T) {
 	if len(v.PIN.KKByWrong) != 32 || bytes.Equal(v.PIN.KKByWrong, v.PIN.KK) {
 		t.Error("a wrong PIN")
 	}
+	body := wire.PINChange{KPF: wire.Secret(v.Call.KPF)}
+	if err := wire.Unmarshal([]byte(v.Call.Body), &body); err != nil {
+		t.Error(err)
+	}
+	unproven, err := body.Unproven()
+	if err != nil || string(unproven) != v.Call.Body {
+		t.Errorf("the body without its proof: %s, %v", unproven, err)
+	}
+	call := wire.CallProof(v.Call.KK, v.Call.Op, unproven, v.Call.JTI, v.Call.Head)
+	same(t, "kpf of a call", call[:], v.Call.KPF)
 	kpf := wire.AnswerProof(v.Knowledge.KK, wire.AnswerHash(v.Knowledge.Ans), v.Knowledge.Chal)
 	same(t, "kpf", kpf[:], v.Knowledge.KPF)
 	cv := wire.BrowserProof(v.SameDevice.V)
@@ -257,6 +271,7 @@ func TestD2_AnAnswerCountsForItsOwnOperationOnly(t *testing.T) {
 		OtherChallenge wire.Bytes `json:"kpf_of_another_challenge"`
 		NoPrefix       wire.Bytes `json:"kpf_without_its_prefix"`
 		Bad            []named
+		InApp          string `json:"ans_in_app"`
 	}](t, "answer.json")
 	pub := &v.DSK.ecdsa(t).PublicKey
 	judge := func(ans string) string {
@@ -274,6 +289,16 @@ func TestD2_AnAnswerCountsForItsOwnOperationOnly(t *testing.T) {
 	if got := judge(v.Ans); got != "" {
 		t.Error(got)
 	}
+	if got := judge(v.InApp); got != "differs" {
+		t.Errorf("an answer by claim, for an operation that is listed: %q", got)
+	}
+	byClaim := v.Operation
+	byClaim.Flow, byClaim.UI = "app", wire.UIApp
+	v.Operation, byClaim = byClaim, v.Operation
+	if got := judge(v.InApp); got != "" {
+		t.Errorf("an answer by claim: %q", got)
+	}
+	v.Operation = byClaim
 	for _, b := range v.Bad {
 		if got := judge(b.Ans); got != b.Expect {
 			t.Errorf("%s: %q", b.Name, got)
@@ -313,6 +338,11 @@ func TestLinks(t *testing.T) {
 		Bad         []string
 		Locators    []struct{ Typed, Locator string }
 		BadLocators []string `json:"bad_locators"`
+		StartTokens []struct {
+			Token, Txn string
+			App        wire.Bytes
+		} `json:"start_tokens"`
+		BadStartTokens []string `json:"bad_start_tokens"`
 	}](t, "link.json")
 	got, err := wire.ParseLink(v.Good.Link)
 	if err != nil || got.Origin != v.Good.Origin || got.ID != v.Good.Ticket || got.Pin != v.Good.Pin || got.Link() != v.Good.Link {
@@ -327,6 +357,18 @@ func TestLinks(t *testing.T) {
 	for _, l := range v.Locators {
 		if got, err := wire.Locator(l.Typed); err != nil || got != l.Locator {
 			t.Errorf("%s: %s %v", l.Typed, got, err)
+		}
+	}
+	for _, s := range v.StartTokens {
+		got, err := wire.ParseStartToken(s.Token)
+		if err != nil || got.Txn != s.Txn || wire.StartToken(s.Txn, s.App) != s.Token {
+			t.Errorf("%s: %s %v", s.Token, got.Txn, err)
+		}
+		same(t, "start token", got.App, s.App)
+	}
+	for _, s := range v.BadStartTokens {
+		if got, err := wire.ParseStartToken(s); err == nil {
+			t.Errorf("%s: %s", s, got.Txn)
 		}
 	}
 	for _, l := range v.BadLocators {

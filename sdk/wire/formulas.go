@@ -61,6 +61,14 @@ func AnswerProof(kk []byte, ansHash [32]byte, chal []byte) [32]byte {
 	return MAC(kk, []byte("mid/kpf/1/answer"), ansHash[:], chal)
 }
 
+// CallProof is kpf of a call outside operations: knowledge of KK, bound to the call,
+// its body without kpf, its jti and the head it spends, the last two as they stand
+// in the request.
+func CallProof(kk []byte, op string, body []byte, jti, head string) [32]byte {
+	sum := sha256.Sum256(body)
+	return MAC(kk, []byte("mid/kpf/1/"+op), sum[:], []byte(jti), []byte(head))
+}
+
 // BrowserProof is cv = SHA-256(V) of a same-device answer.
 func BrowserProof(v []byte) [32]byte { return sha256.Sum256(v) }
 

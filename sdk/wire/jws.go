@@ -20,6 +20,7 @@ const (
 	TypRequest  = "mid-req+jwt"
 	TypAnswer   = "mid-ans+jwt"
 	TypKeys     = "mid-keys+jwt"
+	TypRotation = "mid-rot+jwt"
 	typSealed   = "mid+jwe"
 	typResponse = "mid-res+jwe"
 	algES256    = "ES256"

@@ -1,12 +1,19 @@
 package wire
 
+import "encoding/json"
+
 // Operations of mid/1 that a phone may call.
 const (
 	OpRegBegin  = "reg.begin"
 	OpRegFinish = "reg.finish"
 	OpRegStatus = "reg.status"
 	OpList      = "op.list"
+	OpClaim     = "op.claim"
 	OpAnswer    = "op.answer"
+	OpPIN       = "pin.change"
+	OpRotate    = "dev.rotate"
+	OpRemove    = "dev.remove"
+	OpHistory   = "op.history"
 	OpSync      = "dev.sync"
 )
 
@@ -101,7 +108,7 @@ type Initiator struct {
 
 // How the operation reached the phone, and whether a code is to be typed.
 const (
-	UITyped = "typed" // addressed by name
+	UITyped = "typed" // addressed by name, or found in the list
 	UIQR    = "qr"
 	UILink  = "link"
 	UIApp   = "app"
@@ -111,6 +118,19 @@ const (
 
 	FactorPIN = "pin"
 )
+
+// Claim is the body of op.claim: it binds an operation that is not addressed by
+// name to this phone. App is the secret of the start token that the merchant's app
+// got from its backend.
+type Claim struct {
+	Txn string `json:"txn"`
+	App Secret `json:"app"` // 32
+}
+
+// ClaimReply holds the operation, now this phone's to answer.
+type ClaimReply struct {
+	Op Operation `json:"op"`
+}
 
 // Answer is the body of op.answer. A decline or report carries neither KPF nor
 // Match.
@@ -130,6 +150,52 @@ type AnswerReply struct {
 	Txn   string `json:"txn"`
 	State string `json:"state"`
 	Post  Bytes  `json:"post,omitempty"`
+}
+
+// PINChange is the body of pin.change: a new knowledge key, proven by the old one.
+type PINChange struct {
+	KK  Secret `json:"kk"`            // 32
+	KPF Secret `json:"kpf,omitempty"` // 32: CallProof over the body without it
+}
+
+// Unproven are the bytes of the body that its proof covers: without kpf.
+func (c PINChange) Unproven() ([]byte, error) { return json.Marshal(PINChange{KK: c.KK}) }
+
+// Rotation is the body of dev.rotate: a new signing key, which signs too, and with
+// it a new knowledge key, proven by the old one.
+type Rotation struct {
+	New string `json:"new"`           // compact JWS, NewKeyClaims
+	KK  Secret `json:"kk"`            // 32
+	KPF Secret `json:"kpf,omitempty"` // 32: CallProof over the body without it
+}
+
+// Unproven are the bytes of the body that its proof covers: without kpf.
+func (r Rotation) Unproven() ([]byte, error) { return json.Marshal(Rotation{New: r.New, KK: r.KK}) }
+
+// Changed is the reply to pin.change and dev.rotate: the new key holds.
+type Changed struct{}
+
+// Remove gives the registration up.
+type Remove struct{}
+
+// History asks what was decided.
+type History struct{}
+
+// HistoryReply holds the last operations of the user that are decided, newest
+// first, 20 at most.
+type HistoryReply struct {
+	Ops []Past `json:"ops"`
+}
+
+// Past is an operation that is decided.
+type Past struct {
+	Txn      string `json:"txn"`
+	ClientID string `json:"client_id,omitempty"` // who asked; absent: nobody
+	Client   string `json:"client,omitempty"`    // name to show
+	Kind     string `json:"kind"`
+	State    string `json:"state"`
+	At       int64  `json:"at"`           // seconds since 1970
+	By       string `json:"by,omitempty"` // "this" or "other" device; absent: none
 }
 
 // Try names a request that was sent: its jti and SHA-256 of its JWS.

@@ -265,7 +265,7 @@ func TestD4_APhoneInAnotherStateIsRefused(t *testing.T) {
 func TestD4_APhoneThatIsNotConfirmedYetIsRefused(t *testing.T) {
 	r := rig.Start(t, rig.Options{})
 	u, active := r.Person()
-	a := r.REST("POST", "/registrations", map[string]any{"userId": u.ID, "confirmation": "digits"})
+	a := r.REST("POST", "/registrations", map[string]any{"userId": u.ID, "confirmation": "digits", "proofing": map[string]any{"reference": "case-1"}})
 	p := r.Phone()
 	if _, err := p.Register(t.Context(), a.Text("link")); err != nil {
 		t.Fatal(err)

@@ -46,7 +46,7 @@ func TestH7_AThousandGuessesAtOnceCostLittleAndNobodyElseNotices(t *testing.T) {
 		}
 		return rig.Word(a, err)
 	}
-	// One wrong PIN, a hundred times the same message.
+	// One wrong PIN, a thousand times the same message.
 	r.Ask(r.Backend, u)
 	tap := r.Tapped(victim)
 	_, err := victim.Approve(t.Context(), r.Waiting(victim), rig.WrongPIN, "")
@@ -77,7 +77,7 @@ func TestH7_AThousandGuessesAtOnceCostLittleAndNobodyElseNotices(t *testing.T) {
 	const n = 1000
 	var pins []string
 	others.Go(func() {
-		pins = rig.Crowd(n/10, func(int) string {
+		pins = rig.Crowd(n, func(int) string {
 			req, err := http.NewRequest(http.MethodPost, r.Issuer+"/mid/v1/rpc", strings.NewReader(guess))
 			if err != nil {
 				return err.Error()

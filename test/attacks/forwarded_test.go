@@ -41,7 +41,7 @@ func TestW12_NothingTheServerSaysOfItselfComesFromTheRequest(t *testing.T) {
 				{"GET", strings.TrimPrefix(r.AuthorizeURL("login_hint", u.ExternalRef), r.Issuer), "", ""}, {"GET", "/authorize?client_id=x", "", ""},
 				{"GET", strings.TrimPrefix(r.AuthorizeURL("prompt", "none"), r.Issuer), "", ""}, {"GET", "/userinfo", "", ""}, {"GET", "/logout", "", ""}, {"GET", "/r", "", ""},
 				{"POST", "/token", "grant_type=x", urlencoded}, {"GET", "/none", "", ""}, {"GET", "/i/x", "", ""},
-				{"POST", "/api/v1/registrations", `{"userId":"` + u.ID + `"}`, "application/json"},
+				{"POST", "/api/v1/registrations", `{"userId":"` + u.ID + `","proofing":{"reference":"case-1"}}`, "application/json"},
 			} {
 				header := append([]string{"Content-Type", c.kind}, lies...)
 				if strings.HasPrefix(c.path, "/api") {

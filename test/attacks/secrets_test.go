@@ -20,6 +20,9 @@ import (
 	"mobileid/config"
 	"mobileid/internal/db"
 	"mobileid/test/rig"
+	"mobileid/web/api"
+
+	"github.com/getkin/kin-openapi/openapi3"
 )
 
 // locked is a log that many goroutines write.
@@ -50,7 +53,7 @@ func metrics(t *testing.T, r *rig.Rig) string {
 	return w.Body.String()
 }
 
-// routes are the patterns of the table in web: no route is left out by being new.
+// routes are the patterns of the table in web and of the API's contract: no route is left out by being new.
 func routes(t *testing.T) (out []string) {
 	t.Helper()
 	src, err := os.ReadFile("../../web/routes.go")
@@ -59,6 +62,15 @@ func routes(t *testing.T) (out []string) {
 	}
 	for _, m := range regexp.MustCompile(`(?m)^\t\t\{"([^"]+)", \w+, `).FindAllStringSubmatch(string(src), -1) {
 		out = append(out, m[1])
+	}
+	doc, err := openapi3.NewLoader().LoadFromData(api.Spec)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for path, item := range doc.Paths.Map() {
+		for method := range item.Operations() {
+			out = append(out, method+" /api/v1"+path)
+		}
 	}
 	return out
 }

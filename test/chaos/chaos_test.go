@@ -81,11 +81,6 @@ func (c *client) once(method, path, token, contentType string, body []byte) (ans
 	return a, json.Unmarshal(raw, &a.json)
 }
 
-// as is the same as another client of the merchant's.
-func (c *client) as(id program.Client) *client {
-	return &client{t: c.t, srv: &program.Server{Demo: program.Demo{Issuer: c.srv.Issuer, Backend: id}}, c: c.c}
-}
-
 func (c *client) form(path string, form url.Values) (answer, error) {
 	return c.once(http.MethodPost, path, "", "application/x-www-form-urlencoded", []byte(form.Encode()))
 }

@@ -3,6 +3,7 @@ package chaos
 import (
 	"encoding/json"
 	"errors"
+	"fmt"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -19,6 +20,7 @@ import (
 
 	"mobileid/internal/db/dbtest"
 	"mobileid/internal/kv/kvtest"
+	"mobileid/test/freeport"
 	"mobileid/test/program"
 )
 
@@ -60,12 +62,12 @@ func (c *cluster) RoundTrip(r *http.Request) (*http.Response, error) {
 }
 
 func freeAddr(t *testing.T) string {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	t.Helper()
+	port, err := freeport.Pick()
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer l.Close()
-	return l.Addr().String()
+	return fmt.Sprintf("127.0.0.1:%d", port)
 }
 
 func startCluster(t *testing.T, dbURL, kvURL string) *cluster {

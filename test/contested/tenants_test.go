@@ -78,7 +78,7 @@ func TestR12_MerchantsClientsAndScopesAreNotMixedUp(t *testing.T) {
 		}
 
 		// Registrations are their merchant's, and a token is good for its scope only.
-		reg := r.REST("POST", "/registrations", map[string]any{"userId": u.ID})
+		reg := r.REST("POST", "/registrations", map[string]any{"userId": u.ID, "proofing": map[string]any{"reference": "case-1"}})
 		path := "/registrations/" + reg.Text("id")
 		if a := other.REST("GET", path, nil); a.Status != 404 {
 			t.Fatalf("another merchant's registration: %s", a)

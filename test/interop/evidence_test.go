@@ -10,6 +10,9 @@ import (
 	"path/filepath"
 	"testing"
 	"time"
+
+	"github.com/chromedp/chromedp"
+	"github.com/chromedp/chromedp/kb"
 )
 
 // consents are the evidence vectors.
@@ -135,8 +138,33 @@ func TestTheBrowserChecksEvidenceByItself(t *testing.T) {
 	if got := b.eval(`document.querySelector("[data-fill=part]").textContent`); got != "kid" {
 		t.Errorf("by this server's keys: %s", got)
 	}
-	if b.holds(`document.documentElement.scrollWidth > document.documentElement.clientWidth`) {
-		t.Error("the page is wider than its window")
+	// Good evidence fits every window, and needs no mouse.
+	for _, width := range []int64{320, 768, 1280} {
+		if err := chromedp.Do(b.ctx, chromedp.EmulateViewport(width, 800)); err != nil {
+			t.Fatal(err)
+		}
+		b.eval(`(() => {
+			document.querySelector("[data-verdict=good]").hidden = true;
+			document.getElementById("keys").value = ` + quoted(string(v.JWKS)) + `;
+			document.getElementById("evidence").value = ` + quoted(v.Good[0].Token) + `;
+			document.getElementById("evidence").focus();
+			return "";
+		})()`)
+		for _, at := range []string{"file", "SUMMARY", "BUTTON"} {
+			if err := chromedp.Do(b.ctx, chromedp.KeyEvent(kb.Tab)); err != nil {
+				t.Fatal(err)
+			}
+			if got := b.eval(`document.activeElement.id || document.activeElement.tagName`); got != at {
+				t.Errorf("%d: the next by keyboard is %s, want %s", width, got, at)
+			}
+		}
+		if err := chromedp.Do(b.ctx, chromedp.KeyEvent(kb.Enter)); err != nil {
+			t.Fatal(err)
+		}
+		b.until(`!document.querySelector("[data-verdict=good]").hidden && document.activeElement.id === "result"`)
+		if b.holds(`document.documentElement.scrollWidth > document.documentElement.clientWidth`) {
+			t.Errorf("the page is wider than a window of %d", width)
+		}
 	}
 }
 

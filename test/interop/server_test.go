@@ -3,6 +3,7 @@ package interop_test
 import (
 	"bytes"
 	"context"
+	"crypto/rand"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -194,7 +195,7 @@ func (s *server) link(userID string) string {
 	req.SetBasicAuth(s.Backend.ID, s.Backend.Secret)
 	req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
 	s.send(req, http.StatusOK, &token)
-	req, err = http.NewRequest(http.MethodPost, s.Issuer+"/api/v1/registrations", strings.NewReader(`{"userId":"`+userID+`"}`))
+	req, err = http.NewRequest(http.MethodPost, s.Issuer+"/api/v1/registrations", strings.NewReader(`{"userId":"`+userID+`","proofing":{"reference":"`+rand.Text()+`"}}`))
 	if err != nil {
 		s.t.Fatal(err)
 	}

@@ -178,7 +178,7 @@ func (b backend) send(req *http.Request) rig.Answer {
 func (b backend) phone() *sdk.Phone {
 	b.t.Helper()
 	token := b.post("/token", url.Values{"grant_type": {"client_credentials"}, "scope": {"mobileid.devices"}}).Text("access_token")
-	req, err := http.NewRequestWithContext(b.t.Context(), http.MethodPost, b.s.Issuer+"/api/v1/registrations", strings.NewReader(`{"userId":"`+b.s.UserID+`"}`))
+	req, err := http.NewRequestWithContext(b.t.Context(), http.MethodPost, b.s.Issuer+"/api/v1/registrations", strings.NewReader(`{"userId":"`+b.s.UserID+`","proofing":{"reference":"`+rand.Text()+`"}}`))
 	if err != nil {
 		b.t.Fatal(err)
 	}

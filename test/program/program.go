@@ -7,7 +7,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -17,6 +16,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"mobileid/test/freeport"
 )
 
 // Demo is what a running demo wrote to demo.json.
@@ -75,12 +76,11 @@ func StartAt(t testing.TB, bin, dir, listen string, env ...string) *Server {
 		if given != "" {
 			continue
 		}
-		l, err := net.Listen("tcp", "127.0.0.1:0")
+		port, err := freeport.Pick()
 		if err != nil {
 			t.Fatal(err)
 		}
-		s.addrs[i] = l.Addr().String()
-		l.Close()
+		s.addrs[i] = fmt.Sprintf("127.0.0.1:%d", port)
 	}
 	t.Cleanup(func() {
 		if s.cmd != nil {

@@ -2,6 +2,7 @@ package rig
 
 import (
 	"bytes"
+	"crypto/rand"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -86,29 +87,70 @@ func (r *Rig) Get(path string, header ...string) Answer {
 	return a
 }
 
-// REST calls the REST API as Backend.
-func (r *Rig) REST(method, path string, body any) Answer {
+// Token is an access token of Backend for the REST API: with all that it may, or
+// the scopes given.
+func (r *Rig) Token(scopes ...string) string {
 	r.T.Helper()
-	token := r.Post("/token", r.Backend, url.Values{"grant_type": {"client_credentials"}, "scope": {"mobileid.users mobileid.devices"}})
-	text, err := json.Marshal(body)
-	r.must(err)
-	req, err := http.NewRequest(method, r.Issuer+"/api/v1"+path, bytes.NewReader(text))
-	r.must(err)
-	req.Header.Set("Authorization", "Bearer "+token.Text("access_token"))
-	req.Header.Set("Content-Type", "application/json")
-	a, err := r.Send(req)
+	form := url.Values{"grant_type": {"client_credentials"}}
+	if len(scopes) > 0 {
+		form.Set("scope", strings.Join(scopes, " "))
+	}
+	a := r.Post("/token", r.Backend, form)
+	if a.Status != http.StatusOK {
+		r.T.Fatalf("rig: token: %s", a)
+	}
+	return a.Text("access_token")
+}
+
+// REST calls the REST API as Backend; headers are pairs. A PATCH is a merge patch.
+func (r *Rig) REST(method, path string, body any, header ...string) Answer {
+	r.T.Helper()
+	a, err := r.TryREST(r.Token(), method, path, body, header...)
 	r.must(err)
 	return a
+}
+
+// TryREST calls the REST API with an access token; it may be called from many
+// goroutines.
+func (r *Rig) TryREST(token, method, path string, body any, header ...string) (Answer, error) {
+	var text []byte
+	if raw, ok := body.(string); ok {
+		text = []byte(raw)
+	} else if body != nil {
+		var err error
+		if text, err = json.Marshal(body); err != nil {
+			return Answer{}, err
+		}
+	}
+	req, err := http.NewRequest(method, r.Issuer+"/api/v1"+path, bytes.NewReader(text))
+	if err != nil {
+		return Answer{}, err
+	}
+	req.Header.Set("Authorization", "Bearer "+token)
+	req.Header.Set("Content-Type", "application/json")
+	if method == http.MethodPatch {
+		req.Header.Set("Content-Type", "application/merge-patch+json")
+	}
+	for i := 0; i+1 < len(header); i += 2 {
+		req.Header.Set(header[i], header[i+1])
+	}
+	return r.Send(req)
 }
 
 // Link is a fresh registration link for the user.
 func (r *Rig) Link(u db.User) string {
 	r.T.Helper()
-	a := r.REST("POST", "/registrations", map[string]any{"userId": u.ID})
+	return r.registration(u).Text("link")
+}
+
+func (r *Rig) registration(u db.User) Answer {
+	r.T.Helper()
+	// A proofing of its own: the user may have a phone already.
+	a := r.REST("POST", "/registrations", map[string]any{"userId": u.ID, "proofing": map[string]any{"reference": rand.Text()}})
 	if a.Status != http.StatusCreated {
 		r.T.Fatalf("rig: registration: %s", a)
 	}
-	return a.Text("link")
+	return a
 }
 
 // Ask starts a backchannel request and returns its acknowledgement.

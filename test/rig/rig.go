@@ -204,7 +204,7 @@ func (r *Rig) seed(o Options) {
 	r.Web = r.Client(node.ClientOptions{Name: "Acme Shop", Grants: []string{"authorization_code", "refresh_token"},
 		RedirectURIs: []string{Callback}, Scopes: []string{"openid", "offline_access", "profile"}})
 	r.Backend = r.Client(node.ClientOptions{Name: "Acme Backend", Binding: "trusted", RevealUnknownUser: true,
-		Grants: []string{"client_credentials", ciba, "refresh_token"}, Scopes: []string{"openid", "mobileid.users", "mobileid.devices"}})
+		Grants: []string{"client_credentials", ciba, "refresh_token"}, Scopes: []string{"openid", "mobileid.users", "mobileid.devices", "mobileid.operations", "mobileid.admin"}})
 	r.Match = r.Client(node.ClientOptions{Name: "Acme Call Centre", Grants: []string{ciba}, Scopes: []string{"openid"}})
 }
 
@@ -233,11 +233,16 @@ func (r *Rig) Phone() *sdk.Phone {
 // Registered is a phone that is registered for the user with PIN.
 func (r *Rig) Registered(u db.User) *sdk.Phone {
 	r.T.Helper()
-	p := r.Phone()
-	_, err := p.Register(r.T.Context(), r.Link(u))
+	p, started := r.Phone(), r.registration(u)
+	_, err := p.Register(r.T.Context(), started.Text("link"))
 	r.must(err)
 	reg, err := p.Finish(r.T.Context(), PIN)
 	r.must(err)
+	if reg.Compare {
+		r.REST("POST", "/registrations/"+started.Text("id")+"/confirm", map[string]any{"digits": r.State(p).Digits})
+		reg, err = p.Status(r.T.Context())
+		r.must(err)
+	}
 	if reg.State != sdk.StatusActive {
 		r.T.Fatalf("rig: the phone is %s", reg.State)
 	}

@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"github.com/evanw/esbuild/pkg/api"
 )
@@ -29,6 +30,26 @@ func main() {
 	}
 }
 
+// licencesOf are the terms under which the packages may be passed on, as a comment.
+func licencesOf(src string) (string, error) {
+	files, err := filepath.Glob(filepath.Join(src, "node_modules", "*", "LICENSE*"))
+	if err == nil && len(files) == 0 {
+		err = errors.New("no package has a licence")
+	}
+	if err != nil {
+		return "", err
+	}
+	var b strings.Builder
+	for _, f := range files {
+		text, err := os.ReadFile(f)
+		if err != nil {
+			return "", err
+		}
+		fmt.Fprintf(&b, "/*! Parts are %s:\n\n%s\n*/\n", filepath.Base(filepath.Dir(f)), strings.ReplaceAll(strings.TrimSpace(string(text)), "*/", "* /"))
+	}
+	return strings.TrimSuffix(b.String(), "\n"), nil
+}
+
 func bundle(root, asset, entry string, check bool) error {
 	src, err := filepath.Abs(filepath.Join(root, "static", "src"))
 	if err != nil {
@@ -37,11 +58,15 @@ func bundle(root, asset, entry string, check bool) error {
 	if _, err := os.Stat(filepath.Join(src, "node_modules")); err != nil {
 		return errors.New("the npm packages of static/src are not installed: run make deps")
 	}
+	licences, err := licencesOf(src)
+	if err != nil {
+		return err
+	}
 	res := api.Build(api.BuildOptions{
 		AbsWorkingDir: src, EntryPoints: []string{entry}, Bundle: true, Format: api.FormatESModule, Platform: api.PlatformBrowser,
 		Target: api.ES2022, MinifySyntax: true, MinifyWhitespace: true, MinifyIdentifiers: true, Charset: api.CharsetASCII,
 		LegalComments: api.LegalCommentsInline, TreeShaking: api.TreeShakingTrue, LogLevel: api.LogLevelSilent,
-		Banner: map[string]string{"js": "// Made from static/src by tools/bundle; do not edit."},
+		Banner: map[string]string{"js": "// Made from static/src by tools/bundle; do not edit.\n" + licences},
 	})
 	for _, e := range res.Errors {
 		return fmt.Errorf("%s: %s", entry, e.Text)

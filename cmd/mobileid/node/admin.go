@@ -26,7 +26,7 @@ func (s *Stores) CreateMerchant(ctx context.Context, name string, policy identit
 	if err != nil {
 		return m, db.App{}, err
 	}
-	app := db.App{ID: db.NewID("app_"), MerchantID: m.ID, Name: name + " App", Policy: text, CreatedAt: s.Clock.Now()}
+	app := db.App{ID: db.NewID("app_"), MerchantID: m.ID, Name: name + " App", Policy: text, Version: 1, CreatedAt: s.Clock.Now()}
 	err = s.DB.Update(ctx, func(tx *db.Tx) error {
 		return errors.Join(tx.InsertMerchant(m), tx.InsertApp(app),
 			s.Audit.Append(tx, audit.Record{Act: "merchant.created", Merchant: m.ID}))
@@ -46,7 +46,8 @@ type ClientOptions struct {
 	JWKSURI                 string          // instead: where they are published
 	AssertionAlg            string
 	IDTokenAlg, UserinfoAlg string
-	AccessTokenFormat       string // opaque or jwt
+	AccessTokenFormat       string   // opaque or jwt
+	DetailsTypes            []string // of RFC 9396 that the client may ask for
 	PostLogoutURIs          []string
 	BackchannelLogoutURI    string
 }
@@ -61,7 +62,7 @@ type NewClient struct {
 func (s *Stores) CreateClient(ctx context.Context, merchantID string, o ClientOptions) (NewClient, error) {
 	set := db.ClientSettings{AuthMethod: o.AuthMethod, GrantTypes: o.Grants, RedirectURIs: o.RedirectURIs, Scopes: o.Scopes, Binding: o.Binding,
 		RevealUnknownUser: o.RevealUnknownUser, AllowInsecureHTTP: o.LocalhostHTTP, ThirdParty: o.ThirdParty, JWKS: o.JWKS, JWKSURI: o.JWKSURI, AssertionAlg: o.AssertionAlg,
-		IDTokenAlg: o.IDTokenAlg, UserinfoAlg: o.UserinfoAlg, TokenFormat: o.AccessTokenFormat,
+		IDTokenAlg: o.IDTokenAlg, UserinfoAlg: o.UserinfoAlg, TokenFormat: o.AccessTokenFormat, DetailsTypes: o.DetailsTypes,
 		PostLogoutRedirectURIs: o.PostLogoutURIs, BackchannelLogoutURI: o.BackchannelLogoutURI}
 	if err := provider.CheckClient(&set); err != nil {
 		return NewClient{}, err

@@ -263,6 +263,8 @@ func (n *Node) wire(shopURL string) error {
 	n.regs = regs
 	n.Flows = flows.New(flows.Config{DB: n.DB, KV: n.kv, Users: n.Users, Operations: ops, Clock: n.Clock, Log: n.Log})
 
+	n.outbox.Register(flows.OutboxWithdrawn, n.Flows.DeliverWithdrawn)
+
 	tek := channel.NewRing(n.Clock)
 	if !strings.HasPrefix(n.Config.KV.URL.Reveal(), "sqlite:") {
 		tek = channel.NewSharedRing(n.Clock, n.kv, n.box)
@@ -278,8 +280,9 @@ func (n *Node) wire(shopURL string) error {
 		},
 		OnRefused: func(code string) { n.gauges.refused.WithLabelValues(code).Inc() },
 		OnFork: func(tx *db.Tx, dev *db.Device) error {
-			return n.Audit.Append(tx, audit.Record{Act: "device.suspended", Merchant: dev.MerchantID, User: dev.UserID, Device: dev.ID,
-				Details: map[string]string{"reason": "a copy of this phone sent a message"}})
+			const why = "a copy of this phone sent a message"
+			return errors.Join(callback.DeviceMoved(tx, dev, db.DeviceSuspended, why), n.Audit.Append(tx, audit.Record{Act: "device.suspended",
+				Merchant: dev.MerchantID, User: dev.UserID, Device: dev.ID, Details: map[string]string{"reason": why}}))
 		},
 	}
 	var traced func(string, http.Handler) http.Handler
@@ -292,6 +295,9 @@ func (n *Node) wire(shopURL string) error {
 	for op, h := range regs.Handlers() {
 		ch.Handle(op, h)
 	}
+	for op, h := range n.Flows.Handlers() {
+		ch.Handle(op, h)
+	}
 	clientIP := func(r *http.Request) string { return web.ClientIP(r, n.Config.Trusts) }
 	limits := n.limits()
 	ch.OnStranger = func(ctx context.Context, ip string) {
@@ -300,7 +306,7 @@ func (n *Node) wire(shopURL string) error {
 	p, err := provider.New(provider.Options{
 		Failures: limits.Failures, Requests: limits.Client,
 		Issuer: issuer, DB: n.DB, KV: n.kv, Keys: n.Keys, Box: n.box, Flows: n.Flows, Audit: n.Audit, Egress: n.egress, Clock: n.Clock, Log: n.Log,
-		ClientIP: clientIP, FormPost: web.FormPost, Scopes: []string{web.ScopeUsers, web.ScopeDevices},
+		ClientIP: clientIP, FormPost: web.FormPost, Scopes: web.Scopes(),
 		Issued: func(grant string) { n.gauges.tokens.WithLabelValues(grant).Inc() },
 	})
 	if err != nil {
@@ -308,7 +314,7 @@ func (n *Node) wire(shopURL string) error {
 	}
 	n.outbox.Register(provider.OutboxLogout, p.DeliverLogout)
 	n.web, err = web.New(web.Config{
-		Issuer: issuer, DB: n.DB, KV: n.kv, Provider: p, Flows: n.Flows, Registrations: regs, Channel: ch, Users: n.Users, Machine: n.Machine,
+		Issuer: issuer, DB: n.DB, KV: n.kv, Box: n.box, Provider: p, Flows: n.Flows, Registrations: regs, Channel: ch, Users: n.Users, Machine: n.Machine,
 		Clock: n.Clock, Log: n.Log, Trusts: n.Config.Trusts, Metrics: n.metrics, Trace: traced, ShopURL: shopURL, Limits: limits,
 		EvidenceKeys: func(ctx context.Context) ([]byte, error) { return EvidenceKeys(ctx, n.Keys) },
 	})

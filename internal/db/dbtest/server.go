@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"os"
 	"os/exec"
 	"os/user"
@@ -17,6 +16,8 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+
+	"mobileid/test/freeport"
 )
 
 // Options change how a server runs.
@@ -97,7 +98,7 @@ func start(o Options) (*Server, error) {
 	}
 	// Another process may take the port between the look and the start.
 	for range 5 {
-		if s.port, err = freePort(); err != nil {
+		if s.port, err = freeport.Pick(); err != nil {
 			break
 		}
 		if err = s.start(); err == nil {
@@ -250,13 +251,4 @@ func (s *Server) close() {
 	_ = os.Remove(filepath.Join(s.dir, "keep"))
 	s.halt()
 	_ = os.RemoveAll(s.dir)
-}
-
-func freePort() (int, error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return 0, err
-	}
-	defer l.Close()
-	return l.Addr().(*net.TCPAddr).Port, nil
 }

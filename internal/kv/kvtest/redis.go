@@ -12,6 +12,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"mobileid/test/freeport"
 )
 
 // Redis starts a redis-server for this test and returns its URL.
@@ -172,12 +174,11 @@ func answers(addr string) bool {
 
 func freePort(t testing.TB) int {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	port, err := freeport.Pick()
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer l.Close()
-	return l.Addr().(*net.TCPAddr).Port
+	return port
 }
 
 // lockedBuffer holds the server's log; the process writes while a test reads.
