@@ -27,6 +27,8 @@ type withdrawn struct {
 	DeviceID string `json:"device,omitempty"` // only what no other device can answer
 }
 
+const byMerchant = "by the merchant"
+
 const notActive = "the user or the device is no longer active"
 
 // DeliverWithdrawn is the outbox deliverer of OutboxWithdrawn.
@@ -89,7 +91,7 @@ func (f *Flows) SetUserState(ctx context.Context, merchantID, id, to string) (u 
 			}
 		}
 		err := errors.Join(
-			tx.InsertEvent(db.Event{MerchantID: merchantID, Type: identity.EventUserState, UserID: id, Data: map[string]string{"from": from, "to": to}}),
+			callback.Happened(tx, db.Event{MerchantID: merchantID, Type: callback.UserState, UserID: id, Data: map[string]string{"from": from, "to": to}}),
 			f.Users.Audit.Append(tx, audit.Record{Act: "user.state", Merchant: merchantID, User: id, Details: map[string]string{"from": from, "to": to}}))
 		if err != nil {
 			return err
@@ -113,7 +115,7 @@ func (f *Flows) dropDevices(tx *db.Tx, merchantID, userID string) error {
 		if d.State == db.DeviceDeactivated {
 			continue
 		}
-		if _, err := f.moveDevice(tx, merchantID, d.ID, db.DeviceDeactivated); err != nil {
+		if _, err := f.moveDevice(tx, merchantID, d.ID, db.DeviceDeactivated, byMerchant); err != nil {
 			return err
 		}
 	}
@@ -126,7 +128,7 @@ func (f *Flows) dropDevices(tx *db.Tx, merchantID, userID string) error {
 func (f *Flows) SetDeviceState(ctx context.Context, merchantID, id, to string) (d db.Device, err error) {
 	moved := false
 	err = f.DB.Update(ctx, func(tx *db.Tx) error {
-		if moved, err = f.moveDevice(tx, merchantID, id, to); err != nil {
+		if moved, err = f.moveDevice(tx, merchantID, id, to, byMerchant); err != nil {
 			return err
 		}
 		if d, err = tx.Device(id); err != nil || !moved || to == db.DeviceActive {
@@ -141,7 +143,7 @@ func (f *Flows) SetDeviceState(ctx context.Context, merchantID, id, to string) (
 }
 
 // moveDevice moves the device, with its event and record; false if it is there already.
-func (f *Flows) moveDevice(tx *db.Tx, merchantID, id, to string) (bool, error) {
+func (f *Flows) moveDevice(tx *db.Tx, merchantID, id, to, by string) (bool, error) {
 	d, err := identity.DeviceIn(tx, merchantID, id)
 	if err != nil || d.State == to {
 		return false, err
@@ -154,7 +156,7 @@ func (f *Flows) moveDevice(tx *db.Tx, merchantID, id, to string) (bool, error) {
 	case to != db.DeviceDeactivated && d.State == db.DevicePending:
 		return false, fault.New(fault.StateConflict, "the device is not registered yet")
 	}
-	return true, errors.Join(tx.SetDeviceState(id, to), callback.DeviceMoved(tx, &d, to, "by the merchant"),
+	return true, errors.Join(tx.SetDeviceState(id, to), callback.DeviceMoved(tx, &d, to, by),
 		f.Users.Audit.Append(tx, audit.Record{Act: "device.state", Merchant: merchantID, User: d.UserID, Device: id,
 			Details: map[string]string{"from": d.State, "to": to}}))
 }

@@ -22,6 +22,20 @@ func (p *Phone) List(ctx context.Context) ([]wire.Operation, error) {
 	return reply.Ops, err
 }
 
+// History returns what was decided about the user, newest first.
+func (p *Phone) History(ctx context.Context) ([]wire.Past, error) {
+	st, err := p.Store.Load()
+	if err != nil {
+		return nil, err
+	}
+	if st.Status != StatusActive {
+		return nil, ErrNotRegistered
+	}
+	var reply wire.HistoryReply
+	err = p.ask(ctx, st, plain(wire.OpHistory, wire.History{}), &reply)
+	return reply.Ops, err
+}
+
 // Claim takes over the operation of a start token, which a merchant's app got from
 // its backend. Nobody else can answer it then.
 func (p *Phone) Claim(ctx context.Context, startToken string) (*wire.Operation, error) {

@@ -102,6 +102,31 @@ func (p *Phone) Rotate(ctx context.Context, pin string) error {
 	return into(res, err, &wire.Changed{})
 }
 
+// Remove gives the registration up: the server withdraws what came of it, and the
+// phone deletes its keys and state. After an error without an answer it may be
+// called again.
+func (p *Phone) Remove(ctx context.Context) error {
+	unlock, st, err := p.open(StatusActive)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	done, err := p.pending(ctx, st, wire.OpRemove)
+	if !done && err == nil {
+		var res *wire.Result
+		res, err = p.do(ctx, st, plain(wire.OpRemove, wire.Remove{}))
+		err = into(res, err, &wire.Changed{})
+	}
+	if err != nil && !errors.Is(err, ErrRemoved) {
+		return err
+	}
+	ref := st.KeyRef
+	if err := p.Store.Save(&State{}); err != nil {
+		return err
+	}
+	return p.Keys.Delete(ref)
+}
+
 // pending settles what is unanswered. done means that it was the same call, and
 // has been carried out, or refused, with what was given then.
 func (p *Phone) pending(ctx context.Context, st *State, op string) (done bool, err error) {

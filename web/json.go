@@ -72,6 +72,9 @@ func walk(dec *json.Decoder, path string, schema *openapi3.Schema, depth int) er
 				return fault.InField(at, "duplicate", "this member is given more than once")
 			}
 			names[name] = true
+			if schema != nil && schema.MaxProps != nil && uint64(len(names)) > *schema.MaxProps {
+				return fault.InField(path, "too_many", "there are too many members")
+			}
 			if schema != nil {
 				if ref := schema.Properties[name]; ref != nil {
 					below = ref.Value

@@ -63,6 +63,14 @@ func phoneCommand() *cobra.Command {
 		Use: "rotate", Short: "Replace this phone's keys; the PIN stays", Args: exactly(0),
 		RunE: func(cmd *cobra.Command, _ []string) error { return f.told(f.rotate(cmd.Context())) },
 	}
+	history := &cobra.Command{
+		Use: "history", Short: "List what was decided, newest first", Args: exactly(0),
+		RunE: func(cmd *cobra.Command, _ []string) error { return f.told(f.history(cmd.Context())) },
+	}
+	remove := &cobra.Command{
+		Use: "remove", Short: "Give this phone's registration up and delete its keys", Args: exactly(0),
+		RunE: func(cmd *cobra.Command, _ []string) error { return f.told(f.remove(cmd.Context())) },
+	}
 	decline := &cobra.Command{
 		Use: "decline [OPERATION]", Short: "Decline an operation", Args: atMostOne,
 		RunE: func(cmd *cobra.Command, args []string) error { return f.told(f.decline(cmd.Context(), args)) },
@@ -76,7 +84,7 @@ func phoneCommand() *cobra.Command {
 	for _, c := range []*cobra.Command{register, answer, watch, pin, rotate} {
 		c.Flags().StringVar(&f.pin, "pin", "", "the PIN (or "+pinVariable+"; asked for when neither is set)")
 	}
-	group.AddCommand(register, inbox, claim, answer, pin, rotate, decline, watch)
+	group.AddCommand(register, inbox, claim, answer, pin, rotate, history, remove, decline, watch)
 	return group
 }
 

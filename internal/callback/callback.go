@@ -11,6 +11,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net/http"
 	"time"
 
@@ -26,12 +27,14 @@ const (
 	AuthenticationFinished = "authentication.finished"
 	SignatureFinished      = "signature.finished"
 	DeviceState            = "device.state.change"
+	DeviceAdded            = "device.added" // to a user who has others
+	UserState              = "user.state.change"
 	Test                   = "test" // only ever by hand
 )
 
 // Types lists what an endpoint can ask for.
 func Types() []string {
-	return []string{RegistrationFinished, AuthenticationFinished, SignatureFinished, DeviceState}
+	return []string{RegistrationFinished, AuthenticationFinished, SignatureFinished, DeviceState, DeviceAdded, UserState}
 }
 
 // Life is how long an event is tried to be told.
@@ -99,20 +102,31 @@ func Emit(tx *db.Tx, e Event) error {
 	return tx.TellWebhooks(e.Merchant, e.ID, e.Type, body, tx.Now().Add(Life))
 }
 
-// DeviceMoved has the merchant's endpoints be told of a device that goes from its
-// state to another, and writes it for those who poll, in the transaction that moves
-// it.
-func DeviceMoved(tx *db.Tx, d *db.Device, to, reason string) error {
-	data := map[string]string{"deviceId": d.ID, "userId": d.UserID, "from": d.State, "to": to}
-	if reason != "" {
-		data["reason"] = reason
+// Happened keeps e for those who ask what happened, and has the merchant's endpoints
+// be told of it under the same id, both in the transaction of what happened.
+func Happened(tx *db.Tx, e db.Event) error {
+	e.ID = db.NewID("evt_")
+	data := map[string]string{}
+	for name, id := range map[string]string{"userId": e.UserID, "deviceId": e.DeviceID, "operationId": e.OperationID} {
+		if id != "" {
+			data[name] = id
+		}
 	}
+	maps.Copy(data, e.Data)
 	body, err := json.Marshal(data)
 	if err != nil {
 		return fmt.Errorf("callback: %w", err)
 	}
-	e := db.Event{MerchantID: d.MerchantID, Type: DeviceState, UserID: d.UserID, DeviceID: d.ID, Data: data}
-	return errors.Join(tx.InsertEvent(e), Emit(tx, Event{Merchant: d.MerchantID, Type: DeviceState, Data: body}))
+	return errors.Join(tx.InsertEvent(e), Emit(tx, Event{ID: e.ID, Merchant: e.MerchantID, Type: e.Type, Data: body}))
+}
+
+// DeviceMoved is Happened of a device that goes from its state to another.
+func DeviceMoved(tx *db.Tx, d *db.Device, to, reason string) error {
+	data := map[string]string{"from": d.State, "to": to}
+	if reason != "" {
+		data["reason"] = reason
+	}
+	return Happened(tx, db.Event{MerchantID: d.MerchantID, Type: DeviceState, UserID: d.UserID, DeviceID: d.ID, Data: data})
 }
 
 // seal writes the body, once.

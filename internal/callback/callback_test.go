@@ -643,3 +643,30 @@ func TestTwoNodesSendEachEventOnceWhileBothLive(t *testing.T) {
 		}
 	})
 }
+
+func TestWhatHappenedIsKeptForThoseWhoAskAndToldUnderTheSameID(t *testing.T) {
+	each(t, func(t *testing.T, w *world) {
+		r := receive(t)
+		w.endpoint(merchant, r.URL, UserState)
+		err := w.DB.Update(t.Context(), func(tx *db.Tx) error {
+			return Happened(tx, db.Event{MerchantID: merchant, Type: UserState, UserID: "usr_1", Data: map[string]string{"from": "ACTIVE", "to": "LOCKED"}})
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		w.send()
+		got := r.all()
+		if len(got) != 1 || !strings.Contains(got[0].body, `"data":{"from":"ACTIVE","to":"LOCKED","userId":"usr_1"}`) {
+			t.Fatalf("%+v", got)
+		}
+		w.clk.Advance(time.Minute)
+		var kept []db.Event
+		err = w.DB.View(t.Context(), func(tx *db.Tx) (err error) {
+			kept, err = tx.EventsAfter(merchant, db.After{}, 10)
+			return err
+		})
+		if err != nil || len(kept) != 1 || kept[0].ID != got[0].id() {
+			t.Errorf("%+v, %v", kept, err)
+		}
+	})
+}

@@ -69,15 +69,14 @@ type Event struct {
 	At                            time.Time
 }
 
-// InsertEvent adds e, with a new id and dated now, to the transaction of what
-// happened.
+// InsertEvent adds e, dated now, to the transaction of what happened.
 func (tx *Tx) InsertEvent(e Event) error {
 	data, err := toJSON(e.Data)
 	if err != nil {
 		return err
 	}
 	return tx.later(`INSERT INTO events (id, merchant_id, type, user_id, device_id, operation_id, data, at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)`,
-		NewID("evt_"), e.MerchantID, e.Type, e.UserID, e.DeviceID, e.OperationID, data, millis(tx.Now()))
+		e.ID, e.MerchantID, e.Type, e.UserID, e.DeviceID, e.OperationID, data, millis(tx.Now()))
 }
 
 // EventsSettle is how long after it happened an event is listed: no transaction

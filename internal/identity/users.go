@@ -197,9 +197,3 @@ func (s *Store) RenameDevice(ctx context.Context, merchantID, id, name string) (
 	})
 	return d, err
 }
-
-// Types of events.
-const (
-	EventUserState   = "user.state.change"
-	EventDeviceAdded = "device.added" // to a user who has others
-)

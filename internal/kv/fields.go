@@ -67,14 +67,24 @@ func (f *Fields) Text() string {
 			break
 		}
 	}
-	if n > uint64(len(f.rest)) {
+	return f.Take(int64(n))
+}
+
+// Take reads n bytes.
+func (f *Fields) Take(n int64) string {
+	if n < 0 || n > int64(len(f.rest)) {
 		f.bad = true
+	}
+	if f.bad {
 		return ""
 	}
 	s := f.rest[:n]
 	f.rest = f.rest[n:]
 	return s
 }
+
+// Fail notes a fault that the caller found.
+func (f *Fields) Fail() { f.bad = true }
 
 // Done is ErrRecord unless every byte was read, and no more.
 func (f *Fields) Done() error {

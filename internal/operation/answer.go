@@ -151,7 +151,7 @@ func (e *Engine) prepareAnswer(ctx context.Context, c *channel.Call) (channel.Pl
 	if err != nil {
 		return channel.Plan{}, &wire.Error{Code: wire.Malformed}, nil
 	}
-	op, err := e.ops.Get(ctx, claims.Txn)
+	op, err := e.read(ctx, claims.Txn)
 	if errors.Is(err, kv.ErrNotFound) {
 		return e.gone(ctx, c.Device, claims.Txn)
 	}

@@ -35,7 +35,7 @@ func (e *Engine) prepareClaim(ctx context.Context, c *channel.Call) (channel.Pla
 	if werr := c.Decode(&body); werr != nil {
 		return channel.Plan{}, werr, nil
 	}
-	op, err := e.ops.Get(ctx, body.Txn)
+	op, err := e.read(ctx, body.Txn)
 	if errors.Is(err, kv.ErrNotFound) {
 		return e.gone(ctx, c.Device, body.Txn)
 	}
@@ -94,7 +94,7 @@ func (e *Engine) commitClaim(tx *db.Tx, op *Operation, dev *db.Device) (*Outcome
 // claimed has the operation count and be listed as the phone's.
 func (e *Engine) claimed(ctx context.Context, op *Operation, deviceID string) {
 	ctx = context.WithoutCancel(ctx)
-	_, err := e.pending.Upsert(ctx, op.UserID, promptsLife, func(p prompts, _ bool) (prompts, error) {
+	_, err := e.pending.Upsert(ctx, promptsKey(op.UserID), promptsLife, func(p prompts, _ bool) (prompts, error) {
 		p.prune(e.Clock.Now().UnixMilli())
 		for _, o := range p.Open {
 			if o.Operation == op.ID {

@@ -2,109 +2,72 @@ package operation
 
 import (
 	"encoding/binary"
-	"encoding/json"
-	"errors"
+
+	"mobileid/internal/kv"
 )
 
 // An operation is written once and read by every list, answer and poll, so kv
-// keeps it in a form that costs next to nothing to read: a version, the texts one
-// behind the other, each after its length, then the numbers. A record of the
-// program before this form is JSON, and its first byte '{'; one of version 1 ends
-// each of its three parts earlier.
-const recordVersion = 2
+// keeps it in a form that is short and costs next to nothing to read: a version,
+// the texts, the bytes, then the numbers. Its id is its key and not repeated.
+const recordVersion = 3
 
-var errRecord = errors.New("operation: not a stored operation")
-
-// texts are the members that are texts or bytes, in the order of the record, and
-// how many of each there are in a record of that version.
-func (o *Operation) texts(version byte) (strings []*string, blobs []*[]byte) {
-	strings = []*string{&o.ID, &o.Kind, &o.Flow, &o.MerchantID, &o.ClientID, &o.ClientName, &o.UserID, &o.DeviceID,
+// texts are the members that are texts, in the order of the record.
+func (o *Operation) texts() [19]*string {
+	return [...]*string{&o.Kind, &o.Flow, &o.MerchantID, &o.ClientID, &o.ClientName, &o.UserID, &o.DeviceID,
 		&o.Tpl, &o.Lang, &o.MinACR, &o.Match, &o.Initiator.IP, &o.Initiator.Browser,
 		&o.Level, &o.Initiation, &o.AppID, &o.ClientData, &o.PushText, &o.Scope}
-	blobs = []*[]byte{&o.Challenge, &o.View, &o.Data, &o.Post}
-	if version == 1 {
-		return strings[:14], blobs[:2]
-	}
-	return strings, blobs
 }
 
 // MarshalBinary implements encoding.BinaryMarshaler.
-func (o Operation) MarshalBinary() ([]byte, error) {
-	strings, blobs := o.texts(recordVersion)
-	n := 2 + 2*binary.MaxVarintLen64
-	for _, s := range strings {
-		n += 2 + len(*s)
+func (o Operation) MarshalBinary() (out []byte, err error) {
+	out = append(make([]byte, 0, 192+len(o.View)+len(o.Post)+len(o.Data)+len(o.ClientData)), recordVersion)
+	for _, s := range o.texts() {
+		out = appendShort(out, *s)
 	}
-	for _, b := range blobs {
-		n += 3 + len(*b)
+	if out, err = appendView(out, o.View); err != nil {
+		return nil, err
 	}
-	out := append(make([]byte, 0, n), recordVersion)
-	for _, s := range strings {
-		out = append(binary.AppendUvarint(out, uint64(len(*s))), *s...)
+	if out, err = appendView(out, o.Post); err != nil {
+		return nil, err
 	}
-	for _, b := range blobs {
-		out = append(binary.AppendUvarint(out, uint64(len(*b))), *b...)
+	for _, b := range [...][]byte{o.Challenge, o.Data} {
+		out = append(binary.AppendVarint(out, int64(len(b))), b...)
 	}
-	push := byte(0)
+	push := int64(0)
 	if o.Push {
 		push = 1
 	}
-	return append(binary.AppendVarint(binary.AppendVarint(out, o.StartedAt), o.ExpiresAt), push), nil
+	for _, n := range [...]int64{o.StartedAt, o.ExpiresAt - o.StartedAt, push} {
+		out = binary.AppendVarint(out, n)
+	}
+	return out, nil
 }
 
 // UnmarshalBinary implements encoding.BinaryUnmarshaler. Of a record that is cut
 // short or goes on behind its end nothing is taken over.
 func (o *Operation) UnmarshalBinary(data []byte) error {
-	if len(data) > 0 && data[0] == '{' {
-		type plain Operation // without this method
-		return json.Unmarshal(data, (*plain)(o))
-	}
-	if len(data) == 0 || data[0] != 1 && data[0] != recordVersion {
-		return errRecord
+	if len(data) == 0 || data[0] != recordVersion {
+		return kv.ErrRecord
 	}
 	var read Operation
-	text, rest := string(data), 1 // one allocation for all the strings
-	span := func() (from, to int, ok bool) {
-		n, size := binary.Uvarint(data[rest:])
-		if size <= 0 || n > uint64(len(data)-rest-size) {
-			return 0, 0, false
-		}
-		from = rest + size
-		rest = from + int(n)
-		return from, rest, true
+	f := kv.ReadFields(data[1:])
+	for _, s := range read.texts() {
+		*s = readShort(f)
 	}
-	strings, blobs := read.texts(data[0])
-	for _, s := range strings {
-		from, to, ok := span()
-		if !ok {
-			return errRecord
-		}
-		*s = text[from:to]
-	}
-	for _, b := range blobs {
-		from, to, ok := span()
-		if !ok {
-			return errRecord
-		}
-		if to > from {
-			*b = append([]byte(nil), data[from:to]...)
+	read.View, read.Post = readView(f), readView(f)
+	for _, b := range [...]*[]byte{&read.Challenge, &read.Data} {
+		if s := f.Take(f.Number()); s != "" {
+			*b = []byte(s)
 		}
 	}
-	for _, at := range []*int64{&read.StartedAt, &read.ExpiresAt} {
-		v, size := binary.Varint(data[rest:])
-		if size <= 0 {
-			return errRecord
-		}
-		*at, rest = v, rest+size
+	read.StartedAt = f.Number()
+	read.ExpiresAt = read.StartedAt + f.Number()
+	push := f.Number()
+	if read.Push = push == 1; push != 0 && !read.Push {
+		f.Fail()
 	}
-	if data[0] > 1 && rest < len(data) && data[rest] <= 1 {
-		read.Push = data[rest] == 1
-		rest++
-	} else if data[0] > 1 {
-		return errRecord
-	}
-	if rest != len(data) {
-		return errRecord
+	if err := f.Done(); err != nil {
+		return err
 	}
 	*o = read
 	return nil

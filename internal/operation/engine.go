@@ -72,7 +72,7 @@ type Engine struct {
 
 // New makes an engine.
 func New(c Config) *Engine {
-	return &Engine{Config: c, ops: kv.NewBucket[Operation](c.KV, "op"), pending: kv.NewBucket[prompts](c.KV, "user"), nobody: c.Box.Derive("nobody 1"), claims: c.Box.Derive("start token 1"), policies: &policies{}}
+	return &Engine{Config: c, ops: kv.NewBucket[Operation](c.KV, "o"), pending: kv.NewBucket[prompts](c.KV, "u"), nobody: c.Box.Derive("nobody 1"), claims: c.Box.Derive("start token 1"), policies: &policies{}}
 }
 
 // Nobody is the user id under which operations for somebody who does not exist
@@ -98,7 +98,7 @@ func (e *Engine) Start(ctx context.Context, op *Operation) error {
 	life := op.Expires().Sub(e.Clock.Now())
 	err := e.ops.Create(ctx, op.ID, *op, life+linger)
 	if errors.Is(err, kv.ErrExists) {
-		*op, err = e.ops.Get(ctx, op.ID)
+		*op, err = e.read(ctx, op.ID)
 	}
 	if err != nil {
 		return fault.Wrap(fault.Unavailable, "the operation could not be started; try again", err)
@@ -125,6 +125,13 @@ func (e *Engine) Start(ctx context.Context, op *Operation) error {
 	return nil
 }
 
+// read is the pending operation, or kv.ErrNotFound.
+func (e *Engine) read(ctx context.Context, id string) (Operation, error) {
+	op, err := e.ops.Get(ctx, id)
+	op.ID = id
+	return op, err
+}
+
 // decided reads the outcome; db.ErrNotFound while the operation is open.
 func (e *Engine) decided(ctx context.Context, id string) (out Outcome, err error) {
 	err = e.DB.View(ctx, func(tx *db.Tx) (err error) {
@@ -142,7 +149,7 @@ func (e *Engine) Status(ctx context.Context, id string) (Outcome, error) {
 	if !errors.Is(err, db.ErrNotFound) {
 		return out, err
 	}
-	op, err := e.ops.Get(ctx, id)
+	op, err := e.read(ctx, id)
 	if errors.Is(err, kv.ErrNotFound) {
 		// It may have been decided, and forgotten by kv, between the two reads.
 		if out, err = e.decided(ctx, id); errors.Is(err, db.ErrNotFound) {
@@ -205,7 +212,7 @@ func (e *Engine) Watch(id string) (<-chan struct{}, func()) { return e.ops.Watch
 // Expire. Ending what is decided changes nothing; the outcome that stands is
 // returned either way.
 func (e *Engine) End(ctx context.Context, id string, m Move, reason string) (Outcome, error) {
-	op, err := e.ops.Get(ctx, id)
+	op, err := e.read(ctx, id)
 	if errors.Is(err, kv.ErrNotFound) {
 		return e.Status(ctx, id)
 	}

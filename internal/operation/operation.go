@@ -62,32 +62,32 @@ type Initiator struct {
 // view is rendered once, in the user's language, and its bytes are what every
 // device is shown, what the hash covers and what the answer signs.
 type Operation struct {
-	ID         string    `json:"id"`
-	Kind       string    `json:"kind"`
-	Flow       string    `json:"flow"`
-	MerchantID string    `json:"merchant"`
-	ClientID   string    `json:"client"`
-	ClientName string    `json:"name"`
-	UserID     string    `json:"user"`
-	DeviceID   string    `json:"device,omitempty"` // "": any ACTIVE device of the user; NoDevice: none
-	Challenge  []byte    `json:"chal"`             // 32 random bytes
-	View       []byte    `json:"view"`             // canonical bytes of the block list
-	Data       []byte    `json:"data,omitempty"`   // typed data, canonical bytes; empty: none
-	Post       []byte    `json:"post,omitempty"`   // view that is shown after an approval; empty: none
-	Tpl        string    `json:"tpl"`              // template and version that rendered it
-	Lang       string    `json:"lang"`
-	MinACR     string    `json:"acr"`             // what must be proven at least
-	Match      string    `json:"match,omitempty"` // code the user has to type; "": none
-	Level      string    `json:"level,omitempty"` // OneFactor, or "" for TwoFactor
-	Initiation string    `json:"from,omitempty"`  // FromApp, or "" for FromBackend
-	AppID      string    `json:"app,omitempty"`
-	ClientData string    `json:"echo,omitempty"` // the client's own, told back as it is
-	Push       bool      `json:"push,omitempty"` // wake the phone, with PushText
-	PushText   string    `json:"pushtext,omitempty"`
-	Initiator  Initiator `json:"init"`
-	Scope      string    `json:"scope,omitempty"` // of a backchannel request: what its client asked for, space-delimited
-	StartedAt  int64     `json:"at"`              // Unix ms
-	ExpiresAt  int64     `json:"exp"`             // Unix ms
+	ID         string
+	Kind       string
+	Flow       string
+	MerchantID string
+	ClientID   string
+	ClientName string
+	UserID     string
+	DeviceID   string // "": any ACTIVE device of the user; NoDevice: none
+	Challenge  []byte // 32 random bytes
+	View       []byte // canonical bytes of the block list
+	Data       []byte // typed data, canonical bytes; empty: none
+	Post       []byte // view that is shown after an approval; empty: none
+	Tpl        string // template and version that rendered it
+	Lang       string
+	MinACR     string // what must be proven at least
+	Match      string // code the user has to type; "": none
+	Level      string // OneFactor, or "" for TwoFactor
+	Initiation string // FromApp, or "" for FromBackend
+	AppID      string
+	ClientData string // the client's own, told back as it is
+	Push       bool   // wake the phone, with PushText
+	PushText   string
+	Initiator  Initiator
+	Scope      string // of a backchannel request: what its client asked for, space-delimited
+	StartedAt  int64  // Unix ms
+	ExpiresAt  int64  // Unix ms
 }
 
 // Expires is when the operation can no longer be decided but as expired.

@@ -28,15 +28,15 @@ const (
 // prompts is what one user is being asked, and by whom no more for a while. It
 // is one record, so that the cap is exact under any number of starts at once.
 type prompts struct {
-	Open []prompt         `json:"open,omitempty"`
-	Cool map[string]int64 `json:"cool,omitempty"` // client → Unix ms
+	Open []prompt
+	Cool map[string]int64 // client → Unix ms
 }
 
 type prompt struct {
-	Operation string `json:"op"`
-	Client    string `json:"client"`
-	Device    string `json:"device,omitempty"`
-	Exp       int64  `json:"exp"` // Unix ms
+	Operation string
+	Client    string
+	Device    string
+	Exp       int64 // Unix ms
 }
 
 // prune drops what is over.
@@ -62,11 +62,11 @@ func (e *Engine) reserve(ctx context.Context, op *Operation) (older []string, er
 		return nil, e.mayAsk(ctx, op)
 	}
 	first := prompts{Open: []prompt{{op.ID, op.ClientID, op.DeviceID, op.ExpiresAt}}}
-	if err = e.pending.Create(ctx, op.UserID, first, promptsLife); err == nil {
+	if err = e.pending.Create(ctx, promptsKey(op.UserID), first, promptsLife); err == nil {
 		return nil, nil // as for nearly everybody: nothing waits
 	}
 	now := e.Clock.Now().UnixMilli()
-	_, err = e.pending.Upsert(ctx, op.UserID, promptsLife, func(p prompts, _ bool) (prompts, error) {
+	_, err = e.pending.Upsert(ctx, promptsKey(op.UserID), promptsLife, func(p prompts, _ bool) (prompts, error) {
 		older = nil
 		p.prune(now)
 		if err := p.cooling(op.ClientID, now); err != nil {
@@ -107,7 +107,7 @@ func (p *prompts) cooling(clientID string, now int64) error {
 // mayAsk is reserve for an operation that nobody is shown before a phone claims
 // it: it takes no place and supersedes nothing until then.
 func (e *Engine) mayAsk(ctx context.Context, op *Operation) error {
-	p, err := e.pending.Get(ctx, op.UserID)
+	p, err := e.pending.Get(ctx, promptsKey(op.UserID))
 	switch {
 	case errors.Is(err, kv.ErrNotFound):
 		return nil
@@ -130,7 +130,7 @@ func (e *Engine) settle(ctx context.Context, op *Operation, out Outcome) {
 
 func (e *Engine) settled(ctx context.Context, out Outcome) error {
 	now := e.Clock.Now()
-	_, err := e.pending.Update(ctx, out.UserID, func(p prompts) (prompts, error) {
+	_, err := e.pending.Update(ctx, promptsKey(out.UserID), func(p prompts) (prompts, error) {
 		p.prune(now.UnixMilli())
 		for i, o := range p.Open {
 			if o.Operation == out.OperationID {
@@ -172,7 +172,7 @@ func (e *Engine) DeliverDecided(ctx context.Context, it db.OutboxItem) error {
 // offered returns the pending operations that name the user and may be
 // answered by the device, oldest first.
 func (e *Engine) offered(ctx context.Context, dev *db.Device) ([]Operation, error) {
-	p, err := e.pending.Get(ctx, dev.UserID)
+	p, err := e.pending.Get(ctx, promptsKey(dev.UserID))
 	if errors.Is(err, kv.ErrNotFound) {
 		return nil, nil
 	}
@@ -185,7 +185,7 @@ func (e *Engine) offered(ctx context.Context, dev *db.Device) ([]Operation, erro
 		if o.Device != "" && o.Device != dev.ID {
 			continue
 		}
-		op, err := e.ops.Get(ctx, o.Operation)
+		op, err := e.read(ctx, o.Operation)
 		if errors.Is(err, kv.ErrNotFound) {
 			continue // just decided
 		}
@@ -200,7 +200,7 @@ func (e *Engine) offered(ctx context.Context, dev *db.Device) ([]Operation, erro
 // Withdraw cancels what waits for the user; with a device, only what no other
 // device of the user can answer.
 func (e *Engine) Withdraw(ctx context.Context, userID, deviceID, reason string) error {
-	p, err := e.pending.Get(ctx, userID)
+	p, err := e.pending.Get(ctx, promptsKey(userID))
 	if errors.Is(err, kv.ErrNotFound) {
 		return nil
 	}

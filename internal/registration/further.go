@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"mobileid/internal/audit"
+	"mobileid/internal/callback"
 	"mobileid/internal/db"
 	"mobileid/internal/fault"
 	"mobileid/internal/identity"
@@ -114,7 +115,7 @@ func (r *Registrations) admit(tx *db.Tx, t *ticket, user *db.User, dev *db.Devic
 		err = errors.Join(tx.ChangeUser(u), r.Audit.Append(tx, audit.Record{Act: "user.proofed", Merchant: u.MerchantID, User: u.ID, Device: dev.ID, Operation: t.ID}))
 	}
 	if err == nil && len(have) > 0 {
-		err = tx.InsertEvent(db.Event{MerchantID: t.MerchantID, Type: identity.EventDeviceAdded, UserID: t.UserID, DeviceID: dev.ID, OperationID: t.ID,
+		err = callback.Happened(tx, db.Event{MerchantID: t.MerchantID, Type: callback.DeviceAdded, UserID: t.UserID, DeviceID: dev.ID, OperationID: t.ID,
 			Data: map[string]string{"beside": strings.Join(have, " "), "name": dev.Name}})
 	}
 	return "", err

@@ -12,6 +12,8 @@ const (
 	OpAnswer    = "op.answer"
 	OpPIN       = "pin.change"
 	OpRotate    = "dev.rotate"
+	OpRemove    = "dev.remove"
+	OpHistory   = "op.history"
 	OpSync      = "dev.sync"
 )
 
@@ -187,6 +189,29 @@ func (r Rotation) Unproven() ([]byte, error) { return json.Marshal(Rotation{New:
 
 // Changed is the reply to pin.change and dev.rotate: the new key holds.
 type Changed struct{}
+
+// Remove gives the registration up.
+type Remove struct{}
+
+// History asks what was decided.
+type History struct{}
+
+// HistoryReply holds the last operations of the user that are decided, newest
+// first, 20 at most.
+type HistoryReply struct {
+	Ops []Past `json:"ops"`
+}
+
+// Past is an operation that is decided.
+type Past struct {
+	Txn      string `json:"txn"`
+	ClientID string `json:"client_id,omitempty"` // who asked; absent: nobody
+	Client   string `json:"client,omitempty"`    // name to show
+	Kind     string `json:"kind"`
+	State    string `json:"state"`
+	At       int64  `json:"at"`           // seconds since 1970
+	By       string `json:"by,omitempty"` // "this" or "other" device; absent: none
+}
 
 // Try names a request that was sent: its jti and SHA-256 of its JWS.
 type Try struct {

@@ -299,6 +299,9 @@ func (n *Node) wire(shopURL string) error {
 	for op, h := range regs.Handlers() {
 		ch.Handle(op, h)
 	}
+	for op, h := range n.Flows.Handlers() {
+		ch.Handle(op, h)
+	}
 	clientIP := func(r *http.Request) string { return web.ClientIP(r, n.Config.Trusts) }
 	limits := n.limits()
 	ch.OnStranger = func(ctx context.Context, ip string) {
