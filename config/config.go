@@ -31,6 +31,7 @@ type Config struct {
 	Limits         Limits
 	Telemetry      Telemetry
 	Evidence       Evidence
+	Attestation    Attestation
 	Demo           Demo
 }
 
@@ -80,6 +81,13 @@ type Telemetry struct {
 // Evidence says who confirms the time of signatures.
 type Evidence struct {
 	TSAURL string // http or https URL of a time-stamping authority, RFC 3161; empty: none
+}
+
+// Attestation says whose word counts about phones' keys. The files are read at start.
+type Attestation struct {
+	AndroidRoots string // PEM, authorities of Android key attestation; empty: none is trusted
+	AppleRoots   string // PEM, authorities of App Attest; empty: none is trusted
+	Revoked      string // JSON, serial numbers of revoked certificates; empty: none
 }
 
 // Demo holds what only `mobileid demo` uses.

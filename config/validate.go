@@ -26,6 +26,8 @@ func (l *loader) check() *Config {
 		Audit:         Audit{AnchorFile: l.k.String("audit.anchor_file"), AnchorSyslog: l.k.String("audit.anchor_syslog"), AnchorURL: l.k.String("audit.anchor_url")},
 		Telemetry:     Telemetry{OTLPEndpoint: l.k.String("telemetry.otlp_endpoint")},
 		Evidence:      Evidence{TSAURL: l.k.String("evidence.tsa_url")},
+		Attestation: Attestation{AndroidRoots: l.k.String("attestation.android_roots"), AppleRoots: l.k.String("attestation.apple_roots"),
+			Revoked: l.k.String("attestation.revoked")},
 		Demo: Demo{ShopListen: l.k.String("demo.shop_listen"), TLS: l.demo && l.k.String("demo.tls") == "true",
 			Host: l.k.String("demo.host"), CAListen: l.k.String("demo.ca_listen")},
 	}

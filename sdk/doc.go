@@ -28,6 +28,15 @@ type Keystore interface {
 	Delete(ref string) error
 }
 
+// Attester is a Keystore whose maker speaks for its keys.
+type Attester interface {
+	// Attest returns what the maker says of DSK for wire.AttestationChallenge or,
+	// of App Attest, wire.AppAttestHash; nil if it says nothing. Where a key is
+	// attested only as it is made, DSK is made anew under ref. Nothing was signed
+	// with it before.
+	Attest(ref, ek, ticketOrLocator string) (*wire.Attestation, error)
+}
+
 // Store keeps the phone's state. Between Lock and unlock no other process may
 // read or write it.
 type Store interface {

@@ -36,10 +36,6 @@ func (p *Phone) build(ctx context.Context, st *State, in intent, head string) (*
 	if err != nil {
 		return nil, err
 	}
-	dsk, err := p.Keys.Signer(st.KeyRef)
-	if err != nil {
-		return nil, err
-	}
 	jti, err := p.token()
 	if err != nil {
 		return nil, err
@@ -49,6 +45,10 @@ func (p *Phone) build(ctx context.Context, st *State, in intent, head string) (*
 		return nil, err
 	}
 	body, err := in.body(jti, tek.Kid)
+	if err != nil {
+		return nil, err
+	}
+	dsk, err := p.Keys.Signer(st.KeyRef) // after the body, which may have made it anew
 	if err != nil {
 		return nil, err
 	}

@@ -69,15 +69,21 @@ func (p *Phone) begin(ctx context.Context, fresh State, ticket, locator string, 
 	if st.NP, err = p.random(wire.NonceSize); err != nil {
 		return nil, err
 	}
-	dsk, err := p.thumbprint(st)
-	if err != nil {
-		return nil, err
-	}
 	fc := wire.Commitment(st.NP)
 	res, err := p.do(ctx, st, intent{op: wire.OpRegBegin, body: func(jti, ek string) (any, error) {
+		var att *wire.Attestation
+		if a, ok := p.Keys.(Attester); ok {
+			if att, err = a.Attest(st.KeyRef, ek, ticket+locator); err != nil {
+				return nil, err
+			}
+		}
+		dsk, err := p.thumbprint(st)
+		if err != nil {
+			return nil, err
+		}
 		tm := wire.TicketMAC(secret, ek, jti, dsk, fc)
 		return wire.RegBegin{
-			Ticket: ticket, Locator: locator, FC: fc[:], TM: tm[:], Platform: p.Platform, Model: p.Model,
+			Ticket: ticket, Locator: locator, FC: fc[:], TM: tm[:], Platform: p.Platform, Model: p.Model, Att: att,
 		}, nil
 	}})
 	var reply wire.RegBeginReply

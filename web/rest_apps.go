@@ -21,7 +21,8 @@ func seconds64(d time.Duration) int { return int(d / time.Second) }
 func settingsOf(p identity.Policy) api.AppSettings {
 	return api.AppSettings{Kind: api.AppSettingsKind(p.Kind), PinMin: p.PINMin, PinMax: p.PINMax, FailureLimit: int(p.FailureLimit), BlockFor: seconds64(p.BlockFor),
 		LockScope: api.AppSettingsLockScope(p.LockScope), CodeLength: p.CodeLength, CodeAlphabet: p.CodeAlphabet, RegistrationLifetime: seconds64(p.RegistrationTTL),
-		Confirmation: api.ConfirmationMode(p.Confirm), Attestation: api.AppSettingsAttestation(p.Attestation), SessionIdle: seconds64(p.SessionIdle), Language: p.Language, Psd2: p.PSD2}
+		Confirmation: api.ConfirmationMode(p.Confirm), Attestation: api.AppSettingsAttestation(p.Attestation), SessionIdle: seconds64(p.SessionIdle), Language: p.Language, Psd2: p.PSD2,
+		AndroidPackages: p.AndroidPackages, AndroidSigners: p.AndroidSigners, AppleApps: p.AppleApps}
 }
 
 // policyOf are settings as they are stored. What the API cannot set stays as it is
@@ -30,7 +31,7 @@ func policyOf(p identity.Policy, s api.AppSettings) identity.Policy {
 	p.Kind, p.PINMin, p.PINMax, p.FailureLimit, p.BlockFor = string(s.Kind), s.PinMin, s.PinMax, int64(s.FailureLimit), time.Duration(s.BlockFor)*time.Second
 	p.LockScope, p.CodeLength, p.CodeAlphabet, p.RegistrationTTL = string(s.LockScope), s.CodeLength, s.CodeAlphabet, time.Duration(s.RegistrationLifetime)*time.Second
 	p.Confirm, p.Attestation, p.SessionIdle, p.PSD2 = string(s.Confirmation), string(s.Attestation), time.Duration(s.SessionIdle)*time.Second, s.Psd2
-	p.Language = s.Language
+	p.Language, p.AndroidPackages, p.AndroidSigners, p.AppleApps = s.Language, s.AndroidPackages, s.AndroidSigners, s.AppleApps
 	return p
 }
 

@@ -5,6 +5,7 @@ import (
 	"strings"
 	"time"
 
+	"mobileid/internal/attestation"
 	"mobileid/internal/fault"
 	"mobileid/internal/registration"
 	"mobileid/web/api"
@@ -43,7 +44,14 @@ func (s *rest1) StartRegistration(ctx context.Context, r api.StartRegistrationRe
 // code are told once, in the answer to the start.
 func registrationFound(st registration.Status) api.RegistrationFoundJSONResponse {
 	return api.RegistrationFoundJSONResponse{ID: st.ID, State: api.OperationState(st.State), UserID: st.UserID, DeviceID: st.DeviceID, Digits: st.Digits,
-		Reason: st.Reason, ExpiresAt: st.ExpiresAt.UTC()}
+		Reason: st.Reason, ExpiresAt: st.ExpiresAt.UTC(), Attestation: attestationOf(st.Attestation)}
+}
+
+func attestationOf(res *attestation.Result) api.Attestation {
+	if res == nil {
+		return api.Attestation{}
+	}
+	return api.Attestation{Level: api.AttestationLevel(res.Level), Format: res.Format, Keeper: res.Keeper, App: res.App, Check: res.Check, Detail: res.Detail}
 }
 
 // GetRegistration is held for up to ?wait= (at most 25s) until something changes.

@@ -23,6 +23,7 @@ type Device struct {
 	Commitment                    []byte // fc and ns of its registration
 	KK                            []byte // knowledge key, sealed; nil until reg.finish
 	Pos                           string // swk | hwk | hwk-att
+	Attestation                   string // what came of it, JSON; "": none was asked for
 	Enrol                         string // qr | code
 	Epoch                         int64
 	Failures, MaxFailures         int64
@@ -48,21 +49,21 @@ type Chain struct {
 // InsertDevice adds d; ErrConflict if the id or the signing key is known.
 func (tx *Tx) InsertDevice(d Device) error {
 	c := d.Chain
-	return tx.insert(`INSERT INTO devices (id, merchant_id, user_id, app_id, operation_id, state, name, platform, dsk, dsk_thumb, commitment, pos, enrol, epoch,
+	return tx.insert(`INSERT INTO devices (id, merchant_id, user_id, app_id, operation_id, state, name, platform, dsk, dsk_thumb, commitment, pos, attestation, enrol, epoch,
 		max_failures, handle_salt, head, head_seq, head_at, spent_head, last_jti, last_jwe, last_jws, last_result, last_reply, created_at)
-		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24, $25, $26) ON CONFLICT DO NOTHING`,
-		d.ID, d.MerchantID, d.UserID, d.AppID, d.OperationID, d.State, d.Name, d.Platform, d.DSK, d.DSKThumb, d.Commitment, d.Pos, d.Enrol, d.Epoch,
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24, $25, $26, $27) ON CONFLICT DO NOTHING`,
+		d.ID, d.MerchantID, d.UserID, d.AppID, d.OperationID, d.State, d.Name, d.Platform, d.DSK, d.DSKThumb, d.Commitment, d.Pos, d.Attestation, d.Enrol, d.Epoch,
 		d.MaxFailures, d.HandleSalt, c.Head, c.Seq, millis(c.IssuedAt), c.SpentHead, c.LastJTI, c.LastJWE, c.LastJWS, c.LastResult, c.LastReply, millis(d.CreatedAt))
 }
 
-const deviceColumns = `SELECT id, merchant_id, user_id, app_id, operation_id, state, name, platform, dsk, dsk_thumb, commitment, kk, pos, enrol, epoch,
+const deviceColumns = `SELECT id, merchant_id, user_id, app_id, operation_id, state, name, platform, dsk, dsk_thumb, commitment, kk, pos, attestation, enrol, epoch,
 	failures, max_failures, blocked_until, handle_salt, head, head_seq, head_at, spent_head, abandoned_jti, last_jti, last_jwe, last_jws, last_result, last_reply,
 	valid_after, created_at, activated_at FROM devices `
 
 func scanDevice(scan func(...any) error) (d Device, err error) {
 	var until, after, created, activated, issued int64
 	c := &d.Chain
-	err = scan(&d.ID, &d.MerchantID, &d.UserID, &d.AppID, &d.OperationID, &d.State, &d.Name, &d.Platform, &d.DSK, &d.DSKThumb, &d.Commitment, &d.KK, &d.Pos, &d.Enrol, &d.Epoch,
+	err = scan(&d.ID, &d.MerchantID, &d.UserID, &d.AppID, &d.OperationID, &d.State, &d.Name, &d.Platform, &d.DSK, &d.DSKThumb, &d.Commitment, &d.KK, &d.Pos, &d.Attestation, &d.Enrol, &d.Epoch,
 		&d.Failures, &d.MaxFailures, &until, &d.HandleSalt, &c.Head, &c.Seq, &issued, &c.SpentHead, &c.AbandonedJTI, &c.LastJTI, &c.LastJWE, &c.LastJWS, &c.LastResult, &c.LastReply,
 		&after, &created, &activated)
 	c.IssuedAt = fromMillis(issued)

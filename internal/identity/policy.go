@@ -25,6 +25,9 @@ type Policy struct {
 	LockScope       string        `json:"lock_scope,omitempty"`       // what the limit blocks: DEVICE | USER
 	Confirm         string        `json:"confirm,omitempty"`          // the least that registrations are confirmed by: none | digits
 	Attestation     string        `json:"attestation,omitempty"`      // OFF | OPTIONAL | REQUIRED
+	AndroidPackages []string      `json:"android_packages,omitempty"` // that may make a key; none: any
+	AndroidSigners  []string      `json:"android_signers,omitempty"`  // SHA-256 of the certificates they are signed by, hexadecimal; none: any
+	AppleApps       []string      `json:"apple_apps,omitempty"`       // App IDs for App Attest, <team>.<bundle>
 	SessionIdle     time.Duration `json:"session_idle,omitempty"`     // of a browser that logged in
 	PSD2            bool          `json:"psd2,omitempty"`             // held to the RTS on strong customer authentication; payments name amount and payee
 }
@@ -37,9 +40,9 @@ const (
 
 // Whether phones must be attested by their maker.
 const (
-	AttestationOff      = "OFF"
-	AttestationOptional = "OPTIONAL"
-	AttestationRequired = "REQUIRED"
+	AttestationOff      = "OFF"      // not looked at
+	AttestationOptional = "OPTIONAL" // looked at and recorded
+	AttestationRequired = "REQUIRED" // no phone without a key in hardware
 )
 
 // How registrations are confirmed.
@@ -117,6 +120,9 @@ func (p Policy) Check() error {
 		return bad("codeAlphabet", "each character stands once in codeAlphabet")
 	case p.CodeLength > 32 || math.Pow(float64(len([]rune(p.CodeAlphabet))), float64(p.CodeLength)) < 1e6:
 		return bad("codeLength", "an activation code is one of a million at least, and has 32 characters at most")
+	}
+	if err := p.checkAttestation(); err != nil {
+		return err
 	}
 	if p.PSD2 {
 		return p.checkPSD2()

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"time"
 
+	"mobileid/internal/attestation"
 	"mobileid/internal/db"
 	"mobileid/internal/evidence"
 	"mobileid/internal/fault"
@@ -45,7 +46,7 @@ func (e *Engine) prove(tx *db.Tx, op *Operation, p *proof, out *Outcome) (token 
 		Iss: e.Issuer, Aud: op.ClientID, Sub: op.UserID, Iat: tx.Now().Unix(), JTI: db.NewID("evd_"), Txn: op.ID, Merchant: op.MerchantID,
 		User: op.UserID, Device: p.device.ID, Handle: p.claims.Iss, Content: string(op.Data), View: string(op.View), Tpl: op.Tpl, Lang: op.Lang,
 		SCA: evidence.SCA(*out.SCA), CNF: evidence.CNF{JWK: jwk}, Ans: p.answer,
-		Enrolment: evidence.Enrolment{Attestation: attestation(p.device.Pos), Epoch: p.device.Epoch},
+		Enrolment: evidence.Enrolment{Attestation: attested(p.device), Epoch: p.device.Epoch},
 	}
 	if data := bytes.TrimSpace(op.Data); len(data) > 0 && data[0] == '[' {
 		c.AuthorizationDetails = json.RawMessage(op.Data)
@@ -70,12 +71,13 @@ func (e *Engine) keep(tx *db.Tx, op *Operation, token string) error {
 	return errors.Join(tx.InsertEvidence(op.ID, op.MerchantID, token), e.stampLater(tx, op))
 }
 
-// attestation is what is known of a key of that kind.
-func attestation(pos string) string {
-	if pos == "hwk-att" {
-		return "key"
+// attested is the format in which the device's key was attested.
+func attested(dev *db.Device) string {
+	var res attestation.Result
+	if dev.Pos != "hwk-att" || json.Unmarshal([]byte(dev.Attestation), &res) != nil || res.Format == "" {
+		return "none"
 	}
-	return "none"
+	return res.Format
 }
 
 // Proof is the evidence of a signature, and what an authority says of its time.

@@ -8,6 +8,7 @@ package operation
 import (
 	"time"
 
+	"mobileid/internal/attestation"
 	"mobileid/sdk/wire"
 )
 
@@ -136,6 +137,9 @@ type Outcome struct {
 	Lang        string    `json:"lang,omitempty"`
 	ClientData  string    `json:"clientData,omitempty"`
 	SCA         *SCA      `json:"sca,omitempty"`
+	// Attestation is what came of a registered phone's attestation; empty: none was
+	// asked for. Of other kinds sca says what it means.
+	Attestation *attestation.Result `json:"attestation,omitempty"`
 	// Of a backchannel request, so that its client's poll needs nothing else: the
 	// scope that was asked for, and until when (Unix ms).
 	Scope   string `json:"scope,omitempty"`

@@ -7,6 +7,8 @@ import (
 	"errors"
 	"strings"
 
+	"mobileid/internal/attestation"
+	"mobileid/internal/audit"
 	"mobileid/internal/channel"
 	"mobileid/internal/db"
 	"mobileid/internal/identity"
@@ -47,11 +49,15 @@ func (r *Registrations) begin(ctx context.Context, c *channel.Call) (channel.Pla
 	if werr != nil || err != nil {
 		return channel.Plan{}, werr, err
 	}
+	att, err := r.attested(ctx, c, t, &body)
+	if err != nil {
+		return channel.Plan{}, nil, err
+	}
 	var claimed string
 	return channel.Plan{
 		Commit: func(tx *db.Tx, dev *db.Device) (any, *wire.Error, error) {
 			claimed = ""
-			reply, werr, err := r.commitBegin(tx, t, dev, &body)
+			reply, werr, err := r.commitBegin(tx, t, dev, &body, att)
 			if werr == nil && err == nil {
 				claimed = dev.ID
 			}
@@ -106,7 +112,7 @@ func label(s string, most int) bool {
 	return len(s) <= most && (s == "" || wire.CheckText(s) == nil)
 }
 
-func (r *Registrations) commitBegin(tx *db.Tx, t *ticket, dev *db.Device, body *wire.RegBegin) (any, *wire.Error, error) {
+func (r *Registrations) commitBegin(tx *db.Tx, t *ticket, dev *db.Device, body *wire.RegBegin, att attestation.Result) (any, *wire.Error, error) {
 	if _, err := tx.Decision(t.ID); err == nil || !t.expires().After(tx.Now()) {
 		return nil, refused, nil
 	} else if !errors.Is(err, db.ErrNotFound) {
@@ -127,8 +133,9 @@ func (r *Registrations) commitBegin(tx *db.Tx, t *ticket, dev *db.Device, body *
 	if err != nil {
 		return nil, nil, err
 	}
-	if policy.Attestation == identity.AttestationRequired {
-		return nil, refused, nil // no phone brings an attestation that this server verifies yet
+	if check := lacking(policy, att); check != "" {
+		return nil, &wire.Error{Code: wire.AttestationFailed, Check: check}, r.Audit.Append(tx, audit.Record{Act: "registration.attestation_refused",
+			Merchant: t.MerchantID, User: t.UserID, Client: t.ClientID, Operation: t.ID, Details: map[string]string{"check": check, "detail": att.Detail}})
 	}
 	if err := tx.Redeem("activation", t.ID, "", t.expires()); errors.Is(err, db.ErrConflict) {
 		return nil, refused, nil
@@ -142,6 +149,14 @@ func (r *Registrations) commitBegin(tx *db.Tx, t *ticket, dev *db.Device, body *
 	dev.ID, dev.MerchantID, dev.UserID, dev.AppID, dev.OperationID = db.NewID("dev_"), t.MerchantID, t.UserID, t.AppID, t.ID
 	dev.State, dev.Name, dev.Platform = db.DevicePending, body.Model, body.Platform
 	dev.Pos, dev.Enrol, dev.Epoch, dev.MaxFailures, dev.CreatedAt = "swk", "qr", 1, policy.FailureLimit, tx.Now()
+	if policy.Attestation != identity.AttestationOff {
+		if dev.Attestation, err = record(att); err != nil {
+			return nil, nil, err
+		}
+		if att.Level == attestation.Hardware {
+			dev.Pos = "hwk-att"
+		}
+	}
 	confirm := t.Confirm
 	if body.Locator != "" {
 		dev.Enrol, confirm = "code", identity.ConfirmDigits

@@ -15,6 +15,7 @@ import (
 	"strings"
 	"time"
 
+	"mobileid/internal/attestation"
 	"mobileid/internal/audit"
 	"mobileid/internal/clock"
 	"mobileid/internal/db"
@@ -44,6 +45,8 @@ type Config struct {
 	Box    *keys.Box
 	Audit  *audit.Writer
 	Clock  clock.Clock
+	// Attest verifies what makers say of phones' keys.
+	Attest *attestation.Verifier
 	Log    *slog.Logger
 	// Draining is closed when the node is about to stop: held requests are told
 	// the state they are in. nil never is.

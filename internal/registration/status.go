@@ -3,9 +3,11 @@ package registration
 import (
 	"context"
 	"crypto/subtle"
+	"encoding/json"
 	"errors"
 	"time"
 
+	"mobileid/internal/attestation"
 	"mobileid/internal/callback"
 	"mobileid/internal/db"
 	"mobileid/internal/fault"
@@ -23,7 +25,9 @@ type Status struct {
 	DeviceID   string
 	Digits     string // to compare, once a device came and digits are asked for
 	Reason     string
-	ExpiresAt  time.Time // zero once decided
+	// Attestation is what came of the phone's; nil: none was asked for, or no phone came.
+	Attestation *attestation.Result
+	ExpiresAt   time.Time // zero once decided
 }
 
 var errTry = "the registration cannot be read; try again"
@@ -87,7 +91,7 @@ func (r *Registrations) decided(ctx context.Context, id string) (st Status, err 
 }
 
 func statusOf(out operation.Outcome) Status {
-	return Status{ID: out.OperationID, State: out.State, MerchantID: out.MerchantID, UserID: out.UserID, DeviceID: out.DeviceID, Reason: out.Reason}
+	return Status{ID: out.OperationID, State: out.State, MerchantID: out.MerchantID, UserID: out.UserID, DeviceID: out.DeviceID, Reason: out.Reason, Attestation: out.Attestation}
 }
 
 // Wait is Status held until it is decided, its digits are known, or until has passed.
@@ -218,6 +222,11 @@ func (r *Registrations) decide(tx *db.Tx, t *ticket, m operation.Move, reason st
 	switch {
 	case err == nil:
 		out.DeviceID = dev.ID
+		if dev.Attestation != "" {
+			if err := json.Unmarshal([]byte(dev.Attestation), &out.Attestation); err != nil {
+				return out, err
+			}
+		}
 		if m == operation.Approve {
 			user, err := tx.User(t.UserID)
 			if err != nil {

@@ -75,6 +75,9 @@ func TestFormulas(t *testing.T) {
 			EK, JTI, Code  string
 			BySecret       wire.Bytes `json:"tm_by_secret"`
 			ByCode         wire.Bytes `json:"tm_by_code"`
+			Ticket         string
+			Att            wire.Bytes `json:"attestation_challenge"`
+			AppAtt         wire.Bytes `json:"app_attest_hash"`
 		} `json:"registration"`
 		Commit struct {
 			NP, NS         wire.Bytes
@@ -118,6 +121,9 @@ func TestFormulas(t *testing.T) {
 	same(t, "tm by secret", tm[:], r.BySecret)
 	tm = wire.TicketMAC([]byte(r.Code), r.EK, r.JTI, dt, fc)
 	same(t, "tm by code", tm[:], r.ByCode)
+	att, app := wire.AttestationChallenge(r.EK, r.Ticket), wire.AppAttestHash(r.EK, r.Ticket, dt)
+	same(t, "attestation challenge", att[:], r.Att)
+	same(t, "App Attest's hash", app[:], r.AppAtt)
 	if got := wire.CommitDigits(v.Commit.NP, v.Commit.NS, dt, st, v.Commit.Device); got != v.Commit.Digits {
 		t.Errorf("digits %s", got)
 	}

@@ -9,25 +9,26 @@ import (
 // Codes of sealed errors. AuthFailed is one code for every factor, so that
 // nobody learns which one was wrong (PSD2 RTS article 4(3)(a)).
 const (
-	AuthFailed       = "auth_failed"
-	MatchFailed      = "match_failed"
-	OpGone           = "op_gone"
-	OpNotHere        = "op_not_here"
-	Need             = "need"
-	ClockOff         = "clock"
-	UnknownKey       = "unknown_key"
-	Fork             = "fork"
-	Stale            = "stale"
-	NotSeen          = "not_seen"
-	Resync           = "resync"
-	DeviceBlocked    = "device_blocked"
-	DevicePending    = "device_pending"
-	DeviceRemoved    = "device_removed"
-	UserLocked       = "user_locked"
-	ActivationFailed = "activation_failed"
-	Upgrade          = "upgrade"
-	Malformed        = "malformed"   // decrypted, but not a message of mid/1
-	Unavailable      = "unavailable" // send the same bytes again: they tell the truth
+	AuthFailed        = "auth_failed"
+	MatchFailed       = "match_failed"
+	OpGone            = "op_gone"
+	OpNotHere         = "op_not_here"
+	Need              = "need"
+	ClockOff          = "clock"
+	UnknownKey        = "unknown_key"
+	Fork              = "fork"
+	Stale             = "stale"
+	NotSeen           = "not_seen"
+	Resync            = "resync"
+	DeviceBlocked     = "device_blocked"
+	DevicePending     = "device_pending"
+	DeviceRemoved     = "device_removed"
+	UserLocked        = "user_locked"
+	ActivationFailed  = "activation_failed"
+	AttestationFailed = "attestation_failed"
+	Upgrade           = "upgrade"
+	Malformed         = "malformed"   // decrypted, but not a message of mid/1
+	Unavailable       = "unavailable" // send the same bytes again: they tell the truth
 )
 
 // Error is a sealed error. Only the members of its code are set.
@@ -39,6 +40,7 @@ type Error struct {
 	By    string   `json:"by,omitempty"`    // op_gone: "this" or "other" device
 	Now   int64    `json:"now,omitempty"`   // clock: the server's time
 	Need  []string `json:"need,omitempty"`  // need: the factors that were missing
+	Check string   `json:"check,omitempty"` // attestation_failed: what was wrong, or missing, or software
 	Min   int      `json:"min,omitempty"`   // upgrade: the lowest version served
 }
 

@@ -46,6 +46,18 @@ func TicketMAC(secretOrCode []byte, ek, jti string, dsk [32]byte, fc [32]byte) [
 	return MAC(secretOrCode, []byte(ek), []byte(jti), dsk[:], fc[:])
 }
 
+// AttestationChallenge is what an Android key is attested for: this server key
+// and this ticket id or locator.
+func AttestationChallenge(ek, ticketOrLocator string) [32]byte {
+	return sha256.Sum256(Fields([]byte("mid/att/1"), []byte(ek), []byte(ticketOrLocator)))
+}
+
+// AppAttestHash is clientDataHash of App Attest. The key that it attests is not
+// DSK, so DSK stands in it.
+func AppAttestHash(ek, ticketOrLocator string, dsk [32]byte) [32]byte {
+	return sha256.Sum256(Fields([]byte("mid/att/1"), []byte(ek), []byte(ticketOrLocator), dsk[:]))
+}
+
 // Commitment is fc: the phone fixes np before it sees ns.
 func Commitment(np []byte) [32]byte { return sha256.Sum256(np) }
 

@@ -26,6 +26,21 @@ type RegBegin struct {
 	TM       Bytes  `json:"tm"`       // 32: TicketMAC
 	Platform string `json:"platform"` // "cli", "android", "ios", "web"
 	Model    string `json:"model"`    // label for the user's device list
+	// Att is what the phone's maker says of DSK; nil: nothing.
+	Att *Attestation `json:"att,omitempty"`
+}
+
+// Formats of an Attestation.
+const (
+	AttAndroidKey = "android-key"     // X5C: the key's certificate and those above it
+	AttAppAttest  = "apple-appattest" // Obj: the attestation object
+)
+
+// Attestation is a statement of the phone's maker.
+type Attestation struct {
+	Fmt string  `json:"fmt"`
+	X5C []Bytes `json:"x5c,omitempty"` // DER, the key's first
+	Obj Bytes   `json:"obj,omitempty"` // CBOR
 }
 
 // RegBeginReply makes the phone PENDING.

@@ -169,7 +169,7 @@ func TestTheFailureLimitOfAnAppMayBlockEveryDeviceOfTheUser(t *testing.T) {
 func TestD16_AnAppThatRequiresAttestationTakesNoPhoneWithoutIt(t *testing.T) {
 	r := rig.Start(t, rig.Options{Policy: identity.Policy{Attestation: identity.AttestationRequired}})
 	_, err := r.Phone().Register(t.Context(), r.Link(r.User()))
-	r.Refused(err, wire.ActivationFailed)
+	r.Refused(err, wire.AttestationFailed)
 }
 
 // A token that stands for a user is not the backend, whatever its scope.

@@ -48,9 +48,11 @@ type Options struct {
 	TLS    bool            // the server speaks https by itself
 	Trace  string          // URL of an OTLP collector; "": no traces
 	TSA    string          // URL of a time-stamping authority; "": none
-	Log    slog.Level      // what is logged to the test; default errors only
-	LogTo  io.Writer       // where to instead
-	Logger *slog.Logger    // instead of both
+	// Attestation says whose word counts about phones' keys; nobody's by default.
+	Attestation config.Attestation
+	Log         slog.Level   // what is logged to the test; default errors only
+	LogTo       io.Writer    // where to instead
+	Logger      *slog.Logger // instead of both
 	// Limits are off by default; Proxies are none.
 	Limits  config.Limits
 	Proxies []netip.Prefix
@@ -137,6 +139,7 @@ func Start(t testing.TB, o Options) *Rig {
 		r.Issuer = cfg.SelfIssuer(node.Port(ln))
 		cfg.Issuer = r.Issuer
 	}
+	cfg.Attestation = o.Attestation
 	cfg.Telemetry.OTLPEndpoint, cfg.Evidence.TSAURL = o.Trace, o.TSA
 	if o.KV != "" {
 		cfg.KV.URL = config.StoreURL(o.KV)

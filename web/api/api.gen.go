@@ -74,18 +74,42 @@ func (e AppSettingsLockScope) Valid() bool {
 	}
 }
 
+// Defines values for AttestationLevel.
+const (
+	AttestationLevelFailed   AttestationLevel = "failed"
+	AttestationLevelHardware AttestationLevel = "hardware"
+	AttestationLevelNone     AttestationLevel = "none"
+	AttestationLevelSoftware AttestationLevel = "software"
+)
+
+// Valid indicates whether the value is a known member of the AttestationLevel enum.
+func (e AttestationLevel) Valid() bool {
+	switch e {
+	case AttestationLevelFailed:
+		return true
+	case AttestationLevelHardware:
+		return true
+	case AttestationLevelNone:
+		return true
+	case AttestationLevelSoftware:
+		return true
+	default:
+		return false
+	}
+}
+
 // Defines values for ConfirmationMode.
 const (
-	Digits ConfirmationMode = "digits"
-	None   ConfirmationMode = "none"
+	ConfirmationModeDigits ConfirmationMode = "digits"
+	ConfirmationModeNone   ConfirmationMode = "none"
 )
 
 // Valid indicates whether the value is a known member of the ConfirmationMode enum.
 func (e ConfirmationMode) Valid() bool {
 	switch e {
-	case Digits:
+	case ConfirmationModeDigits:
 		return true
-	case None:
+	case ConfirmationModeNone:
 		return true
 	default:
 		return false
@@ -273,6 +297,15 @@ type AppPatch struct {
 
 // AppSettings defines model for AppSettings.
 type AppSettings struct {
+	// AndroidPackages Names of the packages that may have made an attested key. None: any.
+	AndroidPackages []string `json:"androidPackages,omitempty,omitzero"`
+
+	// AndroidSigners SHA-256 of the certificates they are signed with, hexadecimal. None: any.
+	AndroidSigners []string `json:"androidSigners,omitempty,omitzero"`
+
+	// AppleApps App IDs (team.bundle) that App Attest may speak of. None: App Attest is refused.
+	AppleApps []string `json:"appleApps,omitempty,omitzero"`
+
 	// Attestation Whether a phone must prove by its maker's attestation that it and its key are genuine. With REQUIRED a phone that cannot is refused. Default OFF.
 	Attestation AppSettingsAttestation `json:"attestation,omitempty,omitzero"`
 
@@ -325,6 +358,28 @@ type AppSettingsKind string
 
 // AppSettingsLockScope What they block: the device, or every device of the user. Default DEVICE.
 type AppSettingsLockScope string
+
+// Attestation What came of the statement of the phone's maker; absent where the App does not ask for one.
+type Attestation struct {
+	// App The app that it speaks of, where that was compared.
+	App string `json:"app,omitempty,omitzero"`
+
+	// Check The check that failed.
+	Check string `json:"check,omitempty,omitzero"`
+
+	// Detail More about it, for people.
+	Detail string `json:"detail,omitempty,omitzero"`
+
+	// Format android-key or apple-appattest.
+	Format string `json:"format,omitempty,omitzero"`
+
+	// Keeper Where the key is: tee, strongbox, secure-enclave or software.
+	Keeper string           `json:"keeper,omitempty,omitzero"`
+	Level  AttestationLevel `json:"level"`
+}
+
+// AttestationLevel defines model for Attestation.Level.
+type AttestationLevel string
 
 // Attributes Free texts by name. Those that OpenID Connect knows (`name`, `email`, …) become claims of clients that may see them. At most
 // 32, of at most 1024 characters each, and 8 KiB together.
@@ -588,6 +643,9 @@ type Proofing struct {
 type Registration struct {
 	// ActivationCode To be typed with the locator, and sent to the user another way than it; told once.
 	ActivationCode string `json:"activationCode,omitempty,omitzero"`
+
+	// Attestation What came of the statement of the phone's maker; absent where the App does not ask for one.
+	Attestation Attestation `json:"attestation,omitempty,omitzero"`
 
 	// Confirmation digits · somebody compares eight digits on both screens; none · the link's secret is enough. What was typed is always compared.
 	// An App says what is the least (default none, with psd2 digits); a registration that asks for less is refused.

@@ -258,7 +258,11 @@ func (n *Node) wire(shopURL string) error {
 		EvidenceKeys: func(ctx context.Context) ([]*keys.Key, error) { return n.Keys.All(ctx, keys.Evidence) }, Stamp: n.stamp()})
 	n.outbox.Register(operation.OutboxTimestamp, ops.DeliverTimestamp)
 	n.outbox.Register(operation.OutboxDecided, ops.DeliverDecided)
-	regs := registration.New(registration.Config{Origin: issuer, DB: n.DB, KV: n.kv, Keys: n.Keys, Box: n.box, Audit: n.Audit, Clock: n.Clock, Log: n.Log, Draining: n.drain,
+	attest, err := verifier(n.Config.Attestation)
+	if err != nil {
+		return err
+	}
+	regs := registration.New(registration.Config{Origin: issuer, Attest: attest, DB: n.DB, KV: n.kv, Keys: n.Keys, Box: n.box, Audit: n.Audit, Clock: n.Clock, Log: n.Log, Draining: n.drain,
 		Started: n.gauges.operationStarted, Decided: n.gauges.operationDecided})
 	n.regs = regs
 	n.Flows = flows.New(flows.Config{DB: n.DB, KV: n.kv, Users: n.Users, Operations: ops, Clock: n.Clock, Log: n.Log})

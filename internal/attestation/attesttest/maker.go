@@ -96,11 +96,12 @@ type AndroidKey struct {
 	AllApplications bool
 	Package         string
 	Signer          []byte
+	Serial          int64 // of the certificate
 }
 
 // Sound is a good key of the package.
 func Sound(challenge [32]byte, pkg string, signer []byte) AndroidKey {
-	return AndroidKey{Challenge: challenge[:], Level: 1, Purposes: []int{2}, Locked: true, Package: pkg, Signer: signer}
+	return AndroidKey{Challenge: challenge[:], Level: 1, Purposes: []int{2}, Locked: true, Package: pkg, Signer: signer, Serial: 0x1eaf}
 }
 
 func (m *Maker) der(v any, params string) []byte {
@@ -165,7 +166,7 @@ func (m *Maker) Description(k AndroidKey) []byte {
 // Android attests pub: the certificates, the key's first.
 func (m *Maker) Android(pub *ecdsa.PublicKey, k AndroidKey) [][]byte {
 	m.T.Helper()
-	leaf := m.certificate(0x1eaf, "Android Keystore Key", pub, m.Issuer, m.issuerKey, false,
+	leaf := m.certificate(k.Serial, "Android Keystore Key", pub, m.Issuer, m.issuerKey, false,
 		pkix.Extension{Id: asn1.ObjectIdentifier{1, 3, 6, 1, 4, 1, 11129, 2, 1, 17}, Value: m.Description(k)})
 	return [][]byte{leaf.Raw, m.Issuer.Raw}
 }

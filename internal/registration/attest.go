@@ -1,0 +1,69 @@
+package registration
+
+import (
+	"context"
+	"encoding/json"
+
+	"mobileid/internal/attestation"
+	"mobileid/internal/channel"
+	"mobileid/internal/db"
+	"mobileid/internal/identity"
+	"mobileid/sdk/wire"
+)
+
+// attested verifies what the phone's maker says of its key, before the
+// transaction. Where the App's policy does not ask, it does not look.
+func (r *Registrations) attested(ctx context.Context, c *channel.Call, t *ticket, body *wire.RegBegin) (attestation.Result, error) {
+	none := attestation.Result{Level: attestation.None}
+	if body.Att == nil {
+		return none, nil
+	}
+	var policy identity.Policy
+	err := r.DB.View(ctx, func(tx *db.Tx) error {
+		app, err := tx.App(t.AppID)
+		if err != nil {
+			return err
+		}
+		policy, err = identity.PolicyOf(app)
+		return err
+	})
+	if err != nil || policy.Attestation == identity.AttestationOff {
+		return none, err
+	}
+	signers, err := policy.Signers()
+	if err != nil {
+		return none, err
+	}
+	thumb, err := thumb32(c.KeyID)
+	if err != nil {
+		return none, err
+	}
+	want := attestation.Expect{Key: c.Key, Challenge: wire.AttestationChallenge(c.EK, body.Ticket+body.Locator), Now: r.Clock.Now(),
+		AndroidPackages: policy.AndroidPackages, AndroidSigners: signers, AppleApps: policy.AppleApps}
+	if body.Att.Fmt == wire.AttAppAttest {
+		want.Challenge = wire.AppAttestHash(c.EK, body.Ticket+body.Locator, thumb)
+	}
+	st := &attestation.Statement{Format: body.Att.Fmt, Object: body.Att.Obj}
+	for _, der := range body.Att.X5C {
+		st.Chain = append(st.Chain, der)
+	}
+	return r.Attest.Verify(st, want), nil
+}
+
+// lacking is why the policy refuses a phone with that attestation; "" if it does not.
+func lacking(policy identity.Policy, att attestation.Result) string {
+	switch {
+	case policy.Attestation != identity.AttestationRequired || att.Level == attestation.Hardware:
+		return ""
+	case att.Level == attestation.Failed:
+		return att.Check
+	case att.Level == attestation.Software:
+		return "software"
+	}
+	return "missing"
+}
+
+func record(att attestation.Result) (string, error) {
+	text, err := json.Marshal(att)
+	return string(text), err
+}

@@ -1,0 +1,193 @@
+package registration_test
+
+import (
+	"crypto"
+	"crypto/ecdsa"
+	"encoding/json"
+	"errors"
+	"io"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"mobileid/config"
+	"mobileid/internal/attestation"
+	"mobileid/internal/attestation/attesttest"
+	"mobileid/internal/db"
+	"mobileid/internal/identity"
+	"mobileid/internal/operation"
+	"mobileid/sdk"
+	"mobileid/sdk/wire"
+	"mobileid/test/rig"
+)
+
+// attester is a keystore whose maker speaks for its keys.
+type attester struct {
+	sdk.Keystore
+	say func(key *ecdsa.PublicKey, ek, ticket string) *wire.Attestation
+}
+
+func (a attester) Attest(ref, ek, ticket string) (*wire.Attestation, error) {
+	s, err := a.Signer(ref)
+	if err != nil {
+		return nil, err
+	}
+	return a.say(s.Public().(*ecdsa.PublicKey), ek, ticket), nil
+}
+
+const bank = "com.example.bank"
+
+// world is a server that trusts the maker, and an App that asks as the policy says.
+func world(t *testing.T, mode string) (*rig.Rig, *attesttest.Maker) {
+	t.Helper()
+	clk := rig.Start(t, rig.Options{}) // only for its time
+	m := attesttest.New(t, clk.Clock.Now())
+	roots, revoked := filepath.Join(t.TempDir(), "roots.pem"), filepath.Join(t.TempDir(), "revoked.json")
+	if err := os.WriteFile(roots, m.PEM(), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(revoked, []byte(`{"entries":{"0dead":{"status":"REVOKED"}}}`), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return rig.Start(t, rig.Options{Attestation: config.Attestation{AndroidRoots: roots, AppleRoots: roots, Revoked: revoked},
+		Policy: identity.Policy{Attestation: mode, AndroidPackages: []string{bank}, AppleApps: []string{"TEAM." + bank}}}), m
+}
+
+func android(m *attesttest.Maker, edit func(*attesttest.AndroidKey)) func(*ecdsa.PublicKey, string, string) *wire.Attestation {
+	return func(key *ecdsa.PublicKey, ek, ticket string) *wire.Attestation {
+		k := attesttest.Sound(wire.AttestationChallenge(ek, ticket), bank, make([]byte, 32))
+		if edit != nil {
+			edit(&k)
+		}
+		att := &wire.Attestation{Fmt: wire.AttAndroidKey}
+		for _, der := range m.Android(key, k) {
+			att.X5C = append(att.X5C, der)
+		}
+		return att
+	}
+}
+
+func apple(t *testing.T, m *attesttest.Maker) func(*ecdsa.PublicKey, string, string) *wire.Attestation {
+	return func(key *ecdsa.PublicKey, ek, ticket string) *wire.Attestation {
+		jwk, err := wire.PublicJWK(public{key})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return &wire.Attestation{Fmt: wire.AttAppAttest,
+			Obj: m.Apple(attesttest.AppAttest{ClientDataHash: wire.AppAttestHash(ek, ticket, jwk.Thumbprint()), App: "TEAM." + bank})}
+	}
+}
+
+// public is a signer of which only the public half is used.
+type public struct{ key *ecdsa.PublicKey }
+
+func (public) Sign(io.Reader, []byte, crypto.SignerOpts) ([]byte, error) {
+	return nil, errors.New("only its public half")
+}
+
+func (p public) Public() crypto.PublicKey { return p.key }
+
+// enrol registers a phone with what its maker says and returns what was recorded.
+func enrol(t *testing.T, r *rig.Rig, say func(*ecdsa.PublicKey, string, string) *wire.Attestation) (*sdk.Phone, db.Device, attestation.Result, error) {
+	t.Helper()
+	u := r.User()
+	a := r.REST("POST", "/registrations", map[string]any{"userId": u.ID})
+	p := r.Phone()
+	if say != nil {
+		p.Keys = attester{p.Keys, say}
+	}
+	if _, err := p.Register(t.Context(), a.Text("link")); err != nil {
+		return p, db.Device{}, attestation.Result{}, err
+	}
+	if reg, err := p.Finish(t.Context(), rig.PIN); err != nil || reg.State != wire.RegActive {
+		t.Fatalf("finish: %+v, %v", reg, err)
+	}
+	var res attestation.Result
+	d := r.Device(p)
+	if d.Attestation != "" {
+		if err := json.Unmarshal([]byte(d.Attestation), &res); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return p, d, res, nil
+}
+
+func TestAnAttestedKeyMakesItsPhoneAHardwareOne(t *testing.T) {
+	r, m := world(t, identity.AttestationRequired)
+	for name, say := range map[string]func(*ecdsa.PublicKey, string, string) *wire.Attestation{"Android": android(m, nil), "App Attest": apple(t, m)} {
+		_, d, res, err := enrol(t, r, say)
+		if err != nil || d.Pos != "hwk-att" || res.Level != attestation.Hardware {
+			t.Fatalf("%s: %v, pos %s, %+v", name, err, d.Pos, res)
+		}
+		if got := operation.Reach(&d, identity.Policy{}.WithDefaults()); got != operation.ACRAppHW {
+			t.Errorf("%s reaches %s", name, got)
+		}
+		a := r.REST("GET", "/registrations/"+d.OperationID, nil)
+		var told struct{ Attestation attestation.Result }
+		if err := json.Unmarshal([]byte(a.Body), &told); err != nil || told.Attestation != res {
+			t.Errorf("%s: the merchant is told %s", name, a)
+		}
+	}
+}
+
+// D16: what is missing, self-made, expired or revoked is recorded and raises nothing.
+func TestD16_WhatFailsIsRecordedAndRaisesNothing(t *testing.T) {
+	r, m := world(t, identity.AttestationOptional)
+	stranger := attesttest.New(t, r.Clock.Now())
+	old := attesttest.New(t, r.Clock.Now().AddDate(-3, 0, 0))
+	for name, c := range map[string]struct {
+		say   func(*ecdsa.PublicKey, string, string) *wire.Attestation
+		level attestation.Level
+		check string
+	}{
+		"missing":               {nil, attestation.None, ""},
+		"self-made":             {android(stranger, nil), attestation.Failed, attestation.CheckAnchor},
+		"expired":               {android(old, nil), attestation.Failed, attestation.CheckValidity},
+		"revoked":               {android(m, func(k *attesttest.AndroidKey) { k.Serial = 0xdead }), attestation.Failed, attestation.CheckRevoked},
+		"for another challenge": {android(m, func(k *attesttest.AndroidKey) { k.Challenge = make([]byte, 32) }), attestation.Failed, attestation.CheckChallenge},
+		"an unlocked phone":     {android(m, func(k *attesttest.AndroidKey) { k.Locked = false }), attestation.Failed, attestation.CheckBoot},
+		"in software":           {android(m, func(k *attesttest.AndroidKey) { k.Level = 0 }), attestation.Software, ""},
+		"an unknown format":     {func(*ecdsa.PublicKey, string, string) *wire.Attestation { return &wire.Attestation{Fmt: "none"} }, attestation.Failed, attestation.CheckFormat},
+		"an app for another key": {func(_ *ecdsa.PublicKey, ek, ticket string) *wire.Attestation {
+			return apple(t, m)(&attesttest.Key(t).PublicKey, ek, ticket)
+		}, attestation.Failed, attestation.CheckChallenge},
+	} {
+		_, d, res, err := enrol(t, r, c.say)
+		if err != nil || d.Pos != "swk" || res.Level != c.level || res.Check != c.check {
+			t.Errorf("%s: %v, pos %s, %+v", name, err, d.Pos, res)
+		}
+	}
+}
+
+// D16: where it is required, the same phones are refused, told why, and the
+// ticket is left to a better one.
+func TestD16_WhereItIsRequiredTheseAreRefused(t *testing.T) {
+	r, m := world(t, identity.AttestationRequired)
+	link := r.Link(r.User())
+	for want, say := range map[string]func(*ecdsa.PublicKey, string, string) *wire.Attestation{
+		"missing":  func(*ecdsa.PublicKey, string, string) *wire.Attestation { return nil },
+		"anchor":   android(attesttest.New(t, r.Clock.Now()), nil),
+		"software": android(m, func(k *attesttest.AndroidKey) { k.Level = 0 }),
+		"app":      android(m, func(k *attesttest.AndroidKey) { k.Package = "com.example.fake" }),
+	} {
+		p := r.Phone()
+		p.Keys = attester{p.Keys, say}
+		_, err := p.Register(t.Context(), link)
+		r.Refused(err, wire.AttestationFailed)
+		if werr, ok := err.(*wire.Error); ok && werr.Check != want {
+			t.Errorf("told %q, want %q", werr.Check, want)
+		}
+	}
+	p := r.Phone()
+	p.Keys = attester{p.Keys, android(m, nil)}
+	if _, err := p.Register(t.Context(), link); err != nil {
+		t.Errorf("a sound phone afterwards: %v", err)
+	}
+}
+
+func TestAnAppThatDoesNotAskDoesNotLook(t *testing.T) {
+	r, m := world(t, identity.AttestationOff)
+	if _, d, _, err := enrol(t, r, android(m, nil)); err != nil || d.Pos != "swk" || d.Attestation != "" {
+		t.Errorf("%v, pos %s, %q", err, d.Pos, d.Attestation)
+	}
+}
