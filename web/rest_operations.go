@@ -2,10 +2,13 @@ package web
 
 import (
 	"context"
+	"encoding/base64"
 	"encoding/json"
+	"errors"
 	"time"
 
 	"mobileid/flows"
+	"mobileid/internal/db"
 	"mobileid/internal/fault"
 	"mobileid/internal/operation"
 	"mobileid/internal/view"
@@ -15,7 +18,7 @@ import (
 // requestOf is what a backend asks, in the words of flows.
 func requestOf(in *api.NewOperation, id string) (flows.Request, error) {
 	out := flows.Request{ID: id, Hint: in.ExternalRef, DeviceID: in.DeviceID, Broadcast: in.Broadcast, Locales: in.Locales, AuthLevel: string(in.AuthLevel),
-		MinACR: in.Acr, AppID: in.AppID, ClientData: in.ClientData, ExpiresIn: time.Duration(in.ExpiresIn) * time.Second}
+		MinACR: in.Acr, AppID: in.AppID, ClientData: in.ClientData, Initiation: string(in.Initiation), ExpiresIn: time.Duration(in.ExpiresIn) * time.Second}
 	switch {
 	case in.UserID == "" && in.ExternalRef == "":
 		return out, fault.InField("/userId", "required", "userId or externalRef is required")
@@ -50,17 +53,20 @@ func operationBody(o operation.Outcome) api.Operation {
 	if o.State.Terminal() {
 		out.DecidedAt = wireTime(o.At)
 	}
+	if o.Evidence != nil {
+		out.Evidence = api.EvidenceRef{ID: o.Evidence.ID, Sha256: o.Evidence.Hash}
+	}
 	return out
 }
 
-// started is the answer to a start: where the operation is, with its match code.
+// started is the answer to a start: where the operation is, with what is told once.
 func (s *rest1) started(ctx context.Context, kind string, got flows.Started, err error) (api.Operation, error) {
 	if err != nil {
 		return api.Operation{}, err
 	}
 	out, err := s.Flows.Status(ctx, callerOf(ctx).MerchantID, kind, got.OperationID, 0)
 	body := operationBody(out)
-	body.MatchCode = got.MatchCode
+	body.MatchCode, body.StartToken = got.MatchCode, got.StartToken
 	return body, err
 }
 
@@ -109,6 +115,19 @@ func (s *rest1) GetAuthentication(ctx context.Context, r api.GetAuthenticationRe
 func (s *rest1) GetSignature(ctx context.Context, r api.GetSignatureRequestObject) (api.GetSignatureResponseObject, error) {
 	out, err := s.status(ctx, operation.KindSignature, r.ID, r.Params.Wait)
 	return api.GetSignature200JSONResponse{OperationFoundJSONResponse: out}, err
+}
+
+func (s *rest1) GetSignatureEvidence(ctx context.Context, r api.GetSignatureEvidenceRequestObject) (api.GetSignatureEvidenceResponseObject, error) {
+	var out api.GetSignatureEvidence200JSONResponse
+	err := s.DB.View(ctx, func(tx *db.Tx) error {
+		token, stamp, err := tx.Evidence(callerOf(ctx).MerchantID, r.ID)
+		out.Evidence, out.Timestamp = token, base64.StdEncoding.EncodeToString(stamp)
+		return err
+	})
+	if errors.Is(err, db.ErrNotFound) {
+		return nil, fault.New(fault.NotFound, "there is no evidence of such a signature")
+	}
+	return out, err
 }
 
 func (s *rest1) CancelAuthentication(ctx context.Context, r api.CancelAuthenticationRequestObject) (api.CancelAuthenticationResponseObject, error) {

@@ -12,6 +12,7 @@ import (
 	"strings"
 
 	"mobileid/flows"
+	"mobileid/internal/callback"
 	"mobileid/internal/channel"
 	"mobileid/internal/clock"
 	"mobileid/internal/db"
@@ -35,6 +36,7 @@ type Config struct {
 	Registrations *registration.Registrations
 	Channel       *channel.Server
 	Users         *identity.Store
+	Webhooks      *callback.Callbacks
 	Clock         clock.Clock // what all nodes go by
 	Machine       clock.Clock // this node's own, for deadlines and durations
 	Log           *slog.Logger

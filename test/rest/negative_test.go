@@ -41,7 +41,8 @@ func stranger(t *testing.T, r *rig.Rig) foreign {
 	}
 	return foreign{"users": u.ID, "devices": r.State(p).Device, "apps": app.ID, "registrations": reg.Text("id"),
 		"authentications": r.REST("POST", "/authentications", map[string]any{"userId": u.ID}).Text("id"),
-		"signatures":      r.REST("POST", "/signatures", map[string]any{"userId": u.ID, "preContext": map[string]any{"content": "x"}}).Text("id")}
+		"signatures":      r.REST("POST", "/signatures", map[string]any{"userId": u.ID, "preContext": map[string]any{"content": "x"}}).Text("id"),
+		"webhooks":        r.REST("POST", "/webhooks", map[string]any{"url": nowhere}).Text("id")}
 }
 
 // example is a value that fits the schema.
@@ -139,7 +140,8 @@ func mine(t *testing.T, r *rig.Rig) foreign {
 	reg := r.REST("POST", "/registrations", map[string]any{"userId": u.ID, "proofing": map[string]any{"reference": "x"}})
 	return foreign{"users": u.ID, "devices": r.State(p).Device, "apps": r.App.ID, "registrations": reg.Text("id"),
 		"authentications": r.REST("POST", "/authentications", map[string]any{"userId": u.ID}).Text("id"),
-		"signatures":      r.REST("POST", "/signatures", map[string]any{"userId": u.ID, "preContext": map[string]any{"content": "x"}}).Text("id")}
+		"signatures":      r.REST("POST", "/signatures", map[string]any{"userId": u.ID, "preContext": map[string]any{"content": "x"}}).Text("id"),
+		"webhooks":        r.REST("POST", "/webhooks", map[string]any{"url": nowhere}).Text("id")}
 }
 
 // Every fault that the contract says a request can have, one by one: refused and
@@ -278,7 +280,7 @@ func TestW6_AnotherMerchantsThingsAreNotFound(t *testing.T) {
 	if got, err := r.TryREST(token, "POST", "/registrations", map[string]any{"userId": u.ID, "appId": theirs["apps"]}); err != nil || got.Status != http.StatusBadRequest || !names(got, "/appId") {
 		t.Errorf("another's App: %s %v", got, err)
 	}
-	for _, list := range []string{"/users", "/devices", "/apps", "/events"} {
+	for _, list := range []string{"/users", "/devices", "/apps", "/webhooks", "/events"} {
 		got, err := r.TryREST(token, "GET", list, nil)
 		if err != nil || got.Status != http.StatusOK {
 			t.Errorf("%s: %s %v", list, got, err)
@@ -354,6 +356,7 @@ func TestW9_NothingButWhatTheContractNamesCanBeSet(t *testing.T) {
 		{"POST", "/users", "id"}, {"POST", "/users", "state"}, {"POST", "/users", "merchantId"}, {"POST", "/users", "verified"}, {"POST", "/users", "valid_after"},
 		{"PATCH", "/users/" + own["users"], "state"}, {"PATCH", "/users/" + own["users"], "externalRef"}, {"PATCH", "/devices/" + own["devices"], "userId"},
 		{"PATCH", "/devices/" + own["devices"], "state"}, {"PATCH", "/apps/" + own["apps"], "trusted"}, {"PATCH", "/apps/" + own["apps"], "merchantId"}, {"POST", "/apps", "trusted"},
+		{"POST", "/webhooks", "secret"}, {"PATCH", "/webhooks/" + own["webhooks"], "secret"}, {"POST", "/webhooks", "merchantId"},
 	} {
 		body := map[string]any{c.member: "x"}
 		if c.method == "POST" {

@@ -7,7 +7,9 @@ import (
 	"testing"
 	"time"
 
+	"mobileid/cmd/mobileid/node"
 	"mobileid/internal/db"
+	"mobileid/internal/evidence"
 	"mobileid/test/rest/client"
 	"mobileid/test/rig"
 )
@@ -22,6 +24,8 @@ func TestEveryOperationOfTheContractIsServed(t *testing.T) {
 		r.Clock.Advance(time.Second)
 		apps(t, c)
 		operations(t, r, c)
+		begunInTheApp(t, r, c)
+		webhooks(t, r, c)
 		r.Clock.Advance(db.EventsSettle)
 		events(t, c)
 		for path, item := range a.doc.Paths.Map() {
@@ -253,9 +257,10 @@ func operations(t *testing.T, r *rig.Rig, c *client.ClientWithResponses) {
 	signed := must(t, "signature", sign.JSON201, sign.ApplicationProblemJSONDefault, err)
 	r.Approve(p, "")
 	done, err := c.GetSignatureWithResponse(ctx, signed.ID, nil)
-	if out := must(t, "signature's status", done.JSON200, done.ApplicationProblemJSONDefault, err); out.State != "COMPLETED" || out.Kind != "signature" || out.DataHash == "" {
+	if out := must(t, "signature's status", done.JSON200, done.ApplicationProblemJSONDefault, err); out.State != "COMPLETED" || out.Kind != "signature" || out.DataHash == "" || out.Evidence.ID == "" {
 		t.Errorf("%+v", out)
 	}
+	proven(t, r, c, must(t, "signature's status", done.JSON200, nil, err))
 	next, err := c.StartSignatureWithResponse(ctx, nil, client.NewOperation{UserID: u.ID, PreContext: client.Content{Content: "I agree again."}})
 	over, err2 := c.CancelSignatureWithResponse(ctx, must(t, "next", next.JSON201, next.ApplicationProblemJSONDefault, err).ID)
 	if out := must(t, "cancel", over.JSON200, over.ApplicationProblemJSONDefault, err2); out.State != "CANCELLED" {
@@ -263,6 +268,25 @@ func operations(t *testing.T, r *rig.Rig, c *client.ClientWithResponses) {
 	}
 	if a, err := c.GetAuthenticationWithResponse(ctx, signed.ID, nil); err != nil || a.HTTPResponse.StatusCode != http.StatusNotFound {
 		t.Errorf("a signature among authentications: %v %v", a, err)
+	}
+}
+
+// proven holds a signature's evidence to the published keys and to its outcome.
+func proven(t *testing.T, r *rig.Rig, c *client.ClientWithResponses, op client.Operation) {
+	t.Helper()
+	got, err := c.GetSignatureEvidenceWithResponse(t.Context(), op.ID)
+	e := must(t, "evidence", got.JSON200, got.ApplicationProblemJSONDefault, err)
+	keys, err := node.EvidenceKeys(t.Context(), r.Node.Keys)
+	if err != nil {
+		t.Fatal(err)
+	}
+	set, err := evidence.ParseKeys(keys)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := evidence.Verify(e.Evidence, set, evidence.Expect{Issuer: r.Issuer, Audience: op.ClientID})
+	if err != nil || s.Txn != op.ID || s.JTI != op.Evidence.ID || evidence.Hash(e.Evidence) != op.Evidence.Sha256 || e.Timestamp != "" {
+		t.Errorf("evidence %+v of %+v: %v", s, op, err)
 	}
 }
 

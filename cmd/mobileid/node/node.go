@@ -318,7 +318,7 @@ func (n *Node) wire(shopURL string) error {
 	}
 	n.outbox.Register(provider.OutboxLogout, p.DeliverLogout)
 	n.web, err = web.New(web.Config{
-		Issuer: issuer, DB: n.DB, KV: n.kv, Box: n.box, Provider: p, Flows: n.Flows, Registrations: regs, Channel: ch, Users: n.Users, Machine: n.Machine,
+		Issuer: issuer, DB: n.DB, KV: n.kv, Box: n.box, Provider: p, Flows: n.Flows, Registrations: regs, Channel: ch, Users: n.Users, Webhooks: n.webhooks, Machine: n.Machine,
 		Clock: n.Clock, Log: n.Log, Trusts: n.Config.Trusts, Metrics: n.metrics, Trace: traced, ShopURL: shopURL, Limits: limits,
 		EvidenceKeys: func(ctx context.Context) ([]byte, error) { return EvidenceKeys(ctx, n.Keys) },
 	})
