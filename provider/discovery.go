@@ -5,7 +5,6 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/json"
-	"maps"
 	"net/http"
 	"slices"
 	"strconv"
@@ -24,16 +23,22 @@ import (
 type document struct {
 	body   []byte
 	etag   string
-	header http.Header
+	header []docHeader
+}
+
+// docHeader is one header of a document, by its canonical name.
+type docHeader struct {
+	name  string
+	value []string
 }
 
 func newDocument(v any, contentType string) (document, error) {
 	body, err := json.Marshal(v)
 	sum := sha256.Sum256(body)
 	etag := `"` + base64.RawURLEncoding.EncodeToString(sum[:12]) + `"`
-	return document{body, etag, http.Header{
-		"Cache-Control": {"public, max-age=300"}, "Etag": {etag},
-		"Content-Type": {contentType}, "Content-Length": {strconv.Itoa(len(body))}, // without it net/http would cut a long body into chunks
+	return document{body, etag, []docHeader{
+		{"Cache-Control", []string{"public, max-age=300"}}, {"Etag", []string{etag}}, {"Content-Type", []string{contentType}},
+		{"Content-Length", []string{strconv.Itoa(len(body))}}, // without it net/http would cut a long body into chunks
 	}}, err
 }
 
@@ -45,7 +50,9 @@ func (d *document) serve(w http.ResponseWriter, r *http.Request) {
 		writeJSON(w, http.StatusMethodNotAllowed, errorBody{codeInvalidRequest, "the method must be GET"})
 		return
 	}
-	maps.Copy(h, d.header)
+	for _, always := range d.header {
+		h[always.name] = always.value
+	}
 	if d.known(r.Header["If-None-Match"]) {
 		h.Del("Content-Type")
 		h.Del("Content-Length")
@@ -169,7 +176,8 @@ func (p *Provider) JWKS(w http.ResponseWriter, r *http.Request) {
 }
 
 func (p *Provider) keySet(ctx context.Context) (*document, error) {
-	all := make([]*keys.Key, 0, 8)
+	var room [8]*keys.Key // usually enough; what is kept is a copy
+	all := room[:0]
 	for _, purpose := range keys.Tokens() {
 		some, err := p.ring.All(ctx, purpose)
 		if err != nil {
@@ -191,6 +199,6 @@ func (p *Provider) keySet(ctx context.Context) (*document, error) {
 	if err != nil {
 		return nil, err
 	}
-	c.of, c.made = all, &made
+	c.of, c.made = slices.Clone(all), &made
 	return c.made, nil
 }

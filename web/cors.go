@@ -37,6 +37,8 @@ func (s *Server) shared(path string, next http.Handler) http.Handler {
 	if to == nobodyElse {
 		return next
 	}
+	// Values that answers share: they are replaced and never written to.
+	everyone, exposed := []string{"*"}, []string{"Retry-After, WWW-Authenticate, X-Request-Id"}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		h := w.Header()
 		origin := r.Header.Get("Origin")
@@ -53,13 +55,13 @@ func (s *Server) shared(path string, next http.Handler) http.Handler {
 		preflight := r.Method == http.MethodOptions && origin != "" && r.Header.Get("Access-Control-Request-Method") != ""
 		switch {
 		case to == anybody:
-			h.Set("Access-Control-Allow-Origin", "*")
+			h["Access-Control-Allow-Origin"] = everyone
 		case allowed:
 			h.Set("Access-Control-Allow-Origin", origin)
 		}
 		if !preflight {
 			if allowed {
-				h.Set("Access-Control-Expose-Headers", "Retry-After, WWW-Authenticate, X-Request-Id")
+				h["Access-Control-Expose-Headers"] = exposed
 			}
 			next.ServeHTTP(w, r)
 			return

@@ -13,14 +13,17 @@ import (
 // jose is the media type of mid/1's messages.
 const jose = "application/jose"
 
+// Values that the answers of mid/1 share: they are replaced and never written to.
+var joseType, noStore = []string{jose}, []string{"no-store"}
+
 // midKeys is GET /mid/v1/keys?c=<challenge>.
 func (s *Server) midKeys(w http.ResponseWriter, r *http.Request) error {
 	jws, err := s.Channel.Keys(r.Context(), r.URL.Query().Get("c"))
 	if err != nil {
 		return err
 	}
-	w.Header().Set("Content-Type", jose)
-	w.Header().Set("Cache-Control", "no-store")
+	h := w.Header()
+	h["Content-Type"], h["Cache-Control"] = joseType, noStore
 	_, err = io.WriteString(w, jws)
 	return hungUp(err)
 }
@@ -56,8 +59,8 @@ func (s *Server) rpc(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	w.Header().Set("Content-Type", jose)
-	w.Header().Set("Cache-Control", "no-store")
+	h := w.Header()
+	h["Content-Type"], h["Cache-Control"] = joseType, noStore
 	_, err = w.Write(reply)
 	return hungUp(err)
 }

@@ -17,13 +17,28 @@ import (
 	"github.com/a-h/templ"
 )
 
-type contextKey int
+// identified is the context of a request with its id: one piece of memory for the
+// context, the value and the header.
+type identified struct {
+	context.Context
+	id [1]string
+}
 
-const requestIDKey contextKey = iota
+type identifiedKey struct{}
+
+// Value implements context.Context.
+func (c *identified) Value(key any) any {
+	if _, own := key.(identifiedKey); own {
+		return c
+	}
+	return c.Context.Value(key)
+}
 
 func requestID(ctx context.Context) string {
-	id, _ := ctx.Value(requestIDKey).(string)
-	return id
+	if c, ok := ctx.Value(identifiedKey{}).(*identified); ok {
+		return c.id[0]
+	}
+	return ""
 }
 
 // LogHandler adds the request id of the context to every record.
@@ -88,10 +103,10 @@ func (s *Server) security() []header {
 func (s *Server) outermost(next http.Handler) http.Handler {
 	security := s.security()
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		id := newRequestID()
-		r = r.WithContext(context.WithValue(r.Context(), requestIDKey, id))
+		c := &identified{r.Context(), [1]string{newRequestID()}}
+		r = r.WithContext(c)
 		h := w.Header()
-		h["X-Request-Id"] = []string{id}
+		h["X-Request-Id"] = c.id[:]
 		for _, always := range security {
 			h[always.name] = always.value
 		}
@@ -101,7 +116,9 @@ func (s *Server) outermost(next http.Handler) http.Handler {
 			// hides whether a Content-Length stood beside the Transfer-Encoding.
 			h.Set("Connection", "close")
 		}
-		r.Body = http.MaxBytesReader(w, r.Body, maxBody)
+		if r.Body != http.NoBody {
+			r.Body = http.MaxBytesReader(w, r.Body, maxBody)
+		}
 		defer func() {
 			if p := recover(); p != nil {
 				if p == http.ErrAbortHandler {

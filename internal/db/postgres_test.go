@@ -218,9 +218,10 @@ func TestTheTimeIsTheServersAndGoesOnAfterALock(t *testing.T) {
 		})
 	}()
 	<-held
-	time.AfterFunc(300*time.Millisecond, func() { close(release) })
+	var once sync.Once
 	err := d.Update(t.Context(), func(tx *Tx) error {
 		before := tx.Now()
+		once.Do(func() { time.AfterFunc(300*time.Millisecond, func() { close(release) }) })
 		near("a transaction's time", before)
 		if tx.Now() != before {
 			t.Error("the time moves though nothing was waited for")

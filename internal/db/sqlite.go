@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime"
 	"sync"
 
 	"mobileid/internal/lite"
@@ -16,24 +17,25 @@ const checkpointPages = "PRAGMA wal_autocheckpoint = 4000"
 
 func openWriter(path string) (*lite.Conn, error) {
 	return lite.Open(path, "PRAGMA busy_timeout = 5000", "PRAGMA journal_mode = WAL", "PRAGMA synchronous = FULL", "PRAGMA foreign_keys = ON",
-		"PRAGMA cache_size = -4000", checkpointPages)
+		"PRAGMA cache_size = -2000", checkpointPages)
 }
 
 // openReader: what a reader has in its cache is worth nothing after the next
-// commit, so the cache is small.
+// commit, so the cache is small. A page of 4 kB, as cache_size counts it, takes 8
+// of memory: the driver's allocator rounds up to a power of two.
 func openReader(path string) (*lite.Conn, error) {
-	return lite.Open(path, "PRAGMA busy_timeout = 5000", "PRAGMA query_only = ON", "PRAGMA cache_size = -1000")
+	return lite.Open(path, "PRAGMA busy_timeout = 5000", "PRAGMA query_only = ON", "PRAGMA cache_size = -500")
 }
 
-// mostReaders is how many connections read at once. More would only wait for one
-// another, and each costs its opening and its cache.
-const mostReaders = 8
+// mostReaders is how many connections read at once: one a processor, two to eight.
+// More would only wait for one another, and each costs its opening and its cache.
+func mostReaders() int { return min(max(runtime.GOMAXPROCS(0), 2), 8) }
 
 // readers are the connections of Views. The one that came back last goes out
 // first, so that few of them are ever used.
 type readers struct {
 	path   string
-	places chan struct{} // of the connections that are out, mostReaders at the most
+	places chan struct{} // of the connections that are out, mostReaders() at the most
 
 	mu     sync.Mutex
 	idle   []*lite.Conn
@@ -41,7 +43,7 @@ type readers struct {
 }
 
 func newReaders(path string) *readers {
-	return &readers{path: path, places: make(chan struct{}, mostReaders)}
+	return &readers{path: path, places: make(chan struct{}, mostReaders())}
 }
 
 // get waits for a place while ctx lasts.

@@ -66,7 +66,7 @@ func (p parts) open(key []byte) ([]byte, error) {
 	return plain, nil
 }
 
-// seal writes a compact JWE. random gives the nonce: 96 random bits, and a key
+// seal writes a compact JWE and overwrites plain. random gives the nonce: 96 random bits, and a key
 // seals one message (RK) or is derived fresh for one message (ECDH-ES).
 func seal(key []byte, head, plain []byte, random io.Reader) ([]byte, error) {
 	aead, err := gcm(key)
@@ -80,7 +80,7 @@ func seal(key []byte, head, plain []byte, random io.Reader) ([]byte, error) {
 	out := make([]byte, 0, b64.EncodedLen(len(head))+b64.EncodedLen(len(plain))+48)
 	out = b64.AppendEncode(out, head)
 	aad := out
-	sealed := aead.Seal(make([]byte, 0, len(plain)+16), iv[:], plain, aad)
+	sealed := aead.Seal(plain[:0], iv[:], plain, aad)
 	cut := len(sealed) - 16
 	out = append(out, '.', '.')
 	out = b64.AppendEncode(out, iv[:])

@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"runtime"
+	"runtime/debug"
 	"sync"
 	"syscall"
 	"time"
@@ -28,7 +29,7 @@ const (
 	// behind it. What lives on the heap of a node is a few megabytes, and without
 	// headroom the collector would run after each few more; with GOGC a node that
 	// holds many waiting requests would take a multiple of their memory.
-	headroom = 8 << 20
+	headroom = 5 << 20
 )
 
 // Listen opens every address or none. A busy port is said plainly.
@@ -70,6 +71,7 @@ type Site struct {
 // Run serves the sites and the background work until ctx ends, then drains:
 // readiness fails, streams end, requests finish, and nothing acknowledged is lost.
 func (n *Node) Run(ctx context.Context, sites ...Site) error {
+	debug.FreeOSMemory() // what the start needed is not needed again
 	room := make([]byte, headroom)
 	defer runtime.KeepAlive(room)
 	work, stopWork := context.WithCancel(context.WithoutCancel(ctx))
