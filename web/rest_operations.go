@@ -4,11 +4,9 @@ import (
 	"context"
 	"encoding/base64"
 	"encoding/json"
-	"errors"
 	"time"
 
 	"mobileid/flows"
-	"mobileid/internal/db"
 	"mobileid/internal/fault"
 	"mobileid/internal/operation"
 	"mobileid/internal/view"
@@ -118,16 +116,8 @@ func (s *rest1) GetSignature(ctx context.Context, r api.GetSignatureRequestObjec
 }
 
 func (s *rest1) GetSignatureEvidence(ctx context.Context, r api.GetSignatureEvidenceRequestObject) (api.GetSignatureEvidenceResponseObject, error) {
-	var out api.GetSignatureEvidence200JSONResponse
-	err := s.DB.View(ctx, func(tx *db.Tx) error {
-		token, stamp, err := tx.Evidence(callerOf(ctx).MerchantID, r.ID)
-		out.Evidence, out.Timestamp = token, base64.StdEncoding.EncodeToString(stamp)
-		return err
-	})
-	if errors.Is(err, db.ErrNotFound) {
-		return nil, fault.New(fault.NotFound, "there is no evidence of such a signature")
-	}
-	return out, err
+	proof, err := s.Flows.Operations.Evidence(ctx, callerOf(ctx).MerchantID, r.ID)
+	return api.GetSignatureEvidence200JSONResponse{Evidence: proof.Token, Timestamp: base64.StdEncoding.EncodeToString(proof.Timestamp)}, err
 }
 
 func (s *rest1) CancelAuthentication(ctx context.Context, r api.CancelAuthenticationRequestObject) (api.CancelAuthenticationResponseObject, error) {

@@ -18,6 +18,7 @@ import (
 	"mobileid/internal/clock"
 	"mobileid/internal/db"
 	"mobileid/internal/identity"
+	"mobileid/internal/view"
 	"mobileid/web"
 
 	"github.com/spf13/cobra"
@@ -174,7 +175,7 @@ func seed(ctx context.Context, s *node.Stores, d demoFile) (demoFile, error) {
 		if c, err = tx.Client(d.Backend.ID); err != nil {
 			return err
 		}
-		c.Settings.Scopes = backendScopes() // a demo of an older version has fewer
+		c.Settings.Scopes, c.Settings.DetailsTypes = backendScopes(), view.Types() // a demo of an older version has fewer
 		return tx.SetClientSettings(c.ID, c.Settings)
 	})
 }
@@ -208,7 +209,7 @@ func seedAll(ctx context.Context, s *node.Stores, d *demoFile) error {
 		return err
 	}
 	back, err := s.CreateClient(ctx, m.ID, node.ClientOptions{Name: "Acme Backend", AuthMethod: "client_secret_basic", Binding: "trusted",
-		Grants: []string{"client_credentials", "urn:openid:params:grant-type:ciba", "refresh_token"},
+		Grants: []string{"client_credentials", cibaGrant, "refresh_token"},
 		Scopes: backendScopes(), RevealUnknownUser: true})
 	if err != nil {
 		return err

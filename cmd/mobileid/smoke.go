@@ -35,6 +35,11 @@ type story struct {
 	begun time.Time
 }
 
+// leftOut is why a step cannot be told to this server. It is no failure.
+type leftOut string
+
+func (l leftOut) Error() string { return "left out: " + string(l) }
+
 func smokeCommand() *cobra.Command {
 	var dataDir string
 	var nodes []string
@@ -122,6 +127,10 @@ func (s *story) tell(ctx context.Context) error {
 		{"backend: POST /api/v1/authentications with a context, twice under one key, approved on the phone", s.restAuthentication, false},
 		{"CIBA: asked, approved on the phone, tokens by poll", s.cibaApproved, false},
 		{"CIBA: a wrong PIN counts and decides nothing", s.wrongPIN, false},
+		{"payment by REST: shown, approved, and the hash is that of what was asked", s.restPayment, false},
+		{"payment by CIBA: authorization_details told back, their hash in the ID token", s.cibaPayment, false},
+		{"signature by REST: its evidence verifies with the published keys", s.signature, false},
+		{"webhook: told of a signature, signed with the secret", s.webhook, false},
 		{"CIBA: declined on the phone is access_denied", s.cibaDeclined, false},
 		{"redirect: login with the number match, code + PKCE, ID token, userinfo", s.redirectLogin, true},
 		{"redirect: the code is good once, and its tokens die with the second use", s.codeTwice, true},
@@ -132,7 +141,12 @@ func (s *story) tell(ctx context.Context) error {
 			continue
 		}
 		begun := time.Now()
-		if err := st.run(ctx); err != nil {
+		err := st.run(ctx)
+		if why, ok := errors.AsType[leftOut](err); ok {
+			fmt.Printf("left  %-82s %s\n", st.name, string(why))
+			continue
+		}
+		if err != nil {
 			fmt.Printf("FAIL  %-82s %v\n", st.name, err)
 			return fmt.Errorf("smoke: %s: %w", st.name, err)
 		}

@@ -137,7 +137,7 @@ func (s *story) ask(ctx context.Context, message string) (ack, error) {
 
 func (s *story) poll(ctx context.Context, a ack, want int) (tokens, error) {
 	var t tokens
-	err := s.form(ctx, s.Backend, "/token", url.Values{"grant_type": {"urn:openid:params:grant-type:ciba"}, "auth_req_id": {a.AuthReqID}}, want, &t)
+	err := s.form(ctx, s.Backend, "/token", url.Values{"grant_type": {cibaGrant}, "auth_req_id": {a.AuthReqID}}, want, &t)
 	return t, err
 }
 

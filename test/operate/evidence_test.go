@@ -199,6 +199,9 @@ func TestEvidenceIsStampedByAnAuthorityOfItsOwnTime(t *testing.T) {
 			t.Fatalf("no time stamp: %v", err)
 		}
 	}
+	if a := r.REST("GET", "/signatures/"+out.OperationID+"/evidence", nil); a.Text("evidence") != token || a.Text("timestamp") != base64.StdEncoding.EncodeToString(proof.Timestamp) {
+		t.Errorf("by REST: %s", a)
+	}
 	r.Stop()
 	dir := t.TempDir()
 	file := func(name string, content []byte) string {
