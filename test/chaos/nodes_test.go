@@ -165,7 +165,7 @@ func (c *cluster) backends() (out [2]program.Client) {
 	run(nil, "merchant", "create", "Acme")
 	for i, name := range []string{"Acme Backend", "Acme Call Centre"} {
 		run(&out[i], "client", "create", "--name", name, "--binding", "trusted", "--reveal-unknown-user",
-			"--grant", "client_credentials,urn:openid:params:grant-type:ciba,refresh_token", "--scope", "openid,mobileid.users,mobileid.devices")
+			"--grant", "client_credentials,urn:openid:params:grant-type:ciba,refresh_token", "--scope", "openid,mobileid.users,mobileid.devices,mobileid.operations")
 	}
 	return out
 }
