@@ -192,8 +192,10 @@ func (s *Server) Kill() {
 	if err == nil {
 		line, _, _ := strings.Cut(string(text), "\n")
 		if pid, err := strconv.Atoi(line); err == nil && pid > 1 {
-			children := childrenOf(pid)
-			for _, p := range append([]int{pid}, children...) {
+			// Stopped first, so that it starts no process that the list misses: one
+			// that lives on keeps the next server from starting.
+			_ = syscall.Kill(pid, syscall.SIGSTOP)
+			for _, p := range append(childrenOf(pid), pid) {
 				_ = syscall.Kill(p, syscall.SIGKILL)
 			}
 		}
