@@ -115,10 +115,19 @@ func TestL4_X9_AFullDiskAcknowledgesNothingAndLosesNothing(t *testing.T) {
 			t.Fatalf("with room again: %v\n%s", err, s.Log())
 		}
 	}
+	// The chain is anchored once a minute, or a moment later where the disk was full.
+	for deadline := time.Now().Add(90 * time.Second); ; time.Sleep(200 * time.Millisecond) {
+		if _, err := os.Stat(filepath.Join(there, "anchors.log")); err == nil {
+			break
+		} else if time.Now().After(deadline) {
+			t.Fatalf("no anchor: %v", err)
+		}
+	}
 	// SQLite would follow the way into the server's disk by name, and end up in ours.
 	if err := syscall.Kill(s.PID(), syscall.SIGSTOP); err != nil {
 		t.Fatal(err)
 	}
+	defer func() { _ = syscall.Kill(s.PID(), syscall.SIGCONT) }() // however the test ends, it can be stopped
 	copied := t.TempDir()
 	for _, name := range []string{"mobileid.db", "mobileid.db-wal", "anchors.log"} {
 		content, err := os.ReadFile(filepath.Join(there, name))
