@@ -6,9 +6,12 @@
 package operation
 
 import (
+	"slices"
+	"strings"
 	"time"
 
 	"mobileid/internal/attestation"
+	"mobileid/internal/identity"
 	"mobileid/sdk/wire"
 )
 
@@ -79,6 +82,7 @@ type Operation struct {
 	MinACR     string // what must be proven at least
 	Match      string // code the user has to type; "": none
 	Level      string // OneFactor, or "" for TwoFactor
+	Methods    string // identity.Methods of which one must be proven, space-delimited; "": any
 	Initiation string // FromApp, or "" for FromBackend
 	AppID      string
 	ClientData string // the client's own, told back as it is
@@ -108,12 +112,25 @@ func (o *Operation) open() Outcome {
 		Scope: o.Scope, Expires: o.backchannelUntil()}
 }
 
-// need is what the phone must prove besides that it is the phone.
-func (o *Operation) need() []string {
+// need lists what a device may prove, one of them, besides that it is the device;
+// none where that is enough. inh is Inherence of the device. What the operation takes
+// and the device cannot prove stands there only if it can prove nothing else.
+func (o *Operation) need(inh string) []string {
+	out := []string{}
 	if o.Level == OneFactor {
-		return []string{}
+		return out
 	}
-	return []string{wire.FactorPIN}
+	if o.takes(identity.MethodPIN) {
+		out = append(out, wire.FactorPIN)
+	}
+	if o.takes(identity.MethodBiometric) && (inh != inhNone || len(out) == 0) {
+		out = append(out, wire.FactorBio)
+	}
+	return out
+}
+
+func (o *Operation) takes(method string) bool {
+	return o.Methods == "" || slices.Contains(strings.Fields(o.Methods), method)
 }
 
 // Outcome is what a decided operation says. It is stored in the decision row
@@ -128,7 +145,7 @@ type Outcome struct {
 	DeviceID    string    `json:"deviceId,omitempty"`
 	Reason      string    `json:"reason,omitempty"` // why it ended otherwise than approved
 	At          time.Time `json:"at"`
-	Factors     []string  `json:"factors,omitempty"` // POSSESSION, KNOWLEDGE: only what was proven
+	Factors     []string  `json:"factors,omitempty"` // POSSESSION, KNOWLEDGE, INHERENCE: only what was proven
 	AMR         []string  `json:"amr,omitempty"`     // RFC 8176, likewise
 	ACR         string    `json:"acr,omitempty"`
 	ViewHash    string    `json:"viewHash,omitempty"` // b64 SHA-256 of what was shown
@@ -160,7 +177,7 @@ func (o Outcome) Approved() bool { return o.State == Completed }
 type SCA struct {
 	Pos    string `json:"pos"` // swk | hwk | hwk-att
 	Kno    string `json:"kno"` // pin | none
-	Inh    string `json:"inh"` // none
+	Inh    string `json:"inh"` // bio | bio-att | none
 	UV     string `json:"uv"`  // none
 	Dsp    string `json:"dsp"` // app | browser
 	Flow   string `json:"flow"`

@@ -13,6 +13,8 @@ const (
 	OpPIN       = "pin.change"
 	OpRotate    = "dev.rotate"
 	OpRemove    = "dev.remove"
+	OpBioAdd    = "bio.add"
+	OpBioRemove = "bio.remove"
 	OpHistory   = "op.history"
 	OpSync      = "dev.sync"
 )
@@ -57,7 +59,7 @@ type Policy struct {
 	PINMax  int      `json:"pin_max"`
 	PINType string   `json:"pin_type"` // "digits" or "any"
 	Deny    []string `json:"deny"`     // PINs that the phone must refuse
-	Methods []string `json:"methods"`  // "pin"
+	Methods []string `json:"methods"`  // FactorPIN, FactorBio
 	Confirm string   `json:"confirm"`  // "digits": the user compares 8 digits; "none"
 }
 
@@ -107,7 +109,7 @@ type Operation struct {
 	Flow      string    `json:"flow"` // "redirect", "ciba", "rest", "push", "app"; signed as it stands
 	UI        string    `json:"ui"`   // UITyped …
 	Chal      Bytes     `json:"chal"` // 32
-	Need      []string  `json:"need"` // factors: "pin"; empty: possession is enough
+	Need      []string  `json:"need"` // FactorPIN, FactorBio: one of them is to be proven; empty: possession is enough
 	Initiator Initiator `json:"initiator"`
 	Match     string    `json:"match"` // MatchNone or MatchTyped
 	Left      int       `json:"left"`  // wrong PINs that remain
@@ -131,7 +133,8 @@ const (
 	MatchNone  = "none"
 	MatchTyped = "typed"
 
-	FactorPIN = "pin"
+	FactorPIN = "pin" // by kpf
+	FactorBio = "bio" // by bsig
 )
 
 // Claim is the body of op.claim: it binds an operation that is not addressed by
@@ -147,16 +150,16 @@ type ClaimReply struct {
 	Op Operation `json:"op"`
 }
 
-// Answer is the body of op.answer. A decline or report carries neither KPF nor
-// Match.
+// Answer is the body of op.answer. A decline or report carries ans alone.
 type Answer struct {
 	Ans   string `json:"ans"`             // compact JWS, AnswerClaims
 	KPF   Secret `json:"kpf,omitempty"`   // 32
+	BSig  Secret `json:"bsig,omitempty"`  // 64: SignBio
 	Match string `json:"match,omitempty"` // as typed
 }
 
 func (a *Answer) members() []field {
-	return []field{{"ans", &a.Ans}, {"kpf", &a.KPF}, {"match", &a.Match}}
+	return []field{{"ans", &a.Ans}, {"kpf", &a.KPF}, {"bsig", &a.BSig}, {"match", &a.Match}}
 }
 
 // AnswerReply says how the operation ended: COMPLETED, DECLINED, REPORTED. Post
@@ -187,7 +190,21 @@ type Rotation struct {
 // Unproven are the bytes of the body that its proof covers: without kpf.
 func (r Rotation) Unproven() ([]byte, error) { return json.Marshal(Rotation{New: r.New, KK: r.KK}) }
 
-// Changed is the reply to pin.change and dev.rotate: the new key holds.
+// BioAdd is the body of bio.add: a biometric key, which signs too, in place of the
+// one before, if any; authorised by the PIN.
+type BioAdd struct {
+	New string       `json:"new"`           // compact JWS, BioKeyClaims
+	Att *Attestation `json:"att,omitempty"` // what the phone's maker says of the key; nil: nothing
+	KPF Secret       `json:"kpf,omitempty"` // 32: CallProof over the body without it
+}
+
+// Unproven are the bytes of the body that its proof covers: without kpf.
+func (b BioAdd) Unproven() ([]byte, error) { return json.Marshal(BioAdd{New: b.New, Att: b.Att}) }
+
+// BioRemove gives the biometric key up.
+type BioRemove struct{}
+
+// Changed is the reply to pin.change, dev.rotate, bio.add and bio.remove: it is done.
 type Changed struct{}
 
 // Remove gives the registration up.
