@@ -90,7 +90,7 @@ func (a *ask) way(typed string) (flow string, match bool) {
 type options struct {
 	level, appID, clientData string
 	methods                  []string // one of which must be proven; empty: whichever the App allows
-	app                      bool // begun inside the merchant's app
+	app                      bool     // begun inside the merchant's app
 	push                     bool
 	pushText                 string
 }
