@@ -11,6 +11,7 @@ import (
 
 	"mobileid/internal/db"
 	"mobileid/internal/fault"
+	"mobileid/internal/identity"
 	"mobileid/internal/operation"
 	"mobileid/internal/view"
 	"mobileid/sdk/wire"
@@ -42,7 +43,7 @@ type Request struct {
 	Locales []string // BCP 47, the most wished for first
 
 	AuthLevel   string   // operation.TwoFactor, which "" means, or operation.OneFactor
-	AuthMethods []string // one of them must be proven; empty: the PIN
+	AuthMethods []string // one of them must be proven; empty: those that the client's App allows
 	MinACR      string
 	AppID       string
 	Initiation  string // operation.FromBackend, which "" means, or operation.FromApp
@@ -80,7 +81,7 @@ func (f *Flows) StartSignature(ctx context.Context, client *db.Client, r Request
 func (f *Flows) startRequest(ctx context.Context, client *db.Client, r Request, kind string) (Started, error) {
 	a := ask{client: client, reveal: true, minACR: r.MinACR, life: r.ExpiresIn, initiator: r.Initiator,
 		locales: r.Locales, detailsName: "authorizationDetails",
-		operationID: r.ID, options: options{appID: r.AppID, app: r.Initiation == operation.FromApp, clientData: r.ClientData, push: r.SendPush, pushText: r.PushPayload}}
+		operationID: r.ID, options: options{appID: r.AppID, app: r.Initiation == operation.FromApp, clientData: r.ClientData, methods: r.AuthMethods, push: r.SendPush, pushText: r.PushPayload}}
 	if err := r.check(kind, &a); err != nil {
 		return Started{}, err
 	}
@@ -170,18 +171,18 @@ func (r *Request) whom() (string, error) {
 	return r.Hint + " deviceId:" + r.DeviceID, nil
 }
 
-// level is which factors an answer must prove. A PIN is the one method that a
-// phone can be asked for today besides being that phone.
+// level is which factors an answer must prove. PIN and biometry are the methods that
+// a phone can be asked for today besides being that phone.
 func level(authLevel string, methods []string) (string, error) {
 	for _, m := range methods {
-		if !slices.Contains([]string{operation.MethodPIN, operation.MethodBiometric, operation.MethodWebAuthn}, m) {
+		if !slices.Contains(identity.Methods(), m) {
 			return "", fault.InField("/authMethods", "invalid", "authMethods are PIN, BIOMETRIC and WEBAUTHN")
 		}
 	}
 	switch cmp.Or(authLevel, operation.TwoFactor) {
 	case operation.TwoFactor:
-		if len(methods) > 0 && !slices.Contains(methods, operation.MethodPIN) {
-			return "", fault.InField("/authMethods", "unsupported", "no phone can prove "+strings.Join(methods, " or ")+" yet; allow PIN")
+		if len(methods) > 0 && !slices.Contains(methods, identity.MethodPIN) && !slices.Contains(methods, identity.MethodBiometric) {
+			return "", fault.InField("/authMethods", "unsupported", "no phone can prove "+strings.Join(methods, " or ")+" yet; allow PIN or BIOMETRIC")
 		}
 		return "", nil
 	case operation.OneFactor:

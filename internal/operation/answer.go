@@ -83,13 +83,13 @@ func (e *Engine) prepareList(ctx context.Context, c *channel.Call) (channel.Plan
 		return channel.Plan{Reply: reply}, nil, nil
 	}
 	left := e.attemptsLeft(c.Caller)
-	inh, err := e.inherence(ctx, c.Device)
+	can, err := e.provable(ctx, c.Device)
 	if err != nil {
 		return channel.Plan{}, nil, err
 	}
 	for i := range ops {
 		shown := ops[i].shown(c.Device)
-		shown.Need, shown.Left = ops[i].need(inh), left
+		shown.Need, shown.Left = ops[i].need(can), left
 		reply.Ops = append(reply.Ops, shown)
 	}
 	return channel.Plan{Reply: reply}, nil, nil
@@ -310,18 +310,17 @@ func (e *Engine) commitApproval(tx *db.Tx, op *Operation, p *proof, now *db.Stan
 	if werr := spent(tx, p.device, now.FailDay, now.FailCount); werr != nil {
 		return nil, werr, nil
 	}
-	inh := Inherence(p.device, p.policy)
-	need := op.need(inh)
-	if !p.brings(need, inh) {
-		return nil, &wire.Error{Code: wire.Need, Need: need}, nil
+	can := Provable(p.device, p.policy)
+	if !op.takesProofs(p, can) {
+		return nil, &wire.Error{Code: wire.Need, Need: op.need(can)}, nil
 	}
 	if op.Match != "" && subtle.ConstantTimeCompare([]byte(op.Match), []byte(p.match)) != 1 {
 		return e.matchFailed(tx, op, p)
 	}
-	if len(need) == 0 { // proves nothing that counts failures, so none are forgiven
+	if op.Level == OneFactor { // proves nothing that counts failures, so none are forgiven
 		return e.decideBy(tx, op, p, Approve, "")
 	}
-	right, err := e.proven(op, p, inh)
+	right, err := e.proven(op, p)
 	if err != nil {
 		return nil, nil, err
 	}

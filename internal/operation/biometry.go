@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"slices"
+	"strings"
 
 	"mobileid/internal/attestation"
 	"mobileid/internal/audit"
@@ -36,13 +37,56 @@ func Inherence(dev *db.Device, policy identity.Policy) string {
 	return inhNone
 }
 
-// inherence reads the policy for Inherence of a device that has a biometric key.
-func (e *Engine) inherence(ctx context.Context, dev *db.Device) (string, error) {
+// factors are the methods that phones prove, and their names to them.
+func factors() [2]struct{ method, name string } {
+	return [...]struct{ method, name string }{{identity.MethodPIN, wire.FactorPIN}, {identity.MethodBiometric, wire.FactorBio}}
+}
+
+// Provable lists the methods by which the device can prove a second factor, as its
+// App's policy stands. Every device has a PIN.
+func Provable(dev *db.Device, policy identity.Policy) []string {
+	var out []string
+	if policy.Allows(identity.MethodPIN) {
+		out = append(out, identity.MethodPIN)
+	}
+	if Inherence(dev, policy) != inhNone {
+		out = append(out, identity.MethodBiometric)
+	}
+	return out
+}
+
+// Choice is Operation.Methods for methods of which one must be proven; none, or all
+// that phones prove, is "".
+func Choice(methods []string) string {
+	for _, f := range factors() {
+		if !slices.Contains(methods, f.method) {
+			return strings.Join(methods, " ")
+		}
+	}
+	return ""
+}
+
+// Factors are the policy's methods by their names to phones, of those that a phone of
+// the App may come to prove.
+func Factors(policy identity.Policy) []string {
+	out := []string{}
+	for _, f := range factors() {
+		bio := f.method == identity.MethodBiometric
+		if policy.Allows(f.method) && (!bio || policy.Kind != "web" && (policy.Trusted || policy.Attestation != identity.AttestationOff)) {
+			out = append(out, f.name)
+		}
+	}
+	return out
+}
+
+// provable is Provable for a list. The policy is read for a device that has a choice;
+// what its App does not allow, another is told with its answer.
+func (e *Engine) provable(ctx context.Context, dev *db.Device) ([]string, error) {
 	if dev.Inh == "" {
-		return inhNone, nil
+		return []string{identity.MethodPIN}, nil
 	}
 	policy, err := e.policyOf(ctx, dev.AppID)
-	return Inherence(dev, policy), err
+	return Provable(dev, policy), err
 }
 
 func (e *Engine) policyOf(ctx context.Context, appID string) (policy identity.Policy, err error) {
@@ -77,22 +121,17 @@ func (p *proof) biometry(dev *db.Device) biometric {
 	return b
 }
 
-// brings reports whether the answer has one of what is needed, and no factor
-// else: what nobody asked for is not judged.
-func (p *proof) brings(need []string, inh string) bool {
+// takesProofs reports whether the answer brings a factor that the operation takes and
+// the device can prove, and none besides: what nobody asked for is not judged.
+func (o *Operation) takesProofs(p *proof, can []string) bool {
 	pin, bio := len(p.kpf) > 0, len(p.bsig) > 0
-	switch {
-	case len(need) == 0:
-		return true
-	case !pin && !bio, pin && !slices.Contains(need, wire.FactorPIN):
-		return false
-	}
-	return !bio || inh != inhNone && slices.Contains(need, wire.FactorBio)
+	ok := func(method string) bool { return o.takes(method) && slices.Contains(can, method) }
+	return o.Level == OneFactor || (pin || bio) && (!pin || ok(identity.MethodPIN)) && (!bio || ok(identity.MethodBiometric))
 }
 
 // proven compares what the answer brought, all of it, and notes what that proves
 // only if all is right. The device's row is locked.
-func (e *Engine) proven(op *Operation, p *proof, inh string) (bool, error) {
+func (e *Engine) proven(op *Operation, p *proof) (bool, error) {
 	right := true
 	if len(p.bsig) > 0 {
 		if p.bio.dbk != p.device.DBK { // replaced since it was read
@@ -111,7 +150,7 @@ func (e *Engine) proven(op *Operation, p *proof, inh string) (bool, error) {
 	if right {
 		p.knows = len(p.kpf) > 0
 		if len(p.bsig) > 0 {
-			p.inh = inh
+			p.inh = Inherence(p.device, p.policy)
 		}
 	}
 	return right, nil

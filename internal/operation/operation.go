@@ -11,8 +11,6 @@ import (
 	"time"
 
 	"mobileid/internal/attestation"
-	"mobileid/internal/identity"
-	"mobileid/sdk/wire"
 )
 
 // Kinds of operation.
@@ -33,13 +31,6 @@ const (
 const (
 	OneFactor = "ONE_FACTOR"
 	TwoFactor = "TWO_FACTOR" // the default
-)
-
-// Methods that prove a further factor.
-const (
-	MethodPIN       = "PIN"
-	MethodBiometric = "BIOMETRIC"
-	MethodWebAuthn  = "WEBAUTHN"
 )
 
 // NoDevice as an operation's device: no phone is offered it or may answer it. It
@@ -112,21 +103,27 @@ func (o *Operation) open() Outcome {
 		Scope: o.Scope, Expires: o.backchannelUntil()}
 }
 
-// need lists what a device may prove, one of them, besides that it is the device;
-// none where that is enough. inh is Inherence of the device. What the operation takes
-// and the device cannot prove stands there only if it can prove nothing else.
-func (o *Operation) need(inh string) []string {
-	out := []string{}
+// need lists factors, one of which a device must prove besides that it is the device;
+// none where that is enough. What the operation takes and the device cannot prove
+// stands there only if it can prove nothing of it.
+func (o *Operation) need(can []string) []string {
 	if o.Level == OneFactor {
-		return out
+		return []string{}
 	}
-	if o.takes(identity.MethodPIN) {
-		out = append(out, wire.FactorPIN)
+	var all, able []string
+	for _, f := range factors() {
+		if !o.takes(f.method) {
+			continue
+		}
+		all = append(all, f.name)
+		if slices.Contains(can, f.method) {
+			able = append(able, f.name)
+		}
 	}
-	if o.takes(identity.MethodBiometric) && (inh != inhNone || len(out) == 0) {
-		out = append(out, wire.FactorBio)
+	if len(able) == 0 {
+		return all
 	}
-	return out
+	return able
 }
 
 func (o *Operation) takes(method string) bool {

@@ -169,7 +169,7 @@ func (r *Registrations) commitBegin(tx *db.Tx, t *ticket, dev *db.Device, body *
 		return nil, nil, err
 	}
 	return wire.RegBeginReply{Device: dev.ID, NS: ns, Hint: t.Hint, Policy: wire.Policy{
-		PINMin: policy.PINMin, PINMax: policy.PINMax, PINType: "digits", Deny: denied(policy.PINMin), Methods: []string{wire.FactorPIN}, Confirm: confirm,
+		PINMin: policy.PINMin, PINMax: policy.PINMax, PINType: "digits", Deny: denied(policy.PINMin), Methods: operation.Factors(policy), Confirm: confirm,
 	}}, nil, nil
 }
 
