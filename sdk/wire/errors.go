@@ -26,7 +26,9 @@ const (
 	UserLocked        = "user_locked"
 	ActivationFailed  = "activation_failed"
 	AttestationFailed = "attestation_failed"
-	NotAllowed        = "not_allowed" // the App does not take this of this phone
+	AddressRefused    = "address_refused" // push.set: nothing is sent to such an address
+	PushOff           = "push_off"        // push.set: the App has no pushes
+	NotAllowed        = "not_allowed"     // the App does not take this of this phone
 	Upgrade           = "upgrade"
 	Malformed         = "malformed"   // decrypted, but not a message of mid/1
 	Unavailable       = "unavailable" // send the same bytes again: they tell the truth
