@@ -80,6 +80,10 @@ func sealedWords(e *wire.Error) string {
 		return "this phone is suspended: a copy of it is in use"
 	case wire.Need:
 		return "this phone cannot prove what is asked for: " + strings.Join(e.Need, ", ")
+	case wire.AddressRefused:
+		return "the server sends nothing to that address: it must be https and public"
+	case wire.PushOff:
+		return "this App has no pushes"
 	case wire.Unavailable:
 		return "the server cannot answer now; try again"
 	}

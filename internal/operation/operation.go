@@ -32,13 +32,6 @@ const (
 	TwoFactor = "TWO_FACTOR" // the default
 )
 
-// Methods that prove a further factor.
-const (
-	MethodPIN       = "PIN"
-	MethodBiometric = "BIOMETRIC"
-	MethodWebAuthn  = "WEBAUTHN"
-)
-
 // NoDevice as an operation's device: no phone is offered it or may answer it. It
 // stands in where nobody can be asked and the client may not know.
 const NoDevice = "-"
@@ -82,8 +75,6 @@ type Operation struct {
 	Initiation string // FromApp, or "" for FromBackend
 	AppID      string
 	ClientData string // the client's own, told back as it is
-	Push       bool   // wake the phone, with PushText
-	PushText   string
 	Initiator  Initiator
 	Scope      string // of a backchannel request: what its client asked for, space-delimited
 	StartedAt  int64  // Unix ms

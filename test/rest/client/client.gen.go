@@ -19,19 +19,19 @@ import (
 
 // Defines values for AppSettingsAttestation.
 const (
-	OFF      AppSettingsAttestation = "OFF"
-	OPTIONAL AppSettingsAttestation = "OPTIONAL"
-	REQUIRED AppSettingsAttestation = "REQUIRED"
+	AppSettingsAttestationOFF      AppSettingsAttestation = "OFF"
+	AppSettingsAttestationOPTIONAL AppSettingsAttestation = "OPTIONAL"
+	AppSettingsAttestationREQUIRED AppSettingsAttestation = "REQUIRED"
 )
 
 // Valid indicates whether the value is a known member of the AppSettingsAttestation enum.
 func (e AppSettingsAttestation) Valid() bool {
 	switch e {
-	case OFF:
+	case AppSettingsAttestationOFF:
 		return true
-	case OPTIONAL:
+	case AppSettingsAttestationOPTIONAL:
 		return true
-	case REQUIRED:
+	case AppSettingsAttestationREQUIRED:
 		return true
 	default:
 		return false
@@ -74,6 +74,27 @@ func (e AppSettingsLockScope) Valid() bool {
 	}
 }
 
+// Defines values for AppSettingsPush.
+const (
+	AppSettingsPushALWAYS AppSettingsPush = "ALWAYS"
+	AppSettingsPushASKED  AppSettingsPush = "ASKED"
+	AppSettingsPushOFF    AppSettingsPush = "OFF"
+)
+
+// Valid indicates whether the value is a known member of the AppSettingsPush enum.
+func (e AppSettingsPush) Valid() bool {
+	switch e {
+	case AppSettingsPushALWAYS:
+		return true
+	case AppSettingsPushASKED:
+		return true
+	case AppSettingsPushOFF:
+		return true
+	default:
+		return false
+	}
+}
+
 // Defines values for AttestationLevel.
 const (
 	AttestationLevelFailed   AttestationLevel = "failed"
@@ -92,6 +113,27 @@ func (e AttestationLevel) Valid() bool {
 	case AttestationLevelNone:
 		return true
 	case AttestationLevelSoftware:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for AuthMethod.
+const (
+	BIOMETRIC AuthMethod = "BIOMETRIC"
+	PIN       AuthMethod = "PIN"
+	WEBAUTHN  AuthMethod = "WEBAUTHN"
+)
+
+// Valid indicates whether the value is a known member of the AuthMethod enum.
+func (e AuthMethod) Valid() bool {
+	switch e {
+	case BIOMETRIC:
+		return true
+	case PIN:
+		return true
+	case WEBAUTHN:
 		return true
 	default:
 		return false
@@ -176,27 +218,6 @@ func (e NewOperationAuthLevel) Valid() bool {
 	case ONEFACTOR:
 		return true
 	case TWOFACTOR:
-		return true
-	default:
-		return false
-	}
-}
-
-// Defines values for NewOperationAuthMethods.
-const (
-	BIOMETRIC NewOperationAuthMethods = "BIOMETRIC"
-	PIN       NewOperationAuthMethods = "PIN"
-	WEBAUTHN  NewOperationAuthMethods = "WEBAUTHN"
-)
-
-// Valid indicates whether the value is a known member of the NewOperationAuthMethods enum.
-func (e NewOperationAuthMethods) Valid() bool {
-	switch e {
-	case BIOMETRIC:
-		return true
-	case PIN:
-		return true
-	case WEBAUTHN:
 		return true
 	default:
 		return false
@@ -333,6 +354,9 @@ type AppPatch struct {
 
 // AppSettings defines model for AppSettings.
 type AppSettings struct {
+	// AllowedMethods What may prove a factor besides possession. Requests that name another are refused, and so are answers by another. Default all, with psd2 PIN and BIOMETRIC.
+	AllowedMethods []AuthMethod `json:"allowedMethods,omitempty,omitzero"`
+
 	// AndroidPackages Names of the packages that may have made an attested key. None: any.
 	AndroidPackages []string `json:"androidPackages,omitempty,omitzero"`
 
@@ -379,6 +403,9 @@ type AppSettings struct {
 	// Psd2 Hold the App to the regulatory technical standards on strong customer authentication (EU 2018/389). Each setting that breaks an article is refused with it.
 	Psd2 bool `json:"psd2,omitempty,omitzero"`
 
+	// Push Whether phones are woken: never, where a request has sendPush, or for every request of the App's clients. Default ASKED.
+	Push AppSettingsPush `json:"push,omitempty,omitzero"`
+
 	// RegistrationLifetime How long a registration may take, seconds. Default 180.
 	RegistrationLifetime int `json:"registrationLifetime,omitempty,omitzero"`
 
@@ -394,6 +421,9 @@ type AppSettingsKind string
 
 // AppSettingsLockScope What they block: the device, or every device of the user. Default DEVICE.
 type AppSettingsLockScope string
+
+// AppSettingsPush Whether phones are woken: never, where a request has sendPush, or for every request of the App's clients. Default ASKED.
+type AppSettingsPush string
 
 // Attestation What came of the statement of the phone's maker; absent where the App does not ask for one.
 type Attestation struct {
@@ -420,6 +450,9 @@ type AttestationLevel string
 // Attributes Free texts by name. Those that OpenID Connect knows (`name`, `email`, …) become claims of clients that may see them. At most
 // 32, of at most 1024 characters each, and 8 KiB together.
 type Attributes map[string]string
+
+// AuthMethod defines model for AuthMethod.
+type AuthMethod string
 
 // Confirmation defines model for Confirmation.
 type Confirmation struct {
@@ -597,8 +630,8 @@ type NewOperation struct {
 	// AuthLevel How many kinds of factor must be proven. Default TWO_FACTOR.
 	AuthLevel NewOperationAuthLevel `json:"authLevel,omitempty,omitzero"`
 
-	// AuthMethods One of these must be proven beside possession. Phones prove PIN today; a list without it is refused.
-	AuthMethods []NewOperationAuthMethods `json:"authMethods,omitempty,omitzero"`
+	// AuthMethods One of these must be proven beside possession, and the client's App must allow each. Phones prove PIN today; a list without it is refused.
+	AuthMethods []AuthMethod `json:"authMethods,omitempty,omitzero"`
 
 	// AuthorizationDetails Typed data (RFC 9396) that a template shows, such as a payment_initiation.
 	AuthorizationDetails []map[string]interface{} `json:"authorizationDetails,omitempty,omitzero"`
@@ -626,14 +659,17 @@ type NewOperation struct {
 	Locales     []string `json:"locales,omitempty,omitzero"`
 	PostContext Content  `json:"postContext,omitempty,omitzero"`
 	PreContext  Content  `json:"preContext,omitempty,omitzero"`
-	UserID      string   `json:"userId,omitempty,omitzero"`
+
+	// PushPayload With sendPush: a tag for your app on the phone, sent with the push. It should mean nothing to anybody else.
+	PushPayload string `json:"pushPayload,omitempty,omitzero"`
+
+	// SendPush Wake the phones that registered an address for it, 5 times in 10 minutes for a user at most. A phone that looks by itself sees the request without.
+	SendPush bool   `json:"sendPush,omitempty,omitzero"`
+	UserID   string `json:"userId,omitempty,omitzero"`
 }
 
 // NewOperationAuthLevel How many kinds of factor must be proven. Default TWO_FACTOR.
 type NewOperationAuthLevel string
-
-// NewOperationAuthMethods defines model for NewOperation.AuthMethods.
-type NewOperationAuthMethods string
 
 // NewOperationInitiation app · the person is in the merchant's app on the phone that shall answer: `startToken` of the answer is handed to it, and no
 // other phone is asked. Default backend.
