@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 
 	"mobileid/sdk/wire"
 )
@@ -31,6 +32,9 @@ func (p *Phone) build(ctx context.Context, st *State, in intent, head string) (*
 	}
 	if st.Pin == "" { // typed registration: the key that came is the pin from now on
 		st.Pin = pin
+	}
+	if !slices.Contains(set.Sup.Ops, in.op) {
+		return nil, fmt.Errorf("%w: %s", ErrNotServed, in.op)
 	}
 	tek, err := set.Pick()
 	if err != nil {
