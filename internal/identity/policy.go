@@ -8,6 +8,7 @@ import (
 
 	"mobileid/internal/db"
 	"mobileid/internal/fault"
+	"mobileid/internal/risk"
 )
 
 // Policy is what an App asks of its phones. Zero fields mean the default.
@@ -28,6 +29,7 @@ type Policy struct {
 	AndroidPackages []string      `json:"android_packages,omitempty"` // that may make a key; none: any
 	AndroidSigners  []string      `json:"android_signers,omitempty"`  // SHA-256 of the certificates they are signed by, hexadecimal; none: any
 	AppleApps       []string      `json:"apple_apps,omitempty"`       // App IDs for App Attest, <team>.<bundle>
+	Risk            risk.Rules    `json:"risk,omitzero"`              // what phones must say of themselves, and what is refused
 	SessionIdle     time.Duration `json:"session_idle,omitempty"`     // of a browser that logged in
 	PSD2            bool          `json:"psd2,omitempty"`             // held to the RTS on strong customer authentication; payments name amount and payee
 }
@@ -87,6 +89,7 @@ func (p Policy) WithDefaults() Policy {
 	}
 	word(&p.LockScope, LockDevice)
 	word(&p.Attestation, AttestationOff)
+	word(&p.Risk.Mode, risk.Off)
 	confirm, idle := ConfirmNone, 30*time.Minute
 	if p.PSD2 {
 		confirm, idle = ConfirmDigits, longestIdle
@@ -122,6 +125,9 @@ func (p Policy) Check() error {
 		return bad("codeLength", "an activation code is one of a million at least, and has 32 characters at most")
 	}
 	if err := p.checkAttestation(); err != nil {
+		return err
+	}
+	if err := p.Risk.Check(); err != nil {
 		return err
 	}
 	if p.PSD2 {

@@ -39,7 +39,7 @@ type Error struct {
 	State string   `json:"state,omitempty"` // op_gone: the state it ended in
 	By    string   `json:"by,omitempty"`    // op_gone: "this" or "other" device
 	Now   int64    `json:"now,omitempty"`   // clock: the server's time
-	Need  []string `json:"need,omitempty"`  // need: the factors that were missing
+	Need  []string `json:"need,omitempty"`  // need: the factors that were missing, or NeedRisk
 	Check string   `json:"check,omitempty"` // attestation_failed: what was wrong, or missing, or software
 	Min   int      `json:"min,omitempty"`   // upgrade: the lowest version served
 }
