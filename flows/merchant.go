@@ -11,6 +11,7 @@ import (
 
 	"mobileid/internal/db"
 	"mobileid/internal/fault"
+	"mobileid/internal/identity"
 	"mobileid/internal/operation"
 	"mobileid/internal/view"
 	"mobileid/sdk/wire"
@@ -80,7 +81,7 @@ func (f *Flows) StartSignature(ctx context.Context, client *db.Client, r Request
 func (f *Flows) startRequest(ctx context.Context, client *db.Client, r Request, kind string) (Started, error) {
 	a := ask{client: client, reveal: true, minACR: r.MinACR, life: r.ExpiresIn, initiator: r.Initiator,
 		locales: r.Locales, detailsName: "authorizationDetails",
-		operationID: r.ID, options: options{appID: r.AppID, app: r.Initiation == operation.FromApp, clientData: r.ClientData, push: r.SendPush, pushText: r.PushPayload}}
+		operationID: r.ID, options: options{appID: r.AppID, app: r.Initiation == operation.FromApp, clientData: r.ClientData, methods: r.AuthMethods, push: r.SendPush, pushText: r.PushPayload}}
 	if err := r.check(kind, &a); err != nil {
 		return Started{}, err
 	}
@@ -174,13 +175,13 @@ func (r *Request) whom() (string, error) {
 // phone can be asked for today besides being that phone.
 func level(authLevel string, methods []string) (string, error) {
 	for _, m := range methods {
-		if !slices.Contains([]string{operation.MethodPIN, operation.MethodBiometric, operation.MethodWebAuthn}, m) {
+		if !slices.Contains(identity.Methods(), m) {
 			return "", fault.InField("/authMethods", "invalid", "authMethods are PIN, BIOMETRIC and WEBAUTHN")
 		}
 	}
 	switch cmp.Or(authLevel, operation.TwoFactor) {
 	case operation.TwoFactor:
-		if len(methods) > 0 && !slices.Contains(methods, operation.MethodPIN) {
+		if len(methods) > 0 && !slices.Contains(methods, identity.MethodPIN) {
 			return "", fault.InField("/authMethods", "unsupported", "no phone can prove "+strings.Join(methods, " or ")+" yet; allow PIN")
 		}
 		return "", nil

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"math"
+	"slices"
 	"time"
 
 	"mobileid/internal/db"
@@ -31,6 +32,7 @@ type Policy struct {
 	AppleApps       []string      `json:"apple_apps,omitempty"`       // App IDs for App Attest, <team>.<bundle>
 	Risk            risk.Rules    `json:"risk,omitzero"`              // what phones must say of themselves, and what is refused
 	SessionIdle     time.Duration `json:"session_idle,omitempty"`     // of a browser that logged in
+	Methods         []string      `json:"allowed_methods,omitempty"`  // that may prove a further factor
 	PSD2            bool          `json:"psd2,omitempty"`             // held to the RTS on strong customer authentication; payments name amount and payee
 }
 
@@ -52,6 +54,20 @@ const (
 	ConfirmDigits = "digits" // somebody compares 8 digits on both screens
 	ConfirmNone   = "none"   // the link's secret is enough
 )
+
+// Methods that prove a factor besides possession.
+const (
+	MethodPIN       = "PIN"
+	MethodBiometric = "BIOMETRIC"
+	MethodWebAuthn  = "WEBAUTHN"
+)
+
+// Methods lists them.
+func Methods() []string { return []string{MethodPIN, MethodBiometric, MethodWebAuthn} }
+
+// Allows reports whether an answer may prove a factor by the method. The policy has
+// its defaults.
+func (p Policy) Allows(method string) bool { return slices.Contains(p.Methods, method) }
 
 // mostFailures is the ceiling of every App's FailureLimit.
 const mostFailures = 5
@@ -88,6 +104,12 @@ func (p Policy) WithDefaults() Policy {
 		}
 	}
 	word(&p.LockScope, LockDevice)
+	if len(p.Methods) == 0 {
+		p.Methods = Methods()
+		if p.PSD2 {
+			p.Methods = []string{MethodPIN, MethodBiometric}
+		}
+	}
 	word(&p.Attestation, AttestationOff)
 	word(&p.Risk.Mode, risk.Off)
 	confirm, idle := ConfirmNone, 30*time.Minute
@@ -123,6 +145,11 @@ func (p Policy) Check() error {
 		return bad("codeAlphabet", "each character stands once in codeAlphabet")
 	case p.CodeLength > 32 || math.Pow(float64(len([]rune(p.CodeAlphabet))), float64(p.CodeLength)) < 1e6:
 		return bad("codeLength", "an activation code is one of a million at least, and has 32 characters at most")
+	}
+	for i, m := range p.Methods {
+		if !slices.Contains(Methods(), m) || slices.Contains(p.Methods[:i], m) {
+			return bad("allowedMethods", "allowedMethods are of PIN, BIOMETRIC and WEBAUTHN, each once")
+		}
 	}
 	if err := p.checkAttestation(); err != nil {
 		return err
@@ -161,6 +188,8 @@ func (p Policy) checkPSD2() error {
 			out.Fields = append(out.Fields, fault.Field{Pointer: "/settings/" + field, Code: "psd2", Detail: detail})
 		}
 	}
+	rule(p.Allows(MethodWebAuthn), "allowedMethods",
+		"RTS article 4(1): WebAuthn does not tell whether knowledge or inherence was verified, so it counts for neither")
 	rule(p.SessionIdle > longestIdle, "sessionIdle", "RTS article 4(3)(d): a session may be idle for 300 seconds at most")
 	rule(p.BlockFor < minBlock, "blockFor", "RTS article 4(3)(b): a block must last; 300 seconds at least")
 	rule(p.PINMin < 6, "pinMin", "RTS article 6(1): a PIN of fewer than 6 digits is guessed too easily")

@@ -305,6 +305,9 @@ func (e *Engine) commitApproval(tx *db.Tx, op *Operation, p *proof, now *db.Stan
 		return e.riskBlocked(tx, op, p)
 	}
 	knowledge := len(op.need()) > 0
+	if knowledge && !p.policy.Allows(identity.MethodPIN) { // its App changed since the start
+		return nil, &wire.Error{Code: wire.Need}, nil
+	}
 	if knowledge && len(p.kpf) == 0 {
 		return nil, &wire.Error{Code: wire.Need, Need: op.need()}, nil
 	}

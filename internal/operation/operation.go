@@ -33,13 +33,6 @@ const (
 	TwoFactor = "TWO_FACTOR" // the default
 )
 
-// Methods that prove a further factor.
-const (
-	MethodPIN       = "PIN"
-	MethodBiometric = "BIOMETRIC"
-	MethodWebAuthn  = "WEBAUTHN"
-)
-
 // NoDevice as an operation's device: no phone is offered it or may answer it. It
 // stands in where nobody can be asked and the client may not know.
 const NoDevice = "-"

@@ -188,6 +188,27 @@ func (e AttestationLevel) Valid() bool {
 	}
 }
 
+// Defines values for AuthMethod.
+const (
+	BIOMETRIC AuthMethod = "BIOMETRIC"
+	PIN       AuthMethod = "PIN"
+	WEBAUTHN  AuthMethod = "WEBAUTHN"
+)
+
+// Valid indicates whether the value is a known member of the AuthMethod enum.
+func (e AuthMethod) Valid() bool {
+	switch e {
+	case BIOMETRIC:
+		return true
+	case PIN:
+		return true
+	case WEBAUTHN:
+		return true
+	default:
+		return false
+	}
+}
+
 // Defines values for ConfirmationMode.
 const (
 	ConfirmationModeDigits ConfirmationMode = "digits"
@@ -266,27 +287,6 @@ func (e NewOperationAuthLevel) Valid() bool {
 	case ONEFACTOR:
 		return true
 	case TWOFACTOR:
-		return true
-	default:
-		return false
-	}
-}
-
-// Defines values for NewOperationAuthMethods.
-const (
-	BIOMETRIC NewOperationAuthMethods = "BIOMETRIC"
-	PIN       NewOperationAuthMethods = "PIN"
-	WEBAUTHN  NewOperationAuthMethods = "WEBAUTHN"
-)
-
-// Valid indicates whether the value is a known member of the NewOperationAuthMethods enum.
-func (e NewOperationAuthMethods) Valid() bool {
-	switch e {
-	case BIOMETRIC:
-		return true
-	case PIN:
-		return true
-	case WEBAUTHN:
 		return true
 	default:
 		return false
@@ -468,6 +468,9 @@ type AppSettings struct {
 	// AllowCountries Where phones may be, by their own word; ISO 3166-1 alpha-2. None: anywhere. With risk REQUIRED a phone must say where it is.
 	AllowCountries []string `json:"allowCountries,omitempty,omitzero"`
 
+	// AllowedMethods What may prove a factor besides possession. Requests that name another are refused, and so are answers by another. Default all, with psd2 PIN and BIOMETRIC.
+	AllowedMethods []AuthMethod `json:"allowedMethods,omitempty,omitzero"`
+
 	// AndroidPackages Names of the packages that may have made an attested key. None: any.
 	AndroidPackages []string `json:"androidPackages,omitempty,omitzero"`
 
@@ -572,6 +575,9 @@ type AttestationLevel string
 // Attributes Free texts by name. Those that OpenID Connect knows (`name`, `email`, …) become claims of clients that may see them. At most
 // 32, of at most 1024 characters each, and 8 KiB together.
 type Attributes map[string]string
+
+// AuthMethod defines model for AuthMethod.
+type AuthMethod string
 
 // Confirmation defines model for Confirmation.
 type Confirmation struct {
@@ -749,8 +755,8 @@ type NewOperation struct {
 	// AuthLevel How many kinds of factor must be proven. Default TWO_FACTOR.
 	AuthLevel NewOperationAuthLevel `json:"authLevel,omitempty,omitzero"`
 
-	// AuthMethods One of these must be proven beside possession. Phones prove PIN today; a list without it is refused.
-	AuthMethods []NewOperationAuthMethods `json:"authMethods,omitempty,omitzero"`
+	// AuthMethods One of these must be proven beside possession, and the client's App must allow each. Phones prove PIN today; a list without it is refused.
+	AuthMethods []AuthMethod `json:"authMethods,omitempty,omitzero"`
 
 	// AuthorizationDetails Typed data (RFC 9396) that a template shows, such as a payment_initiation.
 	AuthorizationDetails []map[string]interface{} `json:"authorizationDetails,omitempty,omitzero"`
@@ -783,9 +789,6 @@ type NewOperation struct {
 
 // NewOperationAuthLevel How many kinds of factor must be proven. Default TWO_FACTOR.
 type NewOperationAuthLevel string
-
-// NewOperationAuthMethods defines model for NewOperation.AuthMethods.
-type NewOperationAuthMethods string
 
 // NewOperationInitiation app · the person is in the merchant's app on the phone that shall answer: `startToken` of the answer is handed to it, and no
 // other phone is asked. Default backend.
