@@ -16,6 +16,7 @@ import (
 	"mobileid/internal/fault"
 	"mobileid/internal/identity"
 	"mobileid/internal/kv"
+	"mobileid/internal/notify"
 	"mobileid/internal/operation"
 	"mobileid/internal/view"
 )
@@ -28,6 +29,8 @@ type Config struct {
 	Operations *operation.Engine
 	Clock      clock.Clock
 	Log        *slog.Logger
+	// Wake has a user's phones be woken by push.
+	Wake func(context.Context, notify.Wake) error
 }
 
 // Flows is the one core behind every way in.
@@ -92,7 +95,7 @@ type options struct {
 	methods                  []string // one of which must be proven; empty: whichever the App allows
 	app                      bool     // begun inside the merchant's app
 	push                     bool
-	pushText                 string
+	pushTag                  string
 }
 
 // asked is what became of it.
@@ -186,7 +189,7 @@ func (f *Flows) start(ctx context.Context, a ask) (asked, error) {
 		ID: a.operationID, Scope: a.scope,
 		Kind: a.kind(), Flow: a.flow, MerchantID: a.client.MerchantID, ClientID: a.client.ID, ClientName: a.client.Name,
 		UserID: user.ID, DeviceID: device, View: shown, Post: a.post, Tpl: tpl, Lang: lang, MinACR: minACR, Match: out.match,
-		Level: a.options.level, AppID: a.options.appID, ClientData: a.options.clientData, Push: a.options.push, PushText: a.options.pushText,
+		Level: a.options.level, AppID: a.options.appID, ClientData: a.options.clientData,
 		Initiator: a.initiator, StartedAt: now.UnixMilli(), ExpiresAt: out.expires.UnixMilli(),
 	}
 	if p.Details != nil {
@@ -198,11 +201,23 @@ func (f *Flows) start(ctx context.Context, a ask) (asked, error) {
 	if err := f.Operations.Start(ctx, op); err != nil {
 		return asked{}, err
 	}
+	if (a.options.push || app.Push == identity.PushAlways) && !a.options.app {
+		f.wake(ctx, op, a.options.pushTag)
+	}
 	out.operationID, out.match, out.expires = op.ID, op.Match, op.Expires()
 	if a.options.app {
 		out.startToken = f.Operations.StartToken(op.ID)
 	}
 	return out, nil
+}
+
+// wake has the phones be woken. Whoever asked is not told of a failure: the phones
+// see the operation without a push too.
+func (f *Flows) wake(ctx context.Context, op *operation.Operation, tag string) {
+	err := f.Wake(ctx, notify.Wake{UserID: op.UserID, DeviceID: op.DeviceID, OperationID: op.ID, Tag: tag, Until: op.ExpiresAt})
+	if err != nil {
+		f.Log.WarnContext(ctx, "phones are not woken", "operation", op.ID, "error", err)
+	}
 }
 
 // reachable reports why the user cannot be asked now: locked, or no phone that
@@ -260,13 +275,16 @@ func (f *Flows) CheckMethods(ctx context.Context, client *db.Client) error {
 	return (&ask{}).checkMethods(app)
 }
 
-// checkMethods reports a method that is asked for and not allowed by the client's
-// App as it is, or that it allows none that phones can prove.
+// checkMethods reports a method, or a push, that is asked for and not allowed by the
+// client's App as it is, or that it allows no method that phones can prove.
 func (a *ask) checkMethods(app identity.Policy) error {
 	for _, m := range a.options.methods {
 		if !app.Allows(m) {
 			return fault.InField("/authMethods", "not_allowed", "the client's App does not allow "+m)
 		}
+	}
+	if a.options.push && app.Push == identity.PushOff {
+		return fault.InField("/sendPush", "not_allowed", "the client's App has no pushes")
 	}
 	if a.options.level != operation.OneFactor && !app.Allows(identity.MethodPIN) {
 		return fault.New(fault.Forbidden, "the client's App allows no method that phones can prove; they prove PIN")

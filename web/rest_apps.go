@@ -30,7 +30,7 @@ func settingsOf(p identity.Policy) api.AppSettings {
 	return api.AppSettings{Kind: api.AppSettingsKind(p.Kind), PinMin: p.PINMin, PinMax: p.PINMax, FailureLimit: int(p.FailureLimit), BlockFor: seconds64(p.BlockFor),
 		LockScope: api.AppSettingsLockScope(p.LockScope), CodeLength: p.CodeLength, CodeAlphabet: p.CodeAlphabet, RegistrationLifetime: seconds64(p.RegistrationTTL),
 		Confirmation: api.ConfirmationMode(p.Confirm), Attestation: api.AppSettingsAttestation(p.Attestation), SessionIdle: seconds64(p.SessionIdle), Language: p.Language, Psd2: p.PSD2,
-		AndroidPackages: p.AndroidPackages, AndroidSigners: p.AndroidSigners, AppleApps: p.AppleApps, AllowedMethods: methodsOf(p.Methods),
+		AndroidPackages: p.AndroidPackages, AndroidSigners: p.AndroidSigners, AppleApps: p.AppleApps, AllowedMethods: methodsOf(p.Methods), Push: api.AppSettingsPush(p.Push),
 		Risk: api.AppSettingsRisk(p.Risk.Mode), BlockFindings: findingsOf(p.Risk.BlockFindings), AllowCountries: p.Risk.AllowCountries, DenyCountries: p.Risk.DenyCountries}
 }
 
@@ -45,7 +45,7 @@ func policyOf(p identity.Policy, s api.AppSettings) identity.Policy {
 	for _, f := range s.BlockFindings {
 		p.Risk.BlockFindings = append(p.Risk.BlockFindings, string(f))
 	}
-	p.Methods = nil
+	p.Methods, p.Push = nil, string(s.Push)
 	for _, m := range s.AllowedMethods {
 		p.Methods = append(p.Methods, string(m))
 	}

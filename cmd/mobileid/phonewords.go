@@ -84,6 +84,10 @@ func sealedWords(e *wire.Error) string {
 		return "this phone is not registered any more"
 	case wire.Fork:
 		return "this phone is suspended: a copy of it is in use"
+	case wire.AddressRefused:
+		return "the server sends nothing to that address: it must be https and public"
+	case wire.PushOff:
+		return "this App has no pushes"
 	case wire.Unavailable:
 		return "the server cannot answer now; try again"
 	}

@@ -32,6 +32,7 @@ type Policy struct {
 	AppleApps       []string      `json:"apple_apps,omitempty"`       // App IDs for App Attest, <team>.<bundle>
 	Risk            risk.Rules    `json:"risk,omitzero"`              // what phones must say of themselves, and what is refused
 	SessionIdle     time.Duration `json:"session_idle,omitempty"`     // of a browser that logged in
+	Push            string        `json:"push,omitempty"`             // OFF | ASKED | ALWAYS
 	Methods         []string      `json:"allowed_methods,omitempty"`  // that may prove a further factor
 	PSD2            bool          `json:"psd2,omitempty"`             // held to the RTS on strong customer authentication; payments name amount and payee
 }
@@ -53,6 +54,13 @@ const (
 const (
 	ConfirmDigits = "digits" // somebody compares 8 digits on both screens
 	ConfirmNone   = "none"   // the link's secret is enough
+)
+
+// Whether an App's phones are woken by push.
+const (
+	PushOff    = "OFF"    // no address is taken or used
+	PushAsked  = "ASKED"  // where a request asks for it
+	PushAlways = "ALWAYS" // for every request of the App's clients
 )
 
 // Methods that prove a factor besides possession.
@@ -104,6 +112,7 @@ func (p Policy) WithDefaults() Policy {
 		}
 	}
 	word(&p.LockScope, LockDevice)
+	word(&p.Push, PushAsked)
 	if len(p.Methods) == 0 {
 		p.Methods = Methods()
 		if p.PSD2 {
@@ -145,6 +154,9 @@ func (p Policy) Check() error {
 		return bad("codeAlphabet", "each character stands once in codeAlphabet")
 	case p.CodeLength > 32 || math.Pow(float64(len([]rune(p.CodeAlphabet))), float64(p.CodeLength)) < 1e6:
 		return bad("codeLength", "an activation code is one of a million at least, and has 32 characters at most")
+	}
+	if !slices.Contains([]string{PushOff, PushAsked, PushAlways}, p.Push) {
+		return bad("push", "push is OFF, ASKED or ALWAYS")
 	}
 	for i, m := range p.Methods {
 		if !slices.Contains(Methods(), m) || slices.Contains(p.Methods[:i], m) {

@@ -76,8 +76,6 @@ type Operation struct {
 	Initiation string // FromApp, or "" for FromBackend
 	AppID      string
 	ClientData string // the client's own, told back as it is
-	Push       bool   // wake the phone, with PushText
-	PushText   string
 	Initiator  Initiator
 	Scope      string // of a backchannel request: what its client asked for, space-delimited
 	StartedAt  int64  // Unix ms

@@ -26,6 +26,8 @@ const (
 	UserLocked        = "user_locked"
 	ActivationFailed  = "activation_failed"
 	AttestationFailed = "attestation_failed"
+	AddressRefused    = "address_refused" // push.set: nothing is sent to such an address
+	PushOff           = "push_off"        // push.set: the App has no pushes
 	Upgrade           = "upgrade"
 	Malformed         = "malformed"   // decrypted, but not a message of mid/1
 	Unavailable       = "unavailable" // send the same bytes again: they tell the truth

@@ -12,6 +12,7 @@ const (
 	OpAnswer    = "op.answer"
 	OpPIN       = "pin.change"
 	OpRotate    = "dev.rotate"
+	OpPush      = "push.set"
 	OpRemove    = "dev.remove"
 	OpHistory   = "op.history"
 	OpSync      = "dev.sync"
@@ -195,6 +196,25 @@ type Rotation struct {
 
 // Unproven are the bytes of the body that its proof covers: without kpf.
 func (r Rotation) Unproven() ([]byte, error) { return json.Marshal(Rotation{New: r.New, KK: r.KK}) }
+
+// PushSet is the body of push.set: where the phone is woken by Web Push (RFC 8030),
+// and what for the pushes are encrypted (RFC 8291). Empty, it has no address.
+type PushSet struct {
+	Endpoint string `json:"endpoint,omitempty"`
+	P256DH   Bytes  `json:"p256dh,omitempty"` // 65: uncompressed point
+	Auth     Secret `json:"auth,omitempty"`   // 16
+}
+
+// PushReply says under which key (RFC 8292) the server sends.
+type PushReply struct {
+	VAPID Bytes `json:"vapid"` // 65: uncompressed point
+}
+
+// Push is what a push holds: what waits, which is told by op.list alone.
+type Push struct {
+	Txn string `json:"txn"`
+	Tag string `json:"tag,omitempty"` // the merchant's own
+}
 
 // Changed is the reply to pin.change and dev.rotate: the new key holds.
 type Changed struct{}

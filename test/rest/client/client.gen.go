@@ -143,6 +143,27 @@ func (e AppSettingsLockScope) Valid() bool {
 	}
 }
 
+// Defines values for AppSettingsPush.
+const (
+	AppSettingsPushALWAYS AppSettingsPush = "ALWAYS"
+	AppSettingsPushASKED  AppSettingsPush = "ASKED"
+	AppSettingsPushOFF    AppSettingsPush = "OFF"
+)
+
+// Valid indicates whether the value is a known member of the AppSettingsPush enum.
+func (e AppSettingsPush) Valid() bool {
+	switch e {
+	case AppSettingsPushALWAYS:
+		return true
+	case AppSettingsPushASKED:
+		return true
+	case AppSettingsPushOFF:
+		return true
+	default:
+		return false
+	}
+}
+
 // Defines values for AppSettingsRisk.
 const (
 	AppSettingsRiskOFF      AppSettingsRisk = "OFF"
@@ -523,6 +544,9 @@ type AppSettings struct {
 	// Psd2 Hold the App to the regulatory technical standards on strong customer authentication (EU 2018/389). Each setting that breaks an article is refused with it.
 	Psd2 bool `json:"psd2,omitempty,omitzero"`
 
+	// Push Whether phones are woken: never, where a request has sendPush, or for every request of the App's clients. Default ASKED.
+	Push AppSettingsPush `json:"push,omitempty,omitzero"`
+
 	// RegistrationLifetime How long a registration may take, seconds. Default 180.
 	RegistrationLifetime int `json:"registrationLifetime,omitempty,omitzero"`
 
@@ -545,6 +569,9 @@ type AppSettingsKind string
 
 // AppSettingsLockScope What they block: the device, or every device of the user. Default DEVICE.
 type AppSettingsLockScope string
+
+// AppSettingsPush Whether phones are woken: never, where a request has sendPush, or for every request of the App's clients. Default ASKED.
+type AppSettingsPush string
 
 // AppSettingsRisk Whether phones must say what they found of themselves, with every approval and at registration. OPTIONAL keeps what is said and refuses what is
 // listed below; REQUIRED refuses too what is missing or older than five minutes. Default OFF.
@@ -784,7 +811,13 @@ type NewOperation struct {
 	Locales     []string `json:"locales,omitempty,omitzero"`
 	PostContext Content  `json:"postContext,omitempty,omitzero"`
 	PreContext  Content  `json:"preContext,omitempty,omitzero"`
-	UserID      string   `json:"userId,omitempty,omitzero"`
+
+	// PushPayload With sendPush: a tag for your app on the phone, sent with the push. It should mean nothing to anybody else.
+	PushPayload string `json:"pushPayload,omitempty,omitzero"`
+
+	// SendPush Wake the phones that registered an address for it, 5 times in 10 minutes for a user at most. A phone that looks by itself sees the request without.
+	SendPush bool   `json:"sendPush,omitempty,omitzero"`
+	UserID   string `json:"userId,omitempty,omitzero"`
 }
 
 // NewOperationAuthLevel How many kinds of factor must be proven. Default TWO_FACTOR.
