@@ -131,7 +131,7 @@ func (p *Phone) answer(ctx context.Context, op *wire.Operation, dec string, prov
 			return nil, err
 		}
 	}
-	body, err := p.answerBody(st, op, dec)
+	body, err := p.answerBody(ctx, st, op, dec)
 	if err == nil && prove != nil {
 		err = prove(st, body.Ans, body)
 	}
@@ -144,7 +144,7 @@ func (p *Phone) answer(ctx context.Context, op *wire.Operation, dec string, prov
 }
 
 // answerBody signs ans.
-func (p *Phone) answerBody(st *State, op *wire.Operation, dec string) (*wire.Answer, error) {
+func (p *Phone) answerBody(ctx context.Context, st *State, op *wire.Operation, dec string) (*wire.Answer, error) {
 	dsk, err := p.Keys.Signer(st.KeyRef)
 	if err != nil {
 		return nil, err
@@ -154,8 +154,36 @@ func (p *Phone) answerBody(st *State, op *wire.Operation, dec string) (*wire.Ans
 	if c.JTI, err = p.token(); err != nil {
 		return nil, err
 	}
-	ans, err := wire.SignAnswer(dsk, c)
-	return &wire.Answer{Ans: ans}, err
+	body := &wire.Answer{}
+	if dec == wire.Approve {
+		if body.Risk, err = p.statement(ctx); err != nil {
+			return nil, err
+		}
+		c.HR = wire.RiskHash(body.Risk)
+	}
+	body.Ans, err = wire.SignAnswer(dsk, c)
+	return body, err
+}
+
+// statement is what the phone says of itself, as bytes; nil if it says nothing.
+func (p *Phone) statement(ctx context.Context) ([]byte, error) {
+	if p.Risk == nil {
+		return nil, nil
+	}
+	said, err := p.Risk.Measure(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if said.Platform == "" {
+		said.Platform = p.Platform
+	}
+	if said.Model == "" {
+		said.Model = p.Model
+	}
+	if said.At == 0 {
+		said.At = p.serverNow().Unix()
+	}
+	return said.Bytes()
 }
 
 func decodeAnswer(res *wire.Result, err error) (*wire.AnswerReply, error) {

@@ -14,6 +14,7 @@ import (
 	"mobileid/internal/identity"
 	"mobileid/internal/keys"
 	"mobileid/internal/kv"
+	"mobileid/internal/risk"
 	"mobileid/sdk/wire"
 )
 
@@ -108,6 +109,9 @@ type proof struct {
 	bio        biometric // of bsig
 	match      string
 	remoteIP   string
+	statement  []byte     // what the phone says of itself, as it was sent; nil: nothing
+	said       *wire.Risk // the same, read
+	risk       *risk.Result
 
 	// What was proven besides possession, by an approval that is about to be decided.
 	knows bool
@@ -178,12 +182,18 @@ func (e *Engine) prepareAnswer(ctx context.Context, c *channel.Call) (channel.Pl
 	}
 	shown := op.shown(c.Device)
 	want := wire.ClaimsFor(&shown)
-	want.Dec, want.CV, want.Iat, want.JTI = claims.Dec, claims.CV, claims.Iat, claims.JTI
+	want.Dec, want.CV, want.Iat, want.JTI, want.HR = claims.Dec, claims.CV, claims.Iat, claims.JTI, wire.RiskHash(body.Risk)
 	if op.UserID != c.Device.UserID || op.DeviceID != "" && op.DeviceID != c.Device.ID || claims != want || claims.CV != "" {
 		// Another user's operation and a changed answer look the same from outside.
 		return channel.Plan{}, &wire.Error{Code: wire.OpNotHere}, nil
 	}
 	p := &proof{answer: body.Ans, ansHash: wire.AnswerHash(body.Ans), claims: claims, kpf: body.KPF, bsig: body.BSig, match: body.Match, remoteIP: c.RemoteIP}
+	if claims.Dec == wire.Approve && len(body.Risk) > 0 {
+		if p.said, err = wire.ParseRisk(body.Risk); err != nil {
+			return channel.Plan{}, &wire.Error{Code: wire.Malformed}, nil
+		}
+		p.statement = body.Risk
+	}
 	p.answerHash = base64.RawURLEncoding.EncodeToString(p.ansHash[:])
 	p.bio = p.biometry(c.Device)
 	if op.Kind == KindSignature && claims.Dec == wire.Approve {
@@ -309,6 +319,9 @@ func (e *Engine) commitApproval(tx *db.Tx, op *Operation, p *proof, now *db.Stan
 	}
 	if werr := spent(tx, p.device, now.FailDay, now.FailCount); werr != nil {
 		return nil, werr, nil
+	}
+	if p.risk = p.policy.Risk.Judge(p.said, tx.Now()); p.risk != nil && p.risk.Verdict == risk.Blocked {
+		return e.riskBlocked(tx, op, p)
 	}
 	can := Provable(p.device, p.policy)
 	if !op.takesProofs(p, can) {

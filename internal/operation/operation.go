@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"mobileid/internal/attestation"
+	"mobileid/internal/risk"
 )
 
 // Kinds of operation.
@@ -152,6 +153,9 @@ type Outcome struct {
 	// Attestation is what came of a registered phone's attestation; empty: none was
 	// asked for. Of other kinds sca says what it means.
 	Attestation *attestation.Result `json:"attestation,omitempty"`
+	// Risk is what the phone that approved, or was refused for it, said of itself; nil:
+	// its App does not ask.
+	Risk *risk.Result `json:"risk,omitempty"`
 	// Of a backchannel request, so that its client's poll needs nothing else: the
 	// scope that was asked for, and until when (Unix ms).
 	Scope   string `json:"scope,omitempty"`
@@ -164,6 +168,10 @@ type Outcome struct {
 	// ExpiresAt is set while the operation is open.
 	ExpiresAt time.Time `json:"-"`
 }
+
+// ReasonRisk is why an operation ended whose phone is not accepted: Outcome.Risk
+// has the check that failed.
+const ReasonRisk = "risk_blocked"
 
 // Approved reports whether the person said yes.
 func (o Outcome) Approved() bool { return o.State == Completed }

@@ -191,6 +191,10 @@ func (r *Registrations) finish(ctx context.Context, c *channel.Call) (channel.Pl
 	if len(body.NP) != wire.NonceSize || len(body.KK) != wire.KeySize {
 		return channel.Plan{}, &wire.Error{Code: wire.Malformed}, nil
 	}
+	said, err := statement(&body)
+	if err != nil {
+		return channel.Plan{}, &wire.Error{Code: wire.Malformed}, nil
+	}
 	t, err := r.tickets.Get(ctx, c.Device.OperationID)
 	if errors.Is(err, kv.ErrNotFound) {
 		return channel.Plan{}, refused, nil
@@ -209,6 +213,9 @@ func (r *Registrations) finish(ctx context.Context, c *channel.Call) (channel.Pl
 			fc := wire.Commitment(body.NP)
 			if len(dev.Commitment) != 32+wire.NonceSize || !wire.Equal(fc[:], dev.Commitment[:32]) {
 				return nil, refused, nil
+			}
+			if werr, err := r.judge(tx, &t, dev, said); werr != nil || err != nil {
+				return nil, werr, err
 			}
 			err := tx.SetKnowledge(dev.ID, r.Box.Seal(operation.KnowledgePurpose(dev.ID), body.KK))
 			if errors.Is(err, db.ErrNotFound) {
@@ -230,9 +237,9 @@ func (r *Registrations) finish(ctx context.Context, c *channel.Call) (channel.Pl
 			return wire.RegState{State: wire.RegPending}, nil, errors.Join(err1, err2)
 		},
 		After: func(ctx context.Context) {
-			if digits != "" {
+			if judged := t.Risk; digits != "" {
 				_, err := r.tickets.Update(ctx, t.ID, func(t ticket) (ticket, error) {
-					t.DeviceID, t.Digits = c.Device.ID, digits
+					t.DeviceID, t.Digits, t.Risk = c.Device.ID, digits, judged
 					return t, nil
 				})
 				if err != nil {

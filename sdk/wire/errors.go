@@ -42,7 +42,7 @@ type Error struct {
 	State string   `json:"state,omitempty"` // op_gone: the state it ended in
 	By    string   `json:"by,omitempty"`    // op_gone: "this" or "other" device
 	Now   int64    `json:"now,omitempty"`   // clock: the server's time
-	Need  []string `json:"need,omitempty"`  // need: the factors of which one was missing, or what else was
+	Need  []string `json:"need,omitempty"`  // need: the factors of which one was missing, or NeedRisk
 	Check string   `json:"check,omitempty"` // attestation_failed: what was wrong, or missing, or software
 	Min   int      `json:"min,omitempty"`   // upgrade: the lowest version served
 }

@@ -68,6 +68,8 @@ type Policy struct {
 type RegFinish struct {
 	NP Bytes  `json:"np"` // 16
 	KK Secret `json:"kk"` // 32
+	// Risk are the bytes of the phone's statement about itself (Risk); empty: none.
+	Risk Bytes `json:"risk,omitempty"`
 }
 
 // States of a registration as the phone sees it.
@@ -136,6 +138,10 @@ const (
 
 	FactorPIN = "pin" // by kpf
 	FactorBio = "bio" // by bsig
+
+	// NeedRisk in need{…} is no factor: the phone's statement about itself is missing,
+	// too old, or one that the App does not accept. Which is not told.
+	NeedRisk = "risk"
 )
 
 // Claim is the body of op.claim: it binds an operation that is not addressed by
@@ -151,16 +157,20 @@ type ClaimReply struct {
 	Op Operation `json:"op"`
 }
 
-// Answer is the body of op.answer. A decline or report carries ans alone.
+// Answer is the body of op.answer. A decline or report carries ans alone, and nothing
+// else of it is looked at.
 type Answer struct {
 	Ans   string `json:"ans"`             // compact JWS, AnswerClaims
 	KPF   Secret `json:"kpf,omitempty"`   // 32
 	BSig  Secret `json:"bsig,omitempty"`  // 64: SignBio
 	Match string `json:"match,omitempty"` // as typed
+	// Risk are the bytes of the phone's statement about itself (Risk), whose hash ans
+	// covers as hr; empty: none.
+	Risk Bytes `json:"risk,omitempty"`
 }
 
 func (a *Answer) members() []field {
-	return []field{{"ans", &a.Ans}, {"kpf", &a.KPF}, {"bsig", &a.BSig}, {"match", &a.Match}}
+	return []field{{"ans", &a.Ans}, {"kpf", &a.KPF}, {"bsig", &a.BSig}, {"match", &a.Match}, {"risk", &a.Risk}}
 }
 
 // AnswerReply says how the operation ended: COMPLETED, DECLINED, REPORTED. Post
