@@ -16,6 +16,7 @@ import (
 	"mobileid/internal/fault"
 	"mobileid/internal/identity"
 	"mobileid/internal/kv"
+	"mobileid/internal/notify"
 	"mobileid/internal/operation"
 	"mobileid/internal/view"
 )
@@ -28,6 +29,8 @@ type Config struct {
 	Operations *operation.Engine
 	Clock      clock.Clock
 	Log        *slog.Logger
+	// Wake has a user's phones be woken by push.
+	Wake func(context.Context, notify.Wake) error
 }
 
 // Flows is the one core behind every way in.
@@ -89,9 +92,10 @@ func (a *ask) way(typed string) (flow string, match bool) {
 // options are what only some ways in can ask for; the operation keeps them.
 type options struct {
 	level, appID, clientData string
-	app                      bool // begun inside the merchant's app
+	methods                  []string // one of which must be proven; empty: whichever the App allows
+	app                      bool     // begun inside the merchant's app
 	push                     bool
-	pushText                 string
+	pushTag                  string
 }
 
 // asked is what became of it.
@@ -131,6 +135,9 @@ func (f *Flows) start(ctx context.Context, a ask) (asked, error) {
 	if err != nil {
 		return asked{}, err
 	}
+	if err := a.checkMethods(app); err != nil {
+		return asked{}, err
+	}
 	if err := a.checkDetails(app); err != nil {
 		return asked{}, err
 	}
@@ -162,7 +169,7 @@ func (f *Flows) start(ctx context.Context, a ask) (asked, error) {
 		err = nil
 	}
 	if err == nil {
-		err = f.reachable(ctx, &user, phones, hint.DeviceID, minACR)
+		err = f.reachable(ctx, &user, phones, hint.DeviceID, minACR, a.options.level)
 	}
 	device := hint.DeviceID
 	if err != nil {
@@ -182,7 +189,7 @@ func (f *Flows) start(ctx context.Context, a ask) (asked, error) {
 		ID: a.operationID, Scope: a.scope,
 		Kind: a.kind(), Flow: a.flow, MerchantID: a.client.MerchantID, ClientID: a.client.ID, ClientName: a.client.Name,
 		UserID: user.ID, DeviceID: device, View: shown, Post: a.post, Tpl: tpl, Lang: lang, MinACR: minACR, Match: out.match,
-		Level: a.options.level, AppID: a.options.appID, ClientData: a.options.clientData, Push: a.options.push, PushText: a.options.pushText,
+		Level: a.options.level, AppID: a.options.appID, ClientData: a.options.clientData,
 		Initiator: a.initiator, StartedAt: now.UnixMilli(), ExpiresAt: out.expires.UnixMilli(),
 	}
 	if p.Details != nil {
@@ -194,6 +201,9 @@ func (f *Flows) start(ctx context.Context, a ask) (asked, error) {
 	if err := f.Operations.Start(ctx, op); err != nil {
 		return asked{}, err
 	}
+	if (a.options.push || app.Push == identity.PushAlways) && !a.options.app {
+		f.wake(ctx, op, a.options.pushTag)
+	}
 	out.operationID, out.match, out.expires = op.ID, op.Match, op.Expires()
 	if a.options.app {
 		out.startToken = f.Operations.StartToken(op.ID)
@@ -201,9 +211,18 @@ func (f *Flows) start(ctx context.Context, a ask) (asked, error) {
 	return out, nil
 }
 
+// wake has the phones be woken. Whoever asked is not told of a failure: the phones
+// see the operation without a push too.
+func (f *Flows) wake(ctx context.Context, op *operation.Operation, tag string) {
+	err := f.Wake(ctx, notify.Wake{UserID: op.UserID, DeviceID: op.DeviceID, OperationID: op.ID, Tag: tag, Until: op.ExpiresAt})
+	if err != nil {
+		f.Log.WarnContext(ctx, "phones are not woken", "operation", op.ID, "error", err)
+	}
+}
+
 // reachable reports why the user cannot be asked now: locked, or no phone that
 // could answer and prove what is asked for.
-func (f *Flows) reachable(ctx context.Context, u *db.User, phones []db.Device, deviceID, minACR string) error {
+func (f *Flows) reachable(ctx context.Context, u *db.User, phones []db.Device, deviceID, minACR, level string) error {
 	switch u.State {
 	case db.UserLocked:
 		return fault.New(fault.UserLocked, "the user is locked")
@@ -215,7 +234,7 @@ func (f *Flows) reachable(ctx context.Context, u *db.User, phones []db.Device, d
 		if deviceID != "" && d.ID != deviceID {
 			continue
 		}
-		if able, err := f.able(ctx, &d, minACR); err != nil {
+		if able, err := f.able(ctx, &d, minACR, level); err != nil {
 			return err
 		} else if !able {
 			continue
@@ -233,21 +252,44 @@ func (f *Flows) reachable(ctx context.Context, u *db.User, phones []db.Device, d
 	return fault.New(fault.NoDevice, "the user has no phone that can answer")
 }
 
-// able reports whether the device can prove minACR with its PIN.
-func (f *Flows) able(ctx context.Context, d *db.Device, minACR string) (bool, error) {
-	if operation.Rank(minACR) <= operation.Rank(operation.ACRWeb) {
-		return true, nil // every device can
-	}
-	var app db.App
-	err := f.DB.View(ctx, func(tx *db.Tx) (err error) {
-		app, err = tx.App(d.AppID)
-		return err
-	})
+// able reports whether the device can prove minACR by what its App allows.
+func (f *Flows) able(ctx context.Context, d *db.Device, minACR, level string) (bool, error) {
+	policy, err := f.appPolicy(ctx, d.AppID)
 	if err != nil {
-		return false, fmt.Errorf("flows: app: %w", err)
+		return false, err
 	}
-	policy, err := identity.PolicyOf(app)
-	return operation.Rank(operation.Reach(d, policy)) >= operation.Rank(minACR), err
+	if level != operation.OneFactor && !policy.Allows(identity.MethodPIN) {
+		return false, nil
+	}
+	// Every device reaches the classes below.
+	return operation.Rank(minACR) <= operation.Rank(operation.ACRWeb) || operation.Rank(operation.Reach(d, policy)) >= operation.Rank(minACR), nil
+}
+
+// CheckMethods reports a client whose App allows no method that a login could be
+// proven by: forbidden.
+func (f *Flows) CheckMethods(ctx context.Context, client *db.Client) error {
+	app, err := f.appPolicy(ctx, client.AppID)
+	if err != nil {
+		return err
+	}
+	return (&ask{}).checkMethods(app)
+}
+
+// checkMethods reports a method, or a push, that is asked for and not allowed by the
+// client's App as it is, or that it allows no method that phones can prove.
+func (a *ask) checkMethods(app identity.Policy) error {
+	for _, m := range a.options.methods {
+		if !app.Allows(m) {
+			return fault.InField("/authMethods", "not_allowed", "the client's App does not allow "+m)
+		}
+	}
+	if a.options.push && app.Push == identity.PushOff {
+		return fault.InField("/sendPush", "not_allowed", "the client's App has no pushes")
+	}
+	if a.options.level != operation.OneFactor && !app.Allows(identity.MethodPIN) {
+		return fault.New(fault.Forbidden, "the client's App allows no method that phones can prove; they prove PIN")
+	}
+	return nil
 }
 
 // ParamDetails is what OIDC and CIBA call typed data (RFC 9396 section 2).

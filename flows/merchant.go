@@ -11,6 +11,7 @@ import (
 
 	"mobileid/internal/db"
 	"mobileid/internal/fault"
+	"mobileid/internal/identity"
 	"mobileid/internal/operation"
 	"mobileid/internal/view"
 	"mobileid/sdk/wire"
@@ -19,8 +20,11 @@ import (
 const (
 	// maxClientData is the most bytes that a client is told back.
 	maxClientData = 1 << 10
-	maxPushText   = 128
+	maxPushTag    = 64
 )
+
+// tagChars are what a tag in a push is made of.
+const tagChars = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-"
 
 // Request is what a merchant's backend asks of one of its users, by REST.
 type Request struct {
@@ -48,7 +52,7 @@ type Request struct {
 	Initiation  string // operation.FromBackend, which "" means, or operation.FromApp
 	ClientData  string // told back as it is, 1 KiB at most
 	SendPush    bool
-	PushPayload string        // a line to show with the push
+	PushPayload string        // a tag for the merchant's app, sent with the push
 	ExpiresIn   time.Duration // 0: 180 s; capped at 600 s
 	Initiator   operation.Initiator
 }
@@ -80,7 +84,7 @@ func (f *Flows) StartSignature(ctx context.Context, client *db.Client, r Request
 func (f *Flows) startRequest(ctx context.Context, client *db.Client, r Request, kind string) (Started, error) {
 	a := ask{client: client, reveal: true, minACR: r.MinACR, life: r.ExpiresIn, initiator: r.Initiator,
 		locales: r.Locales, detailsName: "authorizationDetails",
-		operationID: r.ID, options: options{appID: r.AppID, app: r.Initiation == operation.FromApp, clientData: r.ClientData, push: r.SendPush, pushText: r.PushPayload}}
+		operationID: r.ID, options: options{appID: r.AppID, app: r.Initiation == operation.FromApp, clientData: r.ClientData, methods: r.AuthMethods, push: r.SendPush, pushTag: r.PushPayload}}
 	if err := r.check(kind, &a); err != nil {
 		return Started{}, err
 	}
@@ -112,8 +116,12 @@ func (r *Request) check(kind string, a *ask) (err error) {
 		return fault.InField("/expiresIn", "invalid", "expiresIn is a positive number of seconds")
 	case len(r.ClientData) > maxClientData || !utf8.ValidString(r.ClientData):
 		return fault.InField("/clientData", "invalid", "clientData is text of 1024 bytes at most")
-	case r.PushPayload != "" && (len(r.PushPayload) > maxPushText || wire.CheckText(r.PushPayload) != nil):
-		return fault.InField("/pushPayload", "invalid", "pushPayload is one line of visible text of 128 bytes at most")
+	case len(r.PushPayload) > maxPushTag || strings.Trim(r.PushPayload, tagChars) != "":
+		return fault.InField("/pushPayload", "invalid", "pushPayload is a tag of up to 64 letters, digits, dots, dashes and underscores that says nothing to others")
+	case r.PushPayload != "" && !r.SendPush:
+		return fault.InField("/pushPayload", "conflict", "pushPayload goes with sendPush")
+	case r.SendPush && r.Initiation == operation.FromApp:
+		return fault.InField("/sendPush", "conflict", "what begins in the app needs no push")
 	}
 	if err := r.content(kind, a); err != nil {
 		return err
@@ -174,13 +182,13 @@ func (r *Request) whom() (string, error) {
 // phone can be asked for today besides being that phone.
 func level(authLevel string, methods []string) (string, error) {
 	for _, m := range methods {
-		if !slices.Contains([]string{operation.MethodPIN, operation.MethodBiometric, operation.MethodWebAuthn}, m) {
+		if !slices.Contains(identity.Methods(), m) {
 			return "", fault.InField("/authMethods", "invalid", "authMethods are PIN, BIOMETRIC and WEBAUTHN")
 		}
 	}
 	switch cmp.Or(authLevel, operation.TwoFactor) {
 	case operation.TwoFactor:
-		if len(methods) > 0 && !slices.Contains(methods, operation.MethodPIN) {
+		if len(methods) > 0 && !slices.Contains(methods, identity.MethodPIN) {
 			return "", fault.InField("/authMethods", "unsupported", "no phone can prove "+strings.Join(methods, " or ")+" yet; allow PIN")
 		}
 		return "", nil

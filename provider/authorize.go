@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"mobileid/internal/db"
+	"mobileid/internal/fault"
 	"mobileid/internal/operation"
 	"mobileid/internal/view"
 
@@ -246,6 +247,11 @@ func (p *Provider) readParameters(ctx context.Context, req *AuthorizeRequest) er
 			return req.fail(codeInvalidRequest, "id_token_hint is not an ID token of this server for this client")
 		}
 		req.IDTokenHint, req.HintedUserID = hint, user
+	}
+	if err := p.flows.CheckMethods(ctx, req.Client); fault.Is(err, fault.Forbidden) {
+		return req.fail(codeUnmet, "the client's App allows no method that phones can prove")
+	} else if err != nil {
+		return err
 	}
 	if err := p.readDetails(ctx, req); err != nil {
 		return err

@@ -48,6 +48,7 @@ const (
 
 // Backchannel is the part of flows that is needed here; *flows.Flows is it.
 type Backchannel interface {
+	CheckMethods(ctx context.Context, client *db.Client) error
 	CheckDetails(ctx context.Context, client *db.Client, name string, d *view.Details) error
 	StartBackchannel(ctx context.Context, s flows.BackchannelStart) (flows.BackchannelAck, error)
 	PollBackchannel(ctx context.Context, authReqID, clientID string, wait time.Duration) (flows.BackchannelState, error)

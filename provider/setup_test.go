@@ -72,6 +72,9 @@ func (f *phone) StartBackchannel(_ context.Context, s flows.BackchannelStart) (f
 	return ack, nil
 }
 
+// CheckMethods allows every method.
+func (f *phone) CheckMethods(context.Context, *db.Client) error { return nil }
+
 // CheckDetails demands nothing more than their form.
 func (f *phone) CheckDetails(context.Context, *db.Client, string, *view.Details) error { return nil }
 

@@ -5,6 +5,7 @@
 package sdk
 
 import (
+	"context"
 	"crypto"
 	"errors"
 	"io"
@@ -37,6 +38,14 @@ type Attester interface {
 	Attest(ref, ek, ticketOrLocator string) (*wire.Attestation, error)
 }
 
+// Risk finds out about the phone that it runs on: what RASP libraries find, and the
+// country. Whatever it says is signed by the phone and is the phone's own word.
+type Risk interface {
+	// Measure looks now and says what it found, of wire.Findings. Platform, Model and At
+	// may be left out. After an error nothing is sent.
+	Measure(ctx context.Context) (wire.Risk, error)
+}
+
 // Store keeps the phone's state. Between Lock and unlock no other process may
 // read or write it.
 type Store interface {
@@ -54,6 +63,9 @@ type Phone struct {
 	Rand     io.Reader
 	Platform string // "cli", "android", …
 	Model    string // label in the user's device list
+	// Risk looks at the phone before an approval and at the end of the registration;
+	// nil: nothing is said, which Apps that ask refuse.
+	Risk Risk
 	// Pause waits between two sends of the same bytes; nil means not to send
 	// them again.
 	Pause func(try int)

@@ -109,7 +109,7 @@ func (p *Phone) answer(ctx context.Context, op *wire.Operation, dec, pin, match 
 			return nil, err
 		}
 	}
-	body, err := p.answerBody(st, op, dec, pin, match)
+	body, err := p.answerBody(ctx, st, op, dec, pin, match)
 	if err != nil {
 		return nil, err
 	}
@@ -119,7 +119,7 @@ func (p *Phone) answer(ctx context.Context, op *wire.Operation, dec, pin, match 
 }
 
 // answerBody signs ans and, for an approval that needs it, proves the PIN.
-func (p *Phone) answerBody(st *State, op *wire.Operation, dec, pin, match string) (*wire.Answer, error) {
+func (p *Phone) answerBody(ctx context.Context, st *State, op *wire.Operation, dec, pin, match string) (*wire.Answer, error) {
 	dsk, err := p.Keys.Signer(st.KeyRef)
 	if err != nil {
 		return nil, err
@@ -129,11 +129,16 @@ func (p *Phone) answerBody(st *State, op *wire.Operation, dec, pin, match string
 	if c.JTI, err = p.token(); err != nil {
 		return nil, err
 	}
-	ans, err := wire.SignAnswer(dsk, c)
-	if err != nil {
+	body := &wire.Answer{}
+	if dec == wire.Approve {
+		if body.Risk, err = p.statement(ctx); err != nil {
+			return nil, err
+		}
+		c.HR = wire.RiskHash(body.Risk)
+	}
+	if body.Ans, err = wire.SignAnswer(dsk, c); err != nil {
 		return nil, err
 	}
-	body := &wire.Answer{Ans: ans}
 	if dec != wire.Approve {
 		return body, nil
 	}
@@ -145,9 +150,30 @@ func (p *Phone) answerBody(st *State, op *wire.Operation, dec, pin, match string
 	if err != nil {
 		return nil, err
 	}
-	kpf := wire.AnswerProof(kk, wire.AnswerHash(ans), op.Chal)
+	kpf := wire.AnswerProof(kk, wire.AnswerHash(body.Ans), op.Chal)
 	body.KPF = kpf[:]
 	return body, nil
+}
+
+// statement is what the phone says of itself, as bytes; nil if it says nothing.
+func (p *Phone) statement(ctx context.Context) ([]byte, error) {
+	if p.Risk == nil {
+		return nil, nil
+	}
+	said, err := p.Risk.Measure(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if said.Platform == "" {
+		said.Platform = p.Platform
+	}
+	if said.Model == "" {
+		said.Model = p.Model
+	}
+	if said.At == 0 {
+		said.At = p.serverNow().Unix()
+	}
+	return said.Bytes()
 }
 
 func decodeAnswer(res *wire.Result, err error) (*wire.AnswerReply, error) {

@@ -157,12 +157,16 @@ func (p *Phone) Finish(ctx context.Context, pin string) (*Registration, error) {
 			return p.concluded(st, res, err)
 		}
 	}
+	said, err := p.statement(ctx)
+	if err != nil {
+		return nil, err
+	}
 	kk, w, err := p.wrap(st.KeyRef, pin)
 	if err != nil {
 		return nil, err
 	}
 	st.Salt, st.Wrapped = w.Salt, w.Wrapped
-	res, err := p.do(ctx, st, plain(wire.OpRegFinish, wire.RegFinish{NP: wire.Bytes(st.NP), KK: kk}))
+	res, err := p.do(ctx, st, plain(wire.OpRegFinish, wire.RegFinish{NP: wire.Bytes(st.NP), KK: kk, Risk: said}))
 	return p.concluded(st, res, err)
 }
 

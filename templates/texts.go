@@ -31,7 +31,7 @@ type interactionTexts struct {
 	compare, changeUser, backTo                         string
 	identify, waiting, waitingMatch, declined, reported sentence
 	expired, locked, blocked, noDevice, unavailable     sentence
-	cancelled, superseded, done                         sentence
+	cancelled, unfit, superseded, done                  sentence
 	blockedUntil, declinedUntil                         string
 }
 
@@ -85,7 +85,7 @@ type verifyTexts struct {
 	whyKeys, whyUnreachable, whyInsecure, whyOther          string
 	who, when, local, factors, server, merchant, client     string
 	device, key, attestation, operation, signer, hash       string
-	content                                                 string
+	content, findings, place                                string
 	factorNames                                             []Param // by the values of sca
 }
 

@@ -37,6 +37,7 @@ const (
 	StateNoDevice    InteractionState = "no_device"   // no phone is registered
 	StateUnavailable InteractionState = "unavailable" // our fault, worth another try
 	StateCancelled   InteractionState = "cancelled"   // stopped in the browser
+	StateUnfit       InteractionState = "unfit"       // the phone is not accepted for what it says of itself
 	StateSuperseded  InteractionState = "superseded"  // a newer request of the same client took its place
 	StateDone        InteractionState = "done"        // approved, go on to FinishURL
 )

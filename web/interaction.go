@@ -129,6 +129,9 @@ func pageState(st flows.LoginState) templates.InteractionState {
 		}
 		return templates.StateLocked
 	case operation.Cancelled:
+		if st.Outcome.Reason == operation.ReasonRisk {
+			return templates.StateUnfit
+		}
 		return templates.StateCancelled
 	case operation.Superseded:
 		return templates.StateSuperseded

@@ -16,7 +16,7 @@ import (
 // requestOf is what a backend asks, in the words of flows.
 func requestOf(in *api.NewOperation, id string) (flows.Request, error) {
 	out := flows.Request{ID: id, Hint: in.ExternalRef, DeviceID: in.DeviceID, Broadcast: in.Broadcast, Locales: in.Locales, AuthLevel: string(in.AuthLevel),
-		MinACR: in.Acr, AppID: in.AppID, ClientData: in.ClientData, Initiation: string(in.Initiation), ExpiresIn: time.Duration(in.ExpiresIn) * time.Second}
+		MinACR: in.Acr, AppID: in.AppID, ClientData: in.ClientData, Initiation: string(in.Initiation), SendPush: in.SendPush, PushPayload: in.PushPayload, ExpiresIn: time.Duration(in.ExpiresIn) * time.Second}
 	switch {
 	case in.UserID == "" && in.ExternalRef == "":
 		return out, fault.InField("/userId", "required", "userId or externalRef is required")
@@ -47,7 +47,7 @@ func contentOf(c api.Content) *view.Content {
 func operationBody(o operation.Outcome) api.Operation {
 	out := api.Operation{ID: o.OperationID, Kind: o.Kind, State: api.OperationState(o.State), UserID: o.UserID, DeviceID: o.DeviceID, ClientID: o.ClientID,
 		Reason: o.Reason, Factors: o.Factors, Amr: o.AMR, Acr: o.ACR, ViewHash: o.ViewHash, DataHash: o.DataHash, Template: o.Tpl, Language: o.Lang,
-		ClientData: o.ClientData, ExpiresAt: wireTime(o.ExpiresAt)}
+		ClientData: o.ClientData, ExpiresAt: wireTime(o.ExpiresAt), Risk: riskOf(o.Risk)}
 	if o.State.Terminal() {
 		out.DecidedAt = wireTime(o.At)
 	}

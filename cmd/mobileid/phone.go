@@ -21,6 +21,7 @@ type phoneFlags struct {
 	newPIN                    string
 	ca                        string
 	report, approve           bool
+	says                      says
 }
 
 func phoneCommand() *cobra.Command {
@@ -67,6 +68,16 @@ func phoneCommand() *cobra.Command {
 		Use: "history", Short: "List what was decided, newest first", Args: exactly(0),
 		RunE: func(cmd *cobra.Command, _ []string) error { return f.told(f.history(cmd.Context())) },
 	}
+	push := &cobra.Command{
+		Use: "push [ENDPOINT P256DH AUTH]", Short: "Have the server wake this phone at a Web Push or UnifiedPush subscription; without one, forget it and print the server's key",
+		Args: func(_ *cobra.Command, args []string) error {
+			if len(args) != 0 && len(args) != 3 {
+				return &exit{exitUsage, errors.New("give the subscription's endpoint and its two keys (p256dh and auth, base64url), or nothing")}
+			}
+			return nil
+		},
+		RunE: func(cmd *cobra.Command, args []string) error { return f.told(f.push(cmd.Context(), args)) },
+	}
 	remove := &cobra.Command{
 		Use: "remove", Short: "Give this phone's registration up and delete its keys", Args: exactly(0),
 		RunE: func(cmd *cobra.Command, _ []string) error { return f.told(f.remove(cmd.Context())) },
@@ -84,7 +95,10 @@ func phoneCommand() *cobra.Command {
 	for _, c := range []*cobra.Command{register, answer, watch, pin, rotate} {
 		c.Flags().StringVar(&f.pin, "pin", "", "the PIN (or "+pinVariable+"; asked for when neither is set)")
 	}
-	group.AddCommand(register, inbox, claim, answer, pin, rotate, history, remove, decline, watch)
+	for _, c := range []*cobra.Command{register, answer, watch} {
+		f.says.flags(c.Flags())
+	}
+	group.AddCommand(register, inbox, claim, answer, pin, rotate, push, history, remove, decline, watch)
 	return group
 }
 

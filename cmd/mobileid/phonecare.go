@@ -2,8 +2,11 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
+
+	"mobileid/sdk/wire"
 )
 
 func (f *phoneFlags) history(ctx context.Context) error {
@@ -34,5 +37,30 @@ func (f *phoneFlags) remove(ctx context.Context) error {
 		return err
 	}
 	fmt.Println("This phone is removed.")
+	return nil
+}
+
+// push registers a subscription; without one it forgets what there is.
+func (f *phoneFlags) push(ctx context.Context, args []string) error {
+	var set wire.PushSet
+	if len(args) == 3 {
+		set.Endpoint = args[0]
+		if err := errors.Join(set.P256DH.UnmarshalText([]byte(args[1])), set.Auth.UnmarshalText([]byte(args[2]))); err != nil {
+			return &exit{exitUsage, fmt.Errorf("the subscription's keys: %w", err)}
+		}
+	}
+	p, err := f.phone()
+	if err != nil {
+		return err
+	}
+	key, err := p.SetPush(ctx, set)
+	if err != nil {
+		return err
+	}
+	if set.Endpoint == "" {
+		fmt.Printf("This phone is not woken by push. The server's key for a subscription: %s\n", wire.Encode(key))
+		return nil
+	}
+	fmt.Println("This phone is woken by push.")
 	return nil
 }

@@ -4,14 +4,13 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"net/netip"
-	"net/url"
 	"slices"
 	"strings"
 	"time"
 
 	"mobileid/internal/audit"
 	"mobileid/internal/db"
+	"mobileid/internal/egress"
 	"mobileid/internal/fault"
 )
 
@@ -20,7 +19,6 @@ const (
 	MaxEndpoints = 20
 	// MaxOverlap is how long an old secret may stay good after a new one.
 	MaxOverlap = 7 * 24 * time.Hour
-	maxURL     = 2000
 )
 
 // Endpoint is where a merchant is told. Its secrets are never shown again.
@@ -314,41 +312,10 @@ func checkEvents(events []string) (string, error) {
 	return " " + strings.Join(slices.Compact(slices.Sorted(slices.Values(events))), " ") + " ", nil
 }
 
-// checkURL refuses what could never be sent to. What a name leads to is checked
-// when it is dialled.
+// checkURL refuses what could never be sent to.
 func (c *Callbacks) checkURL(address string) error {
-	refuse := func(why string) error { return fault.InField("/url", "refused", "url: "+why) }
-	u, err := url.Parse(address)
-	if err != nil || len(address) > maxURL || u.Opaque != "" || strings.ContainsFunc(address, func(r rune) bool { return r <= ' ' || r > '~' || r == '\\' }) {
-		return refuse("it is not an address")
-	}
-	host := strings.TrimSuffix(strings.ToLower(u.Hostname()), ".")
-	inside := c.Inside != nil && c.Inside(host)
-	switch {
-	case u.Scheme != "https" && !(u.Scheme == "http" && inside):
-		return refuse("it must be https")
-	case host == "" || u.User != nil || u.Fragment != "" || strings.HasSuffix(address, "#"):
-		return refuse("it has no host, or a user or fragment")
-	case inside:
-		return nil
-	case u.Port() != "" && u.Port() != "443" && u.Port() != "8443":
-		return refuse("its port must be 443 or 8443")
-	}
-	if ip, err := netip.ParseAddr(host); err == nil && !(ip.IsGlobalUnicast() && !ip.IsPrivate()) {
-		return refuse("it must be a public address")
-	}
-	if host == "localhost" || strings.HasSuffix(host, ".localhost") || !strings.Contains(host, ".") && !strings.Contains(host, ":") || numeric(host) {
-		return refuse("it must be a public address")
+	if why := egress.CheckAddress(address, c.Inside); why != "" {
+		return fault.InField("/url", "refused", "url: "+why)
 	}
 	return nil
-}
-
-// numeric reports whether the host is an IPv4 address in a form that only some
-// readers know: octal, hexadecimal, or with fewer than four numbers.
-func numeric(host string) bool {
-	if _, err := netip.ParseAddr(host); err == nil {
-		return false
-	}
-	last := host[strings.LastIndexByte(host, '.')+1:]
-	return last != "" && strings.TrimLeft(last, "0123456789") == "" || strings.HasPrefix(last, "0x")
 }

@@ -164,6 +164,9 @@ func (tx *Tx) SetDeviceState(id, state string) error {
 		return tx.must(`UPDATE devices SET state = $2, failures = 0, blocked_until = 0 WHERE id = $1 AND state <> 'DEACTIVATED'`, id, state)
 	}
 	if state == DeviceDeactivated {
+		if err := tx.DropPushAddress(id, ""); err != nil {
+			return err
+		}
 		return tx.must(`UPDATE devices SET state = $2, valid_after = $3, kk = NULL WHERE id = $1`, id, state, millis(tx.Now()))
 	}
 	return tx.must(`UPDATE devices SET state = $2, valid_after = $3 WHERE id = $1 AND state <> 'DEACTIVATED'`, id, state, millis(tx.Now()))

@@ -4,10 +4,12 @@ import (
 	"encoding/json"
 	"fmt"
 	"math"
+	"slices"
 	"time"
 
 	"mobileid/internal/db"
 	"mobileid/internal/fault"
+	"mobileid/internal/risk"
 )
 
 // Policy is what an App asks of its phones. Zero fields mean the default.
@@ -28,7 +30,10 @@ type Policy struct {
 	AndroidPackages []string      `json:"android_packages,omitempty"` // that may make a key; none: any
 	AndroidSigners  []string      `json:"android_signers,omitempty"`  // SHA-256 of the certificates they are signed by, hexadecimal; none: any
 	AppleApps       []string      `json:"apple_apps,omitempty"`       // App IDs for App Attest, <team>.<bundle>
+	Risk            risk.Rules    `json:"risk,omitzero"`              // what phones must say of themselves, and what is refused
 	SessionIdle     time.Duration `json:"session_idle,omitempty"`     // of a browser that logged in
+	Push            string        `json:"push,omitempty"`             // OFF | ASKED | ALWAYS
+	Methods         []string      `json:"allowed_methods,omitempty"`  // that may prove a further factor
 	PSD2            bool          `json:"psd2,omitempty"`             // held to the RTS on strong customer authentication; payments name amount and payee
 }
 
@@ -50,6 +55,27 @@ const (
 	ConfirmDigits = "digits" // somebody compares 8 digits on both screens
 	ConfirmNone   = "none"   // the link's secret is enough
 )
+
+// Whether an App's phones are woken by push.
+const (
+	PushOff    = "OFF"    // no address is taken or used
+	PushAsked  = "ASKED"  // where a request asks for it
+	PushAlways = "ALWAYS" // for every request of the App's clients
+)
+
+// Methods that prove a factor besides possession.
+const (
+	MethodPIN       = "PIN"
+	MethodBiometric = "BIOMETRIC"
+	MethodWebAuthn  = "WEBAUTHN"
+)
+
+// Methods lists them.
+func Methods() []string { return []string{MethodPIN, MethodBiometric, MethodWebAuthn} }
+
+// Allows reports whether an answer may prove a factor by the method. The policy has
+// its defaults.
+func (p Policy) Allows(method string) bool { return slices.Contains(p.Methods, method) }
 
 // mostFailures is the ceiling of every App's FailureLimit.
 const mostFailures = 5
@@ -86,7 +112,15 @@ func (p Policy) WithDefaults() Policy {
 		}
 	}
 	word(&p.LockScope, LockDevice)
+	word(&p.Push, PushAsked)
+	if len(p.Methods) == 0 {
+		p.Methods = Methods()
+		if p.PSD2 {
+			p.Methods = []string{MethodPIN, MethodBiometric}
+		}
+	}
 	word(&p.Attestation, AttestationOff)
+	word(&p.Risk.Mode, risk.Off)
 	confirm, idle := ConfirmNone, 30*time.Minute
 	if p.PSD2 {
 		confirm, idle = ConfirmDigits, longestIdle
@@ -121,7 +155,18 @@ func (p Policy) Check() error {
 	case p.CodeLength > 32 || math.Pow(float64(len([]rune(p.CodeAlphabet))), float64(p.CodeLength)) < 1e6:
 		return bad("codeLength", "an activation code is one of a million at least, and has 32 characters at most")
 	}
+	if !slices.Contains([]string{PushOff, PushAsked, PushAlways}, p.Push) {
+		return bad("push", "push is OFF, ASKED or ALWAYS")
+	}
+	for i, m := range p.Methods {
+		if !slices.Contains(Methods(), m) || slices.Contains(p.Methods[:i], m) {
+			return bad("allowedMethods", "allowedMethods are of PIN, BIOMETRIC and WEBAUTHN, each once")
+		}
+	}
 	if err := p.checkAttestation(); err != nil {
+		return err
+	}
+	if err := p.Risk.Check(); err != nil {
 		return err
 	}
 	if p.PSD2 {
@@ -155,6 +200,8 @@ func (p Policy) checkPSD2() error {
 			out.Fields = append(out.Fields, fault.Field{Pointer: "/settings/" + field, Code: "psd2", Detail: detail})
 		}
 	}
+	rule(p.Allows(MethodWebAuthn), "allowedMethods",
+		"RTS article 4(1): WebAuthn does not tell whether knowledge or inherence was verified, so it counts for neither")
 	rule(p.SessionIdle > longestIdle, "sessionIdle", "RTS article 4(3)(d): a session may be idle for 300 seconds at most")
 	rule(p.BlockFor < minBlock, "blockFor", "RTS article 4(3)(b): a block must last; 300 seconds at least")
 	rule(p.PINMin < 6, "pinMin", "RTS article 6(1): a PIN of fewer than 6 digits is guessed too easily")

@@ -27,6 +27,7 @@ const (
 	OIDCPS256 = "oidc-ps256" // tokens of clients that ask for PS256
 	OIDCRS256 = "oidc-rs256" // likewise RS256; a key is for one algorithm
 	Server    = "server"     // key sets of mid/1; its thumbprint is pinned by phones
+	Push      = "push"       // the server's name at push services (VAPID); addresses are bound to it
 	Evidence  = "evidence"   // consent signatures; published for ever, with the time each signed in
 )
 

@@ -13,6 +13,7 @@ import (
 	"mobileid/internal/identity"
 	"mobileid/internal/keys"
 	"mobileid/internal/kv"
+	"mobileid/internal/risk"
 	"mobileid/sdk/wire"
 )
 
@@ -100,6 +101,9 @@ type proof struct {
 	kpf        []byte
 	match      string
 	remoteIP   string
+	statement  []byte     // what the phone says of itself, as it was sent; nil: nothing
+	said       *wire.Risk // the same, read
+	risk       *risk.Result
 
 	evidenceKeys []*keys.Key // of an approved signature
 }
@@ -163,12 +167,18 @@ func (e *Engine) prepareAnswer(ctx context.Context, c *channel.Call) (channel.Pl
 	}
 	shown := op.shown(c.Device)
 	want := wire.ClaimsFor(&shown)
-	want.Dec, want.CV, want.Iat, want.JTI = claims.Dec, claims.CV, claims.Iat, claims.JTI
+	want.Dec, want.CV, want.Iat, want.JTI, want.HR = claims.Dec, claims.CV, claims.Iat, claims.JTI, wire.RiskHash(body.Risk)
 	if op.UserID != c.Device.UserID || op.DeviceID != "" && op.DeviceID != c.Device.ID || claims != want || claims.CV != "" {
 		// Another user's operation and a changed answer look the same from outside.
 		return channel.Plan{}, &wire.Error{Code: wire.OpNotHere}, nil
 	}
 	p := &proof{answer: body.Ans, ansHash: wire.AnswerHash(body.Ans), claims: claims, kpf: body.KPF, match: body.Match, remoteIP: c.RemoteIP}
+	if claims.Dec == wire.Approve && len(body.Risk) > 0 {
+		if p.said, err = wire.ParseRisk(body.Risk); err != nil {
+			return channel.Plan{}, &wire.Error{Code: wire.Malformed}, nil
+		}
+		p.statement = body.Risk
+	}
 	p.answerHash = base64.RawURLEncoding.EncodeToString(p.ansHash[:])
 	if op.Kind == KindSignature && claims.Dec == wire.Approve {
 		if werr := clockWrong(&claims, e.Clock.Now()); werr != nil {
@@ -294,7 +304,13 @@ func (e *Engine) commitApproval(tx *db.Tx, op *Operation, p *proof, now *db.Stan
 	if werr := spent(tx, p.device, now.FailDay, now.FailCount); werr != nil {
 		return nil, werr, nil
 	}
+	if p.risk = p.policy.Risk.Judge(p.said, tx.Now()); p.risk != nil && p.risk.Verdict == risk.Blocked {
+		return e.riskBlocked(tx, op, p)
+	}
 	knowledge := len(op.need()) > 0
+	if knowledge && !p.policy.Allows(identity.MethodPIN) { // its App changed since the start
+		return nil, &wire.Error{Code: wire.Need}, nil
+	}
 	if knowledge && len(p.kpf) == 0 {
 		return nil, &wire.Error{Code: wire.Need, Need: op.need()}, nil
 	}

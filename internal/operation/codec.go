@@ -9,13 +9,13 @@ import (
 // An operation is written once and read by every list, answer and poll, so kv
 // keeps it in a form that is short and costs next to nothing to read: a version,
 // the texts, the bytes, then the numbers. Its id is its key and not repeated.
-const recordVersion = 3
+const recordVersion = 4
 
 // texts are the members that are texts, in the order of the record.
-func (o *Operation) texts() [19]*string {
+func (o *Operation) texts() [18]*string {
 	return [...]*string{&o.Kind, &o.Flow, &o.MerchantID, &o.ClientID, &o.ClientName, &o.UserID, &o.DeviceID,
 		&o.Tpl, &o.Lang, &o.MinACR, &o.Match, &o.Initiator.IP, &o.Initiator.Browser,
-		&o.Level, &o.Initiation, &o.AppID, &o.ClientData, &o.PushText, &o.Scope}
+		&o.Level, &o.Initiation, &o.AppID, &o.ClientData, &o.Scope}
 }
 
 // MarshalBinary implements encoding.BinaryMarshaler.
@@ -33,11 +33,7 @@ func (o Operation) MarshalBinary() (out []byte, err error) {
 	for _, b := range [...][]byte{o.Challenge, o.Data} {
 		out = append(binary.AppendVarint(out, int64(len(b))), b...)
 	}
-	push := int64(0)
-	if o.Push {
-		push = 1
-	}
-	for _, n := range [...]int64{o.StartedAt, o.ExpiresAt - o.StartedAt, push} {
+	for _, n := range [...]int64{o.StartedAt, o.ExpiresAt - o.StartedAt} {
 		out = binary.AppendVarint(out, n)
 	}
 	return out, nil
@@ -62,10 +58,6 @@ func (o *Operation) UnmarshalBinary(data []byte) error {
 	}
 	read.StartedAt = f.Number()
 	read.ExpiresAt = read.StartedAt + f.Number()
-	push := f.Number()
-	if read.Push = push == 1; push != 0 && !read.Push {
-		f.Fail()
-	}
 	if err := f.Done(); err != nil {
 		return err
 	}

@@ -264,7 +264,7 @@ func (e *Engine) decide(tx *db.Tx, op *Operation, p *proof, m Move, reason strin
 		Scope: op.Scope, Expires: op.backchannelUntil(),
 	}
 	if p != nil {
-		out.DeviceID = p.device.ID
+		out.DeviceID, out.Risk = p.device.ID, p.risk
 		if state == Completed {
 			p.describe(op, &out)
 		}

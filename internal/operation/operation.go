@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"mobileid/internal/attestation"
+	"mobileid/internal/risk"
 	"mobileid/sdk/wire"
 )
 
@@ -30,13 +31,6 @@ const (
 const (
 	OneFactor = "ONE_FACTOR"
 	TwoFactor = "TWO_FACTOR" // the default
-)
-
-// Methods that prove a further factor.
-const (
-	MethodPIN       = "PIN"
-	MethodBiometric = "BIOMETRIC"
-	MethodWebAuthn  = "WEBAUTHN"
 )
 
 // NoDevice as an operation's device: no phone is offered it or may answer it. It
@@ -82,8 +76,6 @@ type Operation struct {
 	Initiation string // FromApp, or "" for FromBackend
 	AppID      string
 	ClientData string // the client's own, told back as it is
-	Push       bool   // wake the phone, with PushText
-	PushText   string
 	Initiator  Initiator
 	Scope      string // of a backchannel request: what its client asked for, space-delimited
 	StartedAt  int64  // Unix ms
@@ -140,6 +132,9 @@ type Outcome struct {
 	// Attestation is what came of a registered phone's attestation; empty: none was
 	// asked for. Of other kinds sca says what it means.
 	Attestation *attestation.Result `json:"attestation,omitempty"`
+	// Risk is what the phone that approved, or was refused for it, said of itself; nil:
+	// its App does not ask.
+	Risk *risk.Result `json:"risk,omitempty"`
 	// Of a backchannel request, so that its client's poll needs nothing else: the
 	// scope that was asked for, and until when (Unix ms).
 	Scope   string `json:"scope,omitempty"`
@@ -152,6 +147,10 @@ type Outcome struct {
 	// ExpiresAt is set while the operation is open.
 	ExpiresAt time.Time `json:"-"`
 }
+
+// ReasonRisk is why an operation ended whose phone is not accepted: Outcome.Risk
+// has the check that failed.
+const ReasonRisk = "risk_blocked"
 
 // Approved reports whether the person said yes.
 func (o Outcome) Approved() bool { return o.State == Completed }

@@ -12,6 +12,7 @@ const (
 	OpAnswer    = "op.answer"
 	OpPIN       = "pin.change"
 	OpRotate    = "dev.rotate"
+	OpPush      = "push.set"
 	OpRemove    = "dev.remove"
 	OpHistory   = "op.history"
 	OpSync      = "dev.sync"
@@ -65,6 +66,8 @@ type Policy struct {
 type RegFinish struct {
 	NP Bytes  `json:"np"` // 16
 	KK Secret `json:"kk"` // 32
+	// Risk are the bytes of the phone's statement about itself (Risk); empty: none.
+	Risk Bytes `json:"risk,omitempty"`
 }
 
 // States of a registration as the phone sees it.
@@ -132,6 +135,10 @@ const (
 	MatchTyped = "typed"
 
 	FactorPIN = "pin"
+
+	// NeedRisk in need{…} is no factor: the phone's statement about itself is missing,
+	// too old, or one that the App does not accept. Which is not told.
+	NeedRisk = "risk"
 )
 
 // Claim is the body of op.claim: it binds an operation that is not addressed by
@@ -148,15 +155,18 @@ type ClaimReply struct {
 }
 
 // Answer is the body of op.answer. A decline or report carries neither KPF nor
-// Match.
+// Match, and Risk is not looked at there.
 type Answer struct {
 	Ans   string `json:"ans"`             // compact JWS, AnswerClaims
 	KPF   Secret `json:"kpf,omitempty"`   // 32
 	Match string `json:"match,omitempty"` // as typed
+	// Risk are the bytes of the phone's statement about itself (Risk), whose hash ans
+	// covers as hr; empty: none.
+	Risk Bytes `json:"risk,omitempty"`
 }
 
 func (a *Answer) members() []field {
-	return []field{{"ans", &a.Ans}, {"kpf", &a.KPF}, {"match", &a.Match}}
+	return []field{{"ans", &a.Ans}, {"kpf", &a.KPF}, {"match", &a.Match}, {"risk", &a.Risk}}
 }
 
 // AnswerReply says how the operation ended: COMPLETED, DECLINED, REPORTED. Post
@@ -186,6 +196,25 @@ type Rotation struct {
 
 // Unproven are the bytes of the body that its proof covers: without kpf.
 func (r Rotation) Unproven() ([]byte, error) { return json.Marshal(Rotation{New: r.New, KK: r.KK}) }
+
+// PushSet is the body of push.set: where the phone is woken by Web Push (RFC 8030),
+// and what for the pushes are encrypted (RFC 8291). Empty, it has no address.
+type PushSet struct {
+	Endpoint string `json:"endpoint,omitempty"`
+	P256DH   Bytes  `json:"p256dh,omitempty"` // 65: uncompressed point
+	Auth     Secret `json:"auth,omitempty"`   // 16
+}
+
+// PushReply says under which key (RFC 8292) the server sends.
+type PushReply struct {
+	VAPID Bytes `json:"vapid"` // 65: uncompressed point
+}
+
+// Push is what a push holds: what waits, which is told by op.list alone.
+type Push struct {
+	Txn string `json:"txn"`
+	Tag string `json:"tag,omitempty"` // the merchant's own
+}
 
 // Changed is the reply to pin.change and dev.rotate: the new key holds.
 type Changed struct{}

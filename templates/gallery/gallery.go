@@ -89,7 +89,7 @@ func All() ([]Sample, error) {
 	for _, s := range []templates.InteractionState{
 		templates.StateIdentify, templates.StateWaiting, templates.StateDeclined, templates.StateReported,
 		templates.StateExpired, templates.StateLocked, templates.StateBlocked, templates.StateNoDevice,
-		templates.StateUnavailable, templates.StateCancelled, templates.StateSuperseded, templates.StateDone,
+		templates.StateUnavailable, templates.StateCancelled, templates.StateUnfit, templates.StateSuperseded, templates.StateDone,
 	} {
 		add("login-"+string(s), templates.Interaction(Interaction(s)))
 	}

@@ -27,6 +27,7 @@ var floor = map[string]int{
 	"internal/notify":      1,
 	"internal/callback":    1,
 	"internal/attestation": 1,
+	"internal/risk":        1,
 	"internal/channel":     1,
 	"internal/evidence":    1,
 	"internal/identity":    1,

@@ -30,6 +30,7 @@ import (
 	"mobileid/internal/keys"
 	"mobileid/internal/kv"
 	"mobileid/internal/limit"
+	"mobileid/internal/notify"
 	"mobileid/internal/operation"
 	"mobileid/internal/outbox"
 	"mobileid/internal/registration"
@@ -88,7 +89,7 @@ func (s *Stores) prepare(ctx context.Context, migrate bool) (err error) {
 	}
 	s.Keys = keys.NewRing(s.DB, s.box, s.Clock)
 	s.Users = &identity.Store{DB: s.DB, Audit: s.Audit, Clock: s.Clock}
-	return s.Keys.Ensure(ctx, keys.OIDC, keys.Server, keys.Evidence)
+	return s.Keys.Ensure(ctx, keys.OIDC, keys.Server, keys.Evidence, keys.Push)
 }
 
 // masterKey loads the master key, or makes it while nothing is sealed yet.
@@ -99,7 +100,7 @@ func (s *Stores) masterKey(ctx context.Context) (*keys.Box, error) {
 		return box, err
 	}
 	err = s.DB.View(ctx, func(tx *db.Tx) error {
-		for _, purpose := range append(keys.Tokens(), keys.Server, keys.Evidence) {
+		for _, purpose := range append(keys.Tokens(), keys.Server, keys.Evidence, keys.Push) {
 			have, err := tx.SigningKeys(purpose)
 			if err != nil {
 				return err
@@ -265,7 +266,11 @@ func (n *Node) wire(shopURL string) error {
 	regs := registration.New(registration.Config{Origin: issuer, Attest: attest, DB: n.DB, KV: n.kv, Keys: n.Keys, Box: n.box, Audit: n.Audit, Clock: n.Clock, Log: n.Log, Draining: n.drain,
 		Started: n.gauges.operationStarted, Decided: n.gauges.operationDecided})
 	n.regs = regs
-	n.Flows = flows.New(flows.Config{DB: n.DB, KV: n.kv, Users: n.Users, Operations: ops, Clock: n.Clock, Log: n.Log})
+	wakes := notify.New(notify.Config{DB: n.DB, KV: n.kv, Box: n.box, Audit: n.Audit, Clock: n.Clock, Log: n.Log, Egress: n.egress, Issuer: issuer, Inside: n.inside,
+		Key: func(ctx context.Context) (*keys.Key, error) { return n.Keys.Current(ctx, keys.Push) }})
+	n.outbox.Register(notify.OutboxWake, wakes.DeliverWake)
+	n.outbox.Register(notify.OutboxAgain, wakes.DeliverAgain)
+	n.Flows = flows.New(flows.Config{DB: n.DB, KV: n.kv, Users: n.Users, Operations: ops, Clock: n.Clock, Log: n.Log, Wake: wakes.Queue})
 
 	n.outbox.Register(flows.OutboxWithdrawn, n.Flows.DeliverWithdrawn)
 
@@ -288,6 +293,9 @@ func (n *Node) wire(shopURL string) error {
 			return errors.Join(callback.DeviceMoved(tx, dev, db.DeviceSuspended, why), n.Audit.Append(tx, audit.Record{Act: "device.suspended",
 				Merchant: dev.MerchantID, User: dev.UserID, Device: dev.ID, Details: map[string]string{"reason": why}}))
 		},
+	}
+	for op, h := range wakes.Handlers() {
+		ch.Handle(op, h)
 	}
 	var traced func(string, http.Handler) http.Handler
 	if n.traces != nil {

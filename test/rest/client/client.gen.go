@@ -19,19 +19,88 @@ import (
 
 // Defines values for AppSettingsAttestation.
 const (
-	OFF      AppSettingsAttestation = "OFF"
-	OPTIONAL AppSettingsAttestation = "OPTIONAL"
-	REQUIRED AppSettingsAttestation = "REQUIRED"
+	AppSettingsAttestationOFF      AppSettingsAttestation = "OFF"
+	AppSettingsAttestationOPTIONAL AppSettingsAttestation = "OPTIONAL"
+	AppSettingsAttestationREQUIRED AppSettingsAttestation = "REQUIRED"
 )
 
 // Valid indicates whether the value is a known member of the AppSettingsAttestation enum.
 func (e AppSettingsAttestation) Valid() bool {
 	switch e {
-	case OFF:
+	case AppSettingsAttestationOFF:
 		return true
-	case OPTIONAL:
+	case AppSettingsAttestationOPTIONAL:
 		return true
-	case REQUIRED:
+	case AppSettingsAttestationREQUIRED:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for AppSettingsBlockFindings.
+const (
+	Accessibility   AppSettingsBlockFindings = "accessibility"
+	ClonedApp       AppSettingsBlockFindings = "cloned_app"
+	Debugger        AppSettingsBlockFindings = "debugger"
+	DeveloperMode   AppSettingsBlockFindings = "developer_mode"
+	Emulator        AppSettingsBlockFindings = "emulator"
+	Hooking         AppSettingsBlockFindings = "hooking"
+	Keyboard        AppSettingsBlockFindings = "keyboard"
+	Malware         AppSettingsBlockFindings = "malware"
+	MockLocation    AppSettingsBlockFindings = "mock_location"
+	NoScreenLock    AppSettingsBlockFindings = "no_screen_lock"
+	OutdatedOs      AppSettingsBlockFindings = "outdated_os"
+	Overlay         AppSettingsBlockFindings = "overlay"
+	Proxy           AppSettingsBlockFindings = "proxy"
+	RemoteControl   AppSettingsBlockFindings = "remote_control"
+	Rooted          AppSettingsBlockFindings = "rooted"
+	ScreenCapture   AppSettingsBlockFindings = "screen_capture"
+	Tampered        AppSettingsBlockFindings = "tampered"
+	UntrustedSource AppSettingsBlockFindings = "untrusted_source"
+	Vpn             AppSettingsBlockFindings = "vpn"
+)
+
+// Valid indicates whether the value is a known member of the AppSettingsBlockFindings enum.
+func (e AppSettingsBlockFindings) Valid() bool {
+	switch e {
+	case Accessibility:
+		return true
+	case ClonedApp:
+		return true
+	case Debugger:
+		return true
+	case DeveloperMode:
+		return true
+	case Emulator:
+		return true
+	case Hooking:
+		return true
+	case Keyboard:
+		return true
+	case Malware:
+		return true
+	case MockLocation:
+		return true
+	case NoScreenLock:
+		return true
+	case OutdatedOs:
+		return true
+	case Overlay:
+		return true
+	case Proxy:
+		return true
+	case RemoteControl:
+		return true
+	case Rooted:
+		return true
+	case ScreenCapture:
+		return true
+	case Tampered:
+		return true
+	case UntrustedSource:
+		return true
+	case Vpn:
 		return true
 	default:
 		return false
@@ -74,6 +143,48 @@ func (e AppSettingsLockScope) Valid() bool {
 	}
 }
 
+// Defines values for AppSettingsPush.
+const (
+	AppSettingsPushALWAYS AppSettingsPush = "ALWAYS"
+	AppSettingsPushASKED  AppSettingsPush = "ASKED"
+	AppSettingsPushOFF    AppSettingsPush = "OFF"
+)
+
+// Valid indicates whether the value is a known member of the AppSettingsPush enum.
+func (e AppSettingsPush) Valid() bool {
+	switch e {
+	case AppSettingsPushALWAYS:
+		return true
+	case AppSettingsPushASKED:
+		return true
+	case AppSettingsPushOFF:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for AppSettingsRisk.
+const (
+	AppSettingsRiskOFF      AppSettingsRisk = "OFF"
+	AppSettingsRiskOPTIONAL AppSettingsRisk = "OPTIONAL"
+	AppSettingsRiskREQUIRED AppSettingsRisk = "REQUIRED"
+)
+
+// Valid indicates whether the value is a known member of the AppSettingsRisk enum.
+func (e AppSettingsRisk) Valid() bool {
+	switch e {
+	case AppSettingsRiskOFF:
+		return true
+	case AppSettingsRiskOPTIONAL:
+		return true
+	case AppSettingsRiskREQUIRED:
+		return true
+	default:
+		return false
+	}
+}
+
 // Defines values for AttestationLevel.
 const (
 	AttestationLevelFailed   AttestationLevel = "failed"
@@ -92,6 +203,27 @@ func (e AttestationLevel) Valid() bool {
 	case AttestationLevelNone:
 		return true
 	case AttestationLevelSoftware:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for AuthMethod.
+const (
+	BIOMETRIC AuthMethod = "BIOMETRIC"
+	PIN       AuthMethod = "PIN"
+	WEBAUTHN  AuthMethod = "WEBAUTHN"
+)
+
+// Valid indicates whether the value is a known member of the AuthMethod enum.
+func (e AuthMethod) Valid() bool {
+	switch e {
+	case BIOMETRIC:
+		return true
+	case PIN:
+		return true
+	case WEBAUTHN:
 		return true
 	default:
 		return false
@@ -182,27 +314,6 @@ func (e NewOperationAuthLevel) Valid() bool {
 	}
 }
 
-// Defines values for NewOperationAuthMethods.
-const (
-	BIOMETRIC NewOperationAuthMethods = "BIOMETRIC"
-	PIN       NewOperationAuthMethods = "PIN"
-	WEBAUTHN  NewOperationAuthMethods = "WEBAUTHN"
-)
-
-// Valid indicates whether the value is a known member of the NewOperationAuthMethods enum.
-func (e NewOperationAuthMethods) Valid() bool {
-	switch e {
-	case BIOMETRIC:
-		return true
-	case PIN:
-		return true
-	case WEBAUTHN:
-		return true
-	default:
-		return false
-	}
-}
-
 // Defines values for NewOperationInitiation.
 const (
 	NewOperationInitiationApp     NewOperationInitiation = "app"
@@ -254,6 +365,48 @@ func (e OperationState) Valid() bool {
 	case OperationStateREPORTED:
 		return true
 	case OperationStateSUPERSEDED:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for RiskCheck.
+const (
+	Country RiskCheck = "country"
+	Finding RiskCheck = "finding"
+	Missing RiskCheck = "missing"
+	Stale   RiskCheck = "stale"
+)
+
+// Valid indicates whether the value is a known member of the RiskCheck enum.
+func (e RiskCheck) Valid() bool {
+	switch e {
+	case Country:
+		return true
+	case Finding:
+		return true
+	case Missing:
+		return true
+	case Stale:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for RiskVerdict.
+const (
+	Accepted RiskVerdict = "accepted"
+	Blocked  RiskVerdict = "blocked"
+)
+
+// Valid indicates whether the value is a known member of the RiskVerdict enum.
+func (e RiskVerdict) Valid() bool {
+	switch e {
+	case Accepted:
+		return true
+	case Blocked:
 		return true
 	default:
 		return false
@@ -333,6 +486,12 @@ type AppPatch struct {
 
 // AppSettings defines model for AppSettings.
 type AppSettings struct {
+	// AllowCountries Where phones may be, by their own word; ISO 3166-1 alpha-2. None: anywhere. With risk REQUIRED a phone must say where it is.
+	AllowCountries []string `json:"allowCountries,omitempty,omitzero"`
+
+	// AllowedMethods What may prove a factor besides possession. Requests that name another are refused, and so are answers by another. Default all, with psd2 PIN and BIOMETRIC.
+	AllowedMethods []AuthMethod `json:"allowedMethods,omitempty,omitzero"`
+
 	// AndroidPackages Names of the packages that may have made an attested key. None: any.
 	AndroidPackages []string `json:"androidPackages,omitempty,omitzero"`
 
@@ -344,6 +503,9 @@ type AppSettings struct {
 
 	// Attestation Whether a phone must prove by its maker's attestation that it and its key are genuine. With REQUIRED a phone that cannot is refused. Default OFF.
 	Attestation AppSettingsAttestation `json:"attestation,omitempty,omitzero"`
+
+	// BlockFindings Findings with which a phone is refused.
+	BlockFindings []AppSettingsBlockFindings `json:"blockFindings,omitempty,omitzero"`
 
 	// BlockFor How long they block it, seconds. Default 900.
 	BlockFor int `json:"blockFor,omitempty,omitzero"`
@@ -357,6 +519,9 @@ type AppSettings struct {
 	// Confirmation digits · somebody compares eight digits on both screens; none · the link's secret is enough. What was typed is always compared.
 	// An App says what is the least (default none, with psd2 digits); a registration that asks for less is refused.
 	Confirmation ConfirmationMode `json:"confirmation,omitempty,omitzero"`
+
+	// DenyCountries Where they may not be; instead of allowCountries.
+	DenyCountries []string `json:"denyCountries,omitempty,omitzero"`
 
 	// FailureLimit Wrong proofs in a row, over all channels, that block a device. Default 3.
 	FailureLimit int `json:"failureLimit,omitempty,omitzero"`
@@ -379,8 +544,15 @@ type AppSettings struct {
 	// Psd2 Hold the App to the regulatory technical standards on strong customer authentication (EU 2018/389). Each setting that breaks an article is refused with it.
 	Psd2 bool `json:"psd2,omitempty,omitzero"`
 
+	// Push Whether phones are woken: never, where a request has sendPush, or for every request of the App's clients. Default ASKED.
+	Push AppSettingsPush `json:"push,omitempty,omitzero"`
+
 	// RegistrationLifetime How long a registration may take, seconds. Default 180.
 	RegistrationLifetime int `json:"registrationLifetime,omitempty,omitzero"`
+
+	// Risk Whether phones must say what they found of themselves, with every approval and at registration. OPTIONAL keeps what is said and refuses what is
+	// listed below; REQUIRED refuses too what is missing or older than five minutes. Default OFF.
+	Risk AppSettingsRisk `json:"risk,omitempty,omitzero"`
 
 	// SessionIdle How long a browser may be idle and still be logged in, seconds. Default 1800, with psd2 300.
 	SessionIdle int `json:"sessionIdle,omitempty,omitzero"`
@@ -389,11 +561,21 @@ type AppSettings struct {
 // AppSettingsAttestation Whether a phone must prove by its maker's attestation that it and its key are genuine. With REQUIRED a phone that cannot is refused. Default OFF.
 type AppSettingsAttestation string
 
+// AppSettingsBlockFindings defines model for AppSettings.BlockFindings.
+type AppSettingsBlockFindings string
+
 // AppSettingsKind native: an app; web: a page in a browser. Default native.
 type AppSettingsKind string
 
 // AppSettingsLockScope What they block: the device, or every device of the user. Default DEVICE.
 type AppSettingsLockScope string
+
+// AppSettingsPush Whether phones are woken: never, where a request has sendPush, or for every request of the App's clients. Default ASKED.
+type AppSettingsPush string
+
+// AppSettingsRisk Whether phones must say what they found of themselves, with every approval and at registration. OPTIONAL keeps what is said and refuses what is
+// listed below; REQUIRED refuses too what is missing or older than five minutes. Default OFF.
+type AppSettingsRisk string
 
 // Attestation What came of the statement of the phone's maker; absent where the App does not ask for one.
 type Attestation struct {
@@ -420,6 +602,9 @@ type AttestationLevel string
 // Attributes Free texts by name. Those that OpenID Connect knows (`name`, `email`, …) become claims of clients that may see them. At most
 // 32, of at most 1024 characters each, and 8 KiB together.
 type Attributes map[string]string
+
+// AuthMethod defines model for AuthMethod.
+type AuthMethod string
 
 // Confirmation defines model for Confirmation.
 type Confirmation struct {
@@ -597,8 +782,8 @@ type NewOperation struct {
 	// AuthLevel How many kinds of factor must be proven. Default TWO_FACTOR.
 	AuthLevel NewOperationAuthLevel `json:"authLevel,omitempty,omitzero"`
 
-	// AuthMethods One of these must be proven beside possession. Phones prove PIN today; a list without it is refused.
-	AuthMethods []NewOperationAuthMethods `json:"authMethods,omitempty,omitzero"`
+	// AuthMethods One of these must be proven beside possession, and the client's App must allow each. Phones prove PIN today; a list without it is refused.
+	AuthMethods []AuthMethod `json:"authMethods,omitempty,omitzero"`
 
 	// AuthorizationDetails Typed data (RFC 9396) that a template shows, such as a payment_initiation.
 	AuthorizationDetails []map[string]interface{} `json:"authorizationDetails,omitempty,omitzero"`
@@ -626,14 +811,17 @@ type NewOperation struct {
 	Locales     []string `json:"locales,omitempty,omitzero"`
 	PostContext Content  `json:"postContext,omitempty,omitzero"`
 	PreContext  Content  `json:"preContext,omitempty,omitzero"`
-	UserID      string   `json:"userId,omitempty,omitzero"`
+
+	// PushPayload With sendPush: a tag for your app on the phone, sent with the push. It should mean nothing to anybody else.
+	PushPayload string `json:"pushPayload,omitempty,omitzero"`
+
+	// SendPush Wake the phones that registered an address for it, 5 times in 10 minutes for a user at most. A phone that looks by itself sees the request without.
+	SendPush bool   `json:"sendPush,omitempty,omitzero"`
+	UserID   string `json:"userId,omitempty,omitzero"`
 }
 
 // NewOperationAuthLevel How many kinds of factor must be proven. Default TWO_FACTOR.
 type NewOperationAuthLevel string
-
-// NewOperationAuthMethods defines model for NewOperation.AuthMethods.
-type NewOperationAuthMethods string
 
 // NewOperationInitiation app · the person is in the merchant's app on the phone that shall answer: `startToken` of the answer is handed to it, and no
 // other phone is asked. Default backend.
@@ -714,8 +902,11 @@ type Operation struct {
 	// MatchCode To be shown to the user, who types it on the phone; in the answer to the start only.
 	MatchCode string `json:"matchCode,omitempty,omitzero"`
 
-	// Reason Why it ended otherwise than approved.
+	// Reason Why it ended otherwise than approved; risk_blocked: see risk.
 	Reason string `json:"reason,omitempty,omitzero"`
+
+	// Risk What the phone said of itself and what came of it; absent where its App does not ask. All but verdict, check and detail is the phone's own word.
+	Risk Risk `json:"risk,omitempty,omitzero"`
 
 	// StartToken With initiation app, in the answer to the start only: for the app, which claims the operation with it, once.
 	StartToken string `json:"startToken,omitempty,omitzero"`
@@ -778,6 +969,9 @@ type Registration struct {
 	Locator string `json:"locator,omitempty,omitzero"`
 	Reason  string `json:"reason,omitempty,omitzero"`
 
+	// Risk What the phone said of itself and what came of it; absent where its App does not ask. All but verdict, check and detail is the phone's own word.
+	Risk Risk `json:"risk,omitempty,omitzero"`
+
 	// State PENDING · CLAIMED (a phone has begun a registration) · COMPLETED (approved) · DECLINED · REPORTED as not the user's doing · LOCKED (too many failures) ·
 	// CANCELLED · SUPERSEDED by a newer one · EXPIRED.
 	State  OperationState `json:"state"`
@@ -789,6 +983,37 @@ type ResolveUser struct {
 	// ExternalRef The merchant's own id, byte for byte; at most 255 bytes; may not begin with `userId:` or `deviceId:`.
 	ExternalRef ExternalRef `json:"externalRef"`
 }
+
+// Risk What the phone said of itself and what came of it; absent where its App does not ask. All but verdict, check and detail is the phone's own word.
+type Risk struct {
+	AppVersion string `json:"appVersion,omitempty,omitzero"`
+
+	// At When the phone looked; absent if it said nothing.
+	At time.Time `json:"at,omitempty,omitzero"`
+
+	// Check Why it is blocked; of an accepted one, what is noted without consequence.
+	Check RiskCheck `json:"check,omitempty,omitzero"`
+
+	// Country ISO 3166-1 alpha-2.
+	Country string `json:"country,omitempty,omitzero"`
+
+	// CountrySource network or position.
+	CountrySource string `json:"countrySource,omitempty,omitzero"`
+
+	// Detail The finding or the country; absent where the phone did not say a country.
+	Detail    string      `json:"detail,omitempty,omitzero"`
+	Findings  []string    `json:"findings,omitempty,omitzero"`
+	Model     string      `json:"model,omitempty,omitzero"`
+	OsVersion string      `json:"osVersion,omitempty,omitzero"`
+	Platform  string      `json:"platform,omitempty,omitzero"`
+	Verdict   RiskVerdict `json:"verdict"`
+}
+
+// RiskCheck Why it is blocked; of an accepted one, what is noted without consequence.
+type RiskCheck string
+
+// RiskVerdict defines model for Risk.Verdict.
+type RiskVerdict string
 
 // SecretRotation defines model for SecretRotation.
 type SecretRotation struct {
