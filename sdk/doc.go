@@ -5,6 +5,7 @@
 package sdk
 
 import (
+	"context"
 	"crypto"
 	"errors"
 	"io"
@@ -37,6 +38,14 @@ type Attester interface {
 	Attest(ref, ek, ticketOrLocator string) (*wire.Attestation, error)
 }
 
+// Risk finds out about the phone that it runs on: what RASP libraries find, and the
+// country. Whatever it says is signed by the phone and is the phone's own word.
+type Risk interface {
+	// Measure looks now and says what it found, of wire.Findings. Platform, Model and At
+	// may be left out. After an error nothing is sent.
+	Measure(ctx context.Context) (wire.Risk, error)
+}
+
 // Store keeps the phone's state. Between Lock and unlock no other process may
 // read or write it.
 type Store interface {
@@ -49,11 +58,15 @@ type Store interface {
 type Phone struct {
 	Store    Store
 	Keys     Keystore
+	Bio      Biometry // nil: the phone has none
 	HTTP     *http.Client
 	Now      func() time.Time
 	Rand     io.Reader
 	Platform string // "cli", "android", …
 	Model    string // label in the user's device list
+	// Risk looks at the phone before an approval and at the end of the registration;
+	// nil: nothing is said, which Apps that ask refuse.
+	Risk Risk
 	// Pause waits between two sends of the same bytes; nil means not to send
 	// them again.
 	Pause func(try int)
@@ -92,15 +105,17 @@ type State struct {
 	Digits  string      `json:"digits"`         // the 8 digits to compare
 	Salt    wire.Bytes  `json:"salt,omitempty"` // of the PIN wrap
 	Wrapped wire.Secret `json:"wrapped,omitempty"`
+	Bio     string      `json:"bio,omitempty"`  // names DBK in Biometry; "": there is none
 	Next    *Wrap       `json:"next,omitempty"` // of the PIN or the keys to be, until the server has said which hold
 	Sent    *Unanswered `json:"sent,omitempty"`
 }
 
-// Wrap is a knowledge key hidden by a PIN.
+// Wrap is a knowledge key hidden by a PIN, or Bio.
 type Wrap struct {
 	KeyRef  string      `json:"key,omitempty"` // of dev.rotate: names the new DSK and DHK
-	Salt    wire.Bytes  `json:"salt"`
-	Wrapped wire.Secret `json:"wrapped"`
+	Salt    wire.Bytes  `json:"salt,omitempty"`
+	Wrapped wire.Secret `json:"wrapped,omitempty"`
+	Bio     string      `json:"bio,omitempty"` // of bio.add, alone: names the new DBK
 }
 
 // Unanswered is a state-changing request without a reply. While there is one,

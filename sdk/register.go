@@ -63,6 +63,9 @@ func (p *Phone) begin(ctx context.Context, fresh State, ticket, locator string, 
 		}
 	}
 	st := &fresh
+	if _, _, err = p.keySet(ctx, st.Origin, st.Pin, false); err != nil { // before anything is made
+		return nil, err
+	}
 	if st.KeyRef, err = p.Keys.Create(); err != nil {
 		return nil, err
 	}
@@ -157,12 +160,16 @@ func (p *Phone) Finish(ctx context.Context, pin string) (*Registration, error) {
 			return p.concluded(st, res, err)
 		}
 	}
+	said, err := p.statement(ctx)
+	if err != nil {
+		return nil, err
+	}
 	kk, w, err := p.wrap(st.KeyRef, pin)
 	if err != nil {
 		return nil, err
 	}
 	st.Salt, st.Wrapped = w.Salt, w.Wrapped
-	res, err := p.do(ctx, st, plain(wire.OpRegFinish, wire.RegFinish{NP: wire.Bytes(st.NP), KK: kk}))
+	res, err := p.do(ctx, st, plain(wire.OpRegFinish, wire.RegFinish{NP: wire.Bytes(st.NP), KK: kk, Risk: said}))
 	return p.concluded(st, res, err)
 }
 

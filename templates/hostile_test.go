@@ -63,7 +63,7 @@ func pages(word string) map[string]templ.Component {
 	all := map[string]templ.Component{}
 	for _, s := range []templates.InteractionState{
 		templates.StateIdentify, templates.StateWaiting, templates.StateDeclined, templates.StateBlocked,
-		templates.StateCancelled, templates.StateSuperseded, templates.StateDone, templates.InteractionState(word),
+		templates.StateCancelled, templates.StateUnfit, templates.StateSuperseded, templates.StateDone, templates.InteractionState(word),
 	} {
 		v := filled(templates.InteractionView{State: s, CanChange: true, SecondsLeft: 9, Time: time.Unix(0, 0)}, word)
 		all["login "+string(s)] = templates.Interaction(v)

@@ -26,6 +26,8 @@ func (v InteractionView) sentence() sentence {
 		return x.noDevice
 	case StateCancelled:
 		return x.cancelled
+	case StateUnfit:
+		return x.unfit
 	case StateSuperseded:
 		return x.superseded
 	case StateDone:
@@ -41,7 +43,7 @@ func (v InteractionView) sign() string {
 		return "phone"
 	case StateDone:
 		return "yes"
-	case StateDeclined, StateCancelled:
+	case StateDeclined, StateCancelled, StateUnfit:
 		return "no"
 	case StateReported:
 		return "flag"

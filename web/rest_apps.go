@@ -8,6 +8,7 @@ import (
 	"mobileid/internal/db"
 	"mobileid/internal/fault"
 	"mobileid/internal/identity"
+	"mobileid/internal/risk"
 	"mobileid/web/api"
 )
 
@@ -17,12 +18,20 @@ var errNoVersion = errors.New("no If-Match")
 
 func seconds64(d time.Duration) int { return int(d / time.Second) }
 
+func findingsOf(list []string) (out []api.AppSettingsBlockFindings) {
+	for _, f := range list {
+		out = append(out, api.AppSettingsBlockFindings(f))
+	}
+	return out
+}
+
 // settingsOf are a policy in the words of the API.
 func settingsOf(p identity.Policy) api.AppSettings {
 	return api.AppSettings{Kind: api.AppSettingsKind(p.Kind), PinMin: p.PINMin, PinMax: p.PINMax, FailureLimit: int(p.FailureLimit), BlockFor: seconds64(p.BlockFor),
 		LockScope: api.AppSettingsLockScope(p.LockScope), CodeLength: p.CodeLength, CodeAlphabet: p.CodeAlphabet, RegistrationLifetime: seconds64(p.RegistrationTTL),
 		Confirmation: api.ConfirmationMode(p.Confirm), Attestation: api.AppSettingsAttestation(p.Attestation), SessionIdle: seconds64(p.SessionIdle), Language: p.Language, Psd2: p.PSD2,
-		AndroidPackages: p.AndroidPackages, AndroidSigners: p.AndroidSigners, AppleApps: p.AppleApps, AllowedMethods: methodsOf(p.Methods), Push: api.AppSettingsPush(p.Push)}
+		AndroidPackages: p.AndroidPackages, AndroidSigners: p.AndroidSigners, AppleApps: p.AppleApps, AllowedMethods: methodsOf(p.Methods), Push: api.AppSettingsPush(p.Push),
+		Risk: api.AppSettingsRisk(p.Risk.Mode), BlockFindings: findingsOf(p.Risk.BlockFindings), AllowCountries: p.Risk.AllowCountries, DenyCountries: p.Risk.DenyCountries}
 }
 
 // policyOf are settings as they are stored. What the API cannot set stays as it is
@@ -32,6 +41,10 @@ func policyOf(p identity.Policy, s api.AppSettings) identity.Policy {
 	p.LockScope, p.CodeLength, p.CodeAlphabet, p.RegistrationTTL = string(s.LockScope), s.CodeLength, s.CodeAlphabet, time.Duration(s.RegistrationLifetime)*time.Second
 	p.Confirm, p.Attestation, p.SessionIdle, p.PSD2 = string(s.Confirmation), string(s.Attestation), time.Duration(s.SessionIdle)*time.Second, s.Psd2
 	p.Language, p.AndroidPackages, p.AndroidSigners, p.AppleApps = s.Language, s.AndroidPackages, s.AndroidSigners, s.AppleApps
+	p.Risk = risk.Rules{Mode: string(s.Risk), AllowCountries: s.AllowCountries, DenyCountries: s.DenyCountries}
+	for _, f := range s.BlockFindings {
+		p.Risk.BlockFindings = append(p.Risk.BlockFindings, string(f))
+	}
 	p.Methods, p.Push = nil, string(s.Push)
 	for _, m := range s.AllowedMethods {
 		p.Methods = append(p.Methods, string(m))

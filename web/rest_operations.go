@@ -47,7 +47,7 @@ func contentOf(c api.Content) *view.Content {
 func operationBody(o operation.Outcome) api.Operation {
 	out := api.Operation{ID: o.OperationID, Kind: o.Kind, State: api.OperationState(o.State), UserID: o.UserID, DeviceID: o.DeviceID, ClientID: o.ClientID,
 		Reason: o.Reason, Factors: o.Factors, Amr: o.AMR, Acr: o.ACR, ViewHash: o.ViewHash, DataHash: o.DataHash, Template: o.Tpl, Language: o.Lang,
-		ClientData: o.ClientData, ExpiresAt: wireTime(o.ExpiresAt)}
+		ClientData: o.ClientData, ExpiresAt: wireTime(o.ExpiresAt), Risk: riskOf(o.Risk)}
 	if o.State.Terminal() {
 		out.DecidedAt = wireTime(o.At)
 	}

@@ -8,6 +8,7 @@ import (
 	"mobileid/internal/attestation"
 	"mobileid/internal/fault"
 	"mobileid/internal/registration"
+	"mobileid/internal/risk"
 	"mobileid/web/api"
 )
 
@@ -44,7 +45,19 @@ func (s *rest1) StartRegistration(ctx context.Context, r api.StartRegistrationRe
 // code are told once, in the answer to the start.
 func registrationFound(st registration.Status) api.RegistrationFoundJSONResponse {
 	return api.RegistrationFoundJSONResponse{ID: st.ID, State: api.OperationState(st.State), UserID: st.UserID, DeviceID: st.DeviceID, Digits: st.Digits,
-		Reason: st.Reason, ExpiresAt: st.ExpiresAt.UTC(), Attestation: attestationOf(st.Attestation)}
+		Reason: st.Reason, ExpiresAt: st.ExpiresAt.UTC(), Attestation: attestationOf(st.Attestation), Risk: riskOf(st.Risk)}
+}
+
+func riskOf(res *risk.Result) api.Risk {
+	if res == nil {
+		return api.Risk{}
+	}
+	out := api.Risk{Verdict: api.RiskVerdict(res.Verdict), Check: api.RiskCheck(res.Check), Detail: res.Detail, Platform: res.Platform, OsVersion: res.OSVersion,
+		AppVersion: res.AppVersion, Model: res.Model, Findings: res.Findings, Country: res.Country, CountrySource: res.CountrySource}
+	if res.At != nil {
+		out.At = wireTime(*res.At)
+	}
+	return out
 }
 
 func attestationOf(res *attestation.Result) api.Attestation {

@@ -25,7 +25,14 @@ func (f *phoneFlags) phone() (*sdk.Phone, error) {
 	if err != nil {
 		return nil, err
 	}
-	return newPhone(f.state, transport), nil
+	p := newPhone(f.state, transport)
+	if err := f.says.check(); err != nil {
+		return nil, err
+	}
+	if f.says.anything() {
+		p.Risk = &f.says
+	}
+	return p, nil
 }
 
 // trusting returns a transport that trusts the roots in caFile and no others; ""

@@ -187,6 +187,11 @@ func tellEvidence(w io.Writer, s *evidence.Statement, hash string, at *evidence.
 	line("device", "%s, key %s (attestation: %s)", device, s.DeviceKey, shownText(s.Enrolment.Attestation))
 	line("factors", "%s", strings.Join(s.Factors(), ", "))
 	line("how", "asked by %s, reached the phone by %s, enrolled by %s, epoch %d", shownText(s.SCA.Flow), shownText(s.SCA.UI), shownText(s.SCA.Enrol), s.SCA.Epoch)
+	if s.Said != nil {
+		line("said", "%s", saidBy(s.Said))
+	} else if s.Answer.HR != "" {
+		line("said", "something of itself that is not kept here (sha-256 %s)", shownText(s.Answer.HR))
+	}
 	line("operation", "%s, evidence %s", shownText(s.Txn), shownText(s.JTI))
 	line("sha-256", "%s", hash)
 	line("signed by", "%s", shownText(s.KeyID))
@@ -199,6 +204,24 @@ func tellEvidence(w io.Writer, s *evidence.Statement, hash string, at *evidence.
 	}
 	_, err := io.WriteString(w, b.String())
 	return err
+}
+
+// saidBy is what the phone said of itself, as one line.
+func saidBy(r *wire.Risk) string {
+	found := "nothing"
+	if len(r.Findings) > 0 {
+		found = strings.Join(r.Findings, ", ")
+	}
+	out := fmt.Sprintf("by the phone itself at %s: found %s", time.Unix(r.At, 0).UTC().Format(time.RFC3339), found)
+	if r.Country != "" {
+		out += fmt.Sprintf("; in %s by its %s", r.Country, r.CountrySource)
+	}
+	for _, l := range [...]struct{ name, text string }{{"platform", r.Platform}, {"system", r.OS}, {"app", r.App}, {"model", r.Model}} {
+		if l.text != "" {
+			out += "; " + l.name + " " + l.text
+		}
+	}
+	return shownText(out)
 }
 
 // shownText is s if it is plain text, else quoted.

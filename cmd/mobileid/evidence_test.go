@@ -44,6 +44,14 @@ func TestEvidenceVerifySaysWhoWhatAndWhenOrExitsWith1(t *testing.T) {
 			t.Fatalf("%d, %q is not in:\n%s", code, want, out)
 		}
 	}
+	// What the phone said of itself is told as its own word, and that it was said if it is not there.
+	spoke, kept := file("said.jwt", v.Good[4].Token), "by the phone itself at 2027-01-15T07:59:59Z: found vpn, developer_mode; in NO by its network; platform android; system 16; app 4.2.0; model Møller 7"
+	if code, out := mobileid(t, dir, "evidence", "verify", spoke, "--jwks", set); code != 0 || !strings.Contains(out, kept) {
+		t.Errorf("%d, %q is not in:\n%s", code, kept, out)
+	}
+	if code, out := mobileid(t, dir, "evidence", "verify", file("unsaid.jwt", v.Good[5].Token), "--jwks", set); code != 0 || !strings.Contains(out, "something of itself that is not kept here") {
+		t.Errorf("%d:\n%s", code, out)
+	}
 	for _, b := range v.Bad[:3] {
 		if code, out := mobileid(t, dir, "evidence", "verify", file("bad.jwt", b.Token), "--jwks", set); code != 1 || !strings.Contains(out, "evidence: "+b.Part+":") || strings.Contains(out, "ok:") {
 			t.Errorf("%s: %d, %s", b.Name, code, out)

@@ -21,6 +21,7 @@ type phoneFlags struct {
 	newPIN                    string
 	ca                        string
 	report, approve           bool
+	says                      says
 }
 
 func phoneCommand() *cobra.Command {
@@ -93,6 +94,9 @@ func phoneCommand() *cobra.Command {
 	watch.Flags().BoolVar(&f.approve, "approve", false, "approve without asking")
 	for _, c := range []*cobra.Command{register, answer, watch, pin, rotate} {
 		c.Flags().StringVar(&f.pin, "pin", "", "the PIN (or "+pinVariable+"; asked for when neither is set)")
+	}
+	for _, c := range []*cobra.Command{register, answer, watch} {
+		f.says.flags(c.Flags())
 	}
 	group.AddCommand(register, inbox, claim, answer, pin, rotate, push, history, remove, decline, watch)
 	return group

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/url"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -61,6 +62,11 @@ func sealedWords(e *wire.Error) string {
 		return fmt.Sprintf("the PIN was wrong; %d attempts are left", left)
 	case wire.MatchFailed:
 		return fmt.Sprintf("that is not the number on the other screen; %d attempts are left", left)
+	case wire.Need:
+		if slices.Contains(e.Need, wire.NeedRisk) {
+			return "this phone is not accepted for what it says, or does not say, of itself; the operation is over (see --finding, --country)"
+		}
+		return "this phone cannot prove what is asked for: " + strings.Join(e.Need, ", ")
 	case wire.OpGone:
 		return "too late: the operation is " + e.State
 	case wire.OpNotHere:
@@ -78,8 +84,6 @@ func sealedWords(e *wire.Error) string {
 		return "this phone is not registered any more"
 	case wire.Fork:
 		return "this phone is suspended: a copy of it is in use"
-	case wire.Need:
-		return "this phone cannot prove what is asked for: " + strings.Join(e.Need, ", ")
 	case wire.AddressRefused:
 		return "the server sends nothing to that address: it must be https and public"
 	case wire.PushOff:

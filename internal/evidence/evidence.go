@@ -56,7 +56,10 @@ type Claims struct {
 	SCA                  SCA             `json:"sca"`
 	CNF                  CNF             `json:"cnf"`
 	Enrolment            Enrolment       `json:"enrolment"`
-	Ans                  string          `json:"ans"` // the device's signed answer, a JWS of type mid-ans+jwt
+	// Risk is what the device said of itself, byte for byte (JSON); its SHA-256 is hr
+	// of the answer. "": it said nothing, or nothing was kept.
+	Risk string `json:"risk,omitempty"`
+	Ans  string `json:"ans"` // the device's signed answer, a JWS of type mid-ans+jwt
 }
 
 // SCA says how strong the authentication was; docs/protocol.md lists its values.

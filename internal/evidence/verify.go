@@ -46,6 +46,7 @@ type Statement struct {
 	DeviceKey string // RFC 7638 thumbprint of cnf.jwk
 	Answer    wire.AnswerClaims
 	Blocks    []wire.Block // of the view
+	Said      *wire.Risk   // what the device said of itself; nil: Risk is empty
 }
 
 // At is when it was decided, by the server's clock.
@@ -173,10 +174,12 @@ func read(payload []byte) (*Statement, error) {
 	if s.Blocks, err = wire.ParseView([]byte(s.View)); err != nil {
 		return nil, refuse("view", "%v", err)
 	}
-	if err := s.agrees(); err != nil {
-		return nil, err
+	for _, check := range []func() error{s.agrees, s.stated, s.detailed} {
+		if err := check(); err != nil {
+			return nil, err
+		}
 	}
-	return s, s.detailed()
+	return s, nil
 }
 
 // complete checks that what must be there is.
@@ -232,6 +235,23 @@ func (s *Statement) agrees() error {
 	if s.SCA.Epoch != s.Enrolment.Epoch || s.SCA.Epoch < 1 {
 		return refuse("enrolment", "its epoch is not that of sca")
 	}
+	return nil
+}
+
+// stated compares what the device said of itself with the hash in its answer, and
+// reads it: findings and members that a later version adds are let be.
+func (s *Statement) stated() error {
+	if s.Risk == "" {
+		return nil
+	}
+	if got := digest(s.Risk); got != s.Answer.HR {
+		return refuse("risk", "its hash is %s, the device's answer says %q", got, s.Answer.HR)
+	}
+	said := &wire.Risk{}
+	if err := wire.Unmarshal([]byte(s.Risk), said); err != nil || said.At <= 0 || said.Findings == nil {
+		return refuse("risk", "it is not a statement of a device")
+	}
+	s.Said = said
 	return nil
 }
 

@@ -9,6 +9,7 @@ import (
 
 	"mobileid/internal/db"
 	"mobileid/internal/fault"
+	"mobileid/internal/risk"
 )
 
 // Policy is what an App asks of its phones. Zero fields mean the default.
@@ -29,6 +30,7 @@ type Policy struct {
 	AndroidPackages []string      `json:"android_packages,omitempty"` // that may make a key; none: any
 	AndroidSigners  []string      `json:"android_signers,omitempty"`  // SHA-256 of the certificates they are signed by, hexadecimal; none: any
 	AppleApps       []string      `json:"apple_apps,omitempty"`       // App IDs for App Attest, <team>.<bundle>
+	Risk            risk.Rules    `json:"risk,omitzero"`              // what phones must say of themselves, and what is refused
 	SessionIdle     time.Duration `json:"session_idle,omitempty"`     // of a browser that logged in
 	Push            string        `json:"push,omitempty"`             // OFF | ASKED | ALWAYS
 	Methods         []string      `json:"allowed_methods,omitempty"`  // that may prove a further factor
@@ -118,6 +120,7 @@ func (p Policy) WithDefaults() Policy {
 		}
 	}
 	word(&p.Attestation, AttestationOff)
+	word(&p.Risk.Mode, risk.Off)
 	confirm, idle := ConfirmNone, 30*time.Minute
 	if p.PSD2 {
 		confirm, idle = ConfirmDigits, longestIdle
@@ -161,6 +164,9 @@ func (p Policy) Check() error {
 		}
 	}
 	if err := p.checkAttestation(); err != nil {
+		return err
+	}
+	if err := p.Risk.Check(); err != nil {
 		return err
 	}
 	if p.PSD2 {

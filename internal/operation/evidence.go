@@ -48,6 +48,9 @@ func (e *Engine) prove(tx *db.Tx, op *Operation, p *proof, out *Outcome) (token 
 		SCA: evidence.SCA(*out.SCA), CNF: evidence.CNF{JWK: jwk}, Ans: p.answer,
 		Enrolment: evidence.Enrolment{Attestation: attested(p.device), Epoch: p.device.Epoch},
 	}
+	if p.risk != nil {
+		c.Risk = string(p.statement)
+	}
 	if data := bytes.TrimSpace(op.Data); len(data) > 0 && data[0] == '[' {
 		c.AuthorizationDetails = json.RawMessage(op.Data)
 	}

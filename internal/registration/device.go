@@ -169,18 +169,8 @@ func (r *Registrations) commitBegin(tx *db.Tx, t *ticket, dev *db.Device, body *
 		return nil, nil, err
 	}
 	return wire.RegBeginReply{Device: dev.ID, NS: ns, Hint: t.Hint, Policy: wire.Policy{
-		PINMin: policy.PINMin, PINMax: policy.PINMax, PINType: "digits", Deny: denied(policy.PINMin), Methods: factors(policy), Confirm: confirm,
+		PINMin: policy.PINMin, PINMax: policy.PINMax, PINType: "digits", Deny: denied(policy.PINMin), Methods: operation.Factors(policy), Confirm: confirm,
 	}}, nil, nil
-}
-
-// factors are those that the App lets answers prove, of those that phones can. A
-// PIN is set with or without: it is what a phone's keys are replaced by.
-func factors(policy identity.Policy) []string {
-	out := []string{}
-	if policy.Allows(identity.MethodPIN) {
-		out = append(out, wire.FactorPIN)
-	}
-	return out
 }
 
 // denied lists the PINs that are guessed first, at the least length.
@@ -199,6 +189,10 @@ func (r *Registrations) finish(ctx context.Context, c *channel.Call) (channel.Pl
 		return channel.Plan{}, werr, nil
 	}
 	if len(body.NP) != wire.NonceSize || len(body.KK) != wire.KeySize {
+		return channel.Plan{}, &wire.Error{Code: wire.Malformed}, nil
+	}
+	said, err := statement(&body)
+	if err != nil {
 		return channel.Plan{}, &wire.Error{Code: wire.Malformed}, nil
 	}
 	t, err := r.tickets.Get(ctx, c.Device.OperationID)
@@ -220,6 +214,9 @@ func (r *Registrations) finish(ctx context.Context, c *channel.Call) (channel.Pl
 			if len(dev.Commitment) != 32+wire.NonceSize || !wire.Equal(fc[:], dev.Commitment[:32]) {
 				return nil, refused, nil
 			}
+			if werr, err := r.judge(tx, &t, dev, said); werr != nil || err != nil {
+				return nil, werr, err
+			}
 			err := tx.SetKnowledge(dev.ID, r.Box.Seal(operation.KnowledgePurpose(dev.ID), body.KK))
 			if errors.Is(err, db.ErrNotFound) {
 				return nil, refused, nil
@@ -240,9 +237,9 @@ func (r *Registrations) finish(ctx context.Context, c *channel.Call) (channel.Pl
 			return wire.RegState{State: wire.RegPending}, nil, errors.Join(err1, err2)
 		},
 		After: func(ctx context.Context) {
-			if digits != "" {
+			if judged := t.Risk; digits != "" {
 				_, err := r.tickets.Update(ctx, t.ID, func(t ticket) (ticket, error) {
-					t.DeviceID, t.Digits = c.Device.ID, digits
+					t.DeviceID, t.Digits, t.Risk = c.Device.ID, digits, judged
 					return t, nil
 				})
 				if err != nil {

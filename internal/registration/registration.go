@@ -24,6 +24,7 @@ import (
 	"mobileid/internal/keys"
 	"mobileid/internal/kv"
 	"mobileid/internal/operation"
+	"mobileid/internal/risk"
 	"mobileid/sdk/wire"
 )
 
@@ -87,6 +88,8 @@ type ticket struct {
 	BadDigits  int    `json:"bad,omitempty"`
 	DeviceID   string `json:"device,omitempty"` // claimed by
 	Digits     string `json:"digits,omitempty"` // known after reg.finish
+	// Risk is what the phone said of itself with reg.finish.
+	Risk *risk.Result `json:"risk,omitempty"`
 	// Whether it may be a further device of its user, and by which new proofing.
 	Further   bool        `json:"further,omitempty"`
 	Proofing  db.Proofing `json:"proofing,omitzero"`

@@ -14,6 +14,7 @@ import (
 	"mobileid/internal/identity"
 	"mobileid/internal/kv"
 	"mobileid/internal/operation"
+	"mobileid/internal/risk"
 )
 
 // Status is where a registration is.
@@ -27,7 +28,8 @@ type Status struct {
 	Reason     string
 	// Attestation is what came of the phone's; nil: none was asked for, or no phone came.
 	Attestation *attestation.Result
-	ExpiresAt   time.Time // zero once decided
+	Risk        *risk.Result // what it said of itself; nil: it was not asked
+	ExpiresAt   time.Time    // zero once decided
 }
 
 var errTry = "the registration cannot be read; try again"
@@ -91,7 +93,7 @@ func (r *Registrations) decided(ctx context.Context, id string) (st Status, err 
 }
 
 func statusOf(out operation.Outcome) Status {
-	return Status{ID: out.OperationID, State: out.State, MerchantID: out.MerchantID, UserID: out.UserID, DeviceID: out.DeviceID, Reason: out.Reason, Attestation: out.Attestation}
+	return Status{ID: out.OperationID, State: out.State, MerchantID: out.MerchantID, UserID: out.UserID, DeviceID: out.DeviceID, Reason: out.Reason, Attestation: out.Attestation, Risk: out.Risk}
 }
 
 // Wait is Status held until it is decided, its digits are known, or until has passed.
@@ -221,7 +223,7 @@ func (r *Registrations) decide(tx *db.Tx, t *ticket, m operation.Move, reason st
 	}
 	switch {
 	case err == nil:
-		out.DeviceID = dev.ID
+		out.DeviceID, out.Risk = dev.ID, t.Risk
 		if dev.Attestation != "" {
 			if err := json.Unmarshal([]byte(dev.Attestation), &out.Attestation); err != nil {
 				return out, err

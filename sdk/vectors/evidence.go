@@ -187,11 +187,28 @@ func evidence() object {
 	bare := goodConsent() // a text only, in a view; from a link on the same device
 	bare.claims = bare.claims.without("content").without("authorization_details").with("hd", b64(sum(nil))).with("sca", sca.with("ui", "link").with("flow", "redirect"))
 	bare.ans = bare.ans.with("hd", b64(sum(nil))).with("ui", "link").with("flow", "redirect").with("cv", b64(bytesOf("cv", 32)))
+	// With what the phone said of itself.
+	spoke := func(said string, signed string) consent {
+		c := goodConsent()
+		c.claims, c.ans = c.claims.with("risk", said), c.ans.with("hr", b64(sum([]byte(signed))))
+		return c
+	}
+	said := riskStatement().text()
+	risky := spoke(said, said)
+	silent := spoke(said, said)
+	silent.claims = silent.claims.without("risk")
+	add("risk: another than the device signed", "risk", spoke(riskStatement().with("findings", []string{}).text(), said).token())
+	unsigned := spoke(said, said)
+	unsigned.ans = unsigned.ans.without("hr")
+	add("risk: the device signed none", "risk", unsigned.token())
+	add("risk: no statement", "risk", spoke("[]", "[]").token())
+	add("risk: without findings", "risk", spoke(riskStatement().without("findings").text(), riskStatement().without("findings").text()).token())
 	ok := []object{}
 	for _, g := range []struct {
 		name string
 		c    consent
-	}{{"by CIBA, typed", good}, {"by a key that has ended since", before}, {"for a client with pairwise subjects", pairwise}, {"without content, from a link", bare}} {
+	}{{"by CIBA, typed", good}, {"by a key that has ended since", before}, {"for a client with pairwise subjects", pairwise}, {"without content, from a link", bare},
+		{"with what the phone said of itself", risky}, {"of a phone whose word was not kept", silent}} {
 		ok = append(ok, object{{"name", g.name}, {"token", g.c.token()}, {"claims", g.c.claims}, {"answer", g.c.ans},
 			{"hash", b64(sum([]byte(g.c.token())))}, {"device_key", b64(thumbprint(jwkOfSigner(g.c.dsk)))}})
 	}

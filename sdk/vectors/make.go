@@ -25,7 +25,7 @@ func Files() map[string][]byte {
 	out := map[string][]byte{}
 	for name, v := range map[string]any{
 		"formulas.json": formulas(), "request.json": requests(), "reply.json": replies(),
-		"keyset.json": keySets(), "answer.json": answers(), "evidence.json": evidence(), "view.json": views(), "link.json": links(),
+		"keyset.json": keySets(), "answer.json": answers(), "evidence.json": evidence(), "view.json": views(), "link.json": links(), "risk.json": risks(),
 	} {
 		var buf bytes.Buffer
 		enc := json.NewEncoder(&buf)

@@ -40,10 +40,54 @@ func answers() object {
 	kk := bytesOf("kk", 32)
 	// The same operation as a merchant's app began it: only flow and ui differ.
 	inApp := claims.with("flow", "app").with("ui", "app")
-	return object{{"dsk", privateJWK(dsk)}, {"kid", kid}, {"operation", op}, {"claims", claims}, {"ans", good}, {"claims_in_app", inApp}, {"ans_in_app", jws(dsk, head, inApp.text())}, {"kk", b64(kk)},
+	// The same with what the phone says of itself, whose hash is signed.
+	said := riskStatement().text()
+	risky := claims.with("hr", b64(sum([]byte(said))))
+	add("a hash of a statement that is not there", "differs", jws(dsk, head, risky.text()))
+	return object{{"dsk", privateJWK(dsk)}, {"kid", kid}, {"operation", op}, {"claims", claims}, {"ans", good}, {"claims_in_app", inApp}, {"ans_in_app", jws(dsk, head, inApp.text())},
+		{"risk", b64([]byte(said))}, {"claims_with_risk", risky}, {"ans_with_risk", jws(dsk, head, risky.text())}, {"kk", b64(kk)},
 		{"kpf", b64(mac(kk, []byte("mid/kpf/1/answer"), sum([]byte(good)), chal))},
 		{"kpf_of_another_challenge", b64(mac(kk, []byte("mid/kpf/1/answer"), sum([]byte(good)), bytesOf("chal2", 32)))},
 		{"kpf_without_its_prefix", b64(mac(kk, sum([]byte(good)), chal))}, {"bad", bad}}
+}
+
+func riskStatement() object {
+	return object{{"platform", "android"}, {"os", "16"}, {"app", "4.2.0"}, {"model", "Møller 7"}, {"findings", []string{"vpn", "developer_mode"}},
+		{"country", "NO"}, {"country_source", "network"}, {"at", moment - 1}}
+}
+
+// risks holds what phones say of themselves, with its hash, and what no server reads.
+func risks() object {
+	full := riskStatement()
+	good, bad := []object{}, []object{}
+	add := func(name, text string) { bad = append(bad, object{{"name", name}, {"statement", text}}) }
+	for _, s := range []object{full, full.with("findings", []string{}).with("country_source", "position"), {{"findings", []string{}}, {"at", moment}}} {
+		good = append(good, object{{"statement", s.text()}, {"claims", s}, {"hr", b64(sum([]byte(s.text())))}})
+	}
+	for _, c := range []struct {
+		name   string
+		member string
+		value  any
+	}{
+		{"an unknown finding", "findings", []string{"haunted"}}, {"a finding in capitals", "findings", []string{"VPN"}},
+		{"a finding twice", "findings", []string{"vpn", "vpn"}}, {"a finding as text", "findings", "vpn"}, {"findings null", "findings", nil},
+		{"a country that is not assigned", "country", "XX"}, {"a country in small letters", "country", "no"}, {"a country by three letters", "country", "NOR"},
+		{"a country without its source", "country_source", ""}, {"a source that is not known", "country_source", "guess"},
+		{"at as text", "at", "1800000000"}, {"at of zero", "at", 0}, {"at with a fraction", "at", 1800000000.5},
+		{"a line break", "model", "a\nb"}, {"a right-to-left override", "os", "a\u202eb"}, {"a label that is too long", "platform", strings.Repeat("a", 33)},
+		{"a number for a label", "os", 16}, {"an unknown member", "imei", "490154203237518"},
+	} {
+		add(c.name, full.with(c.member, c.value).text())
+	}
+	add("no findings", full.without("findings").text())
+	add("no at", full.without("at").text())
+	add("a source without a country", full.without("country").text())
+	add("at twice", `{"at":1,`+full.text()[1:])
+	add("a list", "["+full.text()+"]")
+	add("bytes behind it", full.text()+" {}")
+	add("more than 2048 bytes", full.text()+strings.Repeat(" ", 2048))
+	add("nothing", "")
+	return object{{"good", good}, {"bad", bad}}
 }
 
 // views holds views with their rendering, and what no phone may show.

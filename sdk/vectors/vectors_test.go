@@ -9,6 +9,7 @@ import (
 	"encoding/json"
 	"errors"
 	"os"
+	"reflect"
 	"testing"
 
 	"mobileid/sdk/wire"
@@ -278,22 +279,30 @@ func TestD2_AnAnswerCountsForItsOwnOperationOnly(t *testing.T) {
 		NoPrefix       wire.Bytes `json:"kpf_without_its_prefix"`
 		Bad            []named
 		InApp          string `json:"ans_in_app"`
+		Risk           wire.Bytes
+		Risky          string `json:"ans_with_risk"`
 	}](t, "answer.json")
 	pub := &v.DSK.ecdsa(t).PublicKey
-	judge := func(ans string) string {
+	judgeWith := func(ans string, risk []byte) string {
 		got, err := wire.VerifyAnswer(ans, v.Kid, pub)
 		if err != nil {
 			return "refused"
 		}
 		want := wire.ClaimsFor(&v.Operation)
-		want.Dec, want.Iat, want.JTI = got.Dec, got.Iat, got.JTI
+		want.Dec, want.Iat, want.JTI, want.HR = got.Dec, got.Iat, got.JTI, wire.RiskHash(risk)
 		if got != want {
 			return "differs"
 		}
 		return ""
 	}
+	judge := func(ans string) string { return judgeWith(ans, nil) }
 	if got := judge(v.Ans); got != "" {
 		t.Error(got)
+	}
+	// D23: a statement that was taken out, put in or changed.
+	other := append(bytes.Clone(v.Risk[:len(v.Risk)-1]), ' ', '}')
+	if a, b, c, d := judgeWith(v.Risky, v.Risk), judge(v.Risky), judgeWith(v.Ans, v.Risk), judgeWith(v.Risky, other); a != "" || b != "differs" || c != "differs" || d != "differs" {
+		t.Errorf("with a statement %q, stripped %q, added %q, forged %q", a, b, c, d)
 	}
 	if got := judge(v.InApp); got != "differs" {
 		t.Errorf("an answer by claim, for an operation that is listed: %q", got)
@@ -314,6 +323,31 @@ func TestD2_AnAnswerCountsForItsOwnOperationOnly(t *testing.T) {
 	same(t, "kpf", kpf[:], v.KPF)
 	if wire.Equal(kpf[:], v.OtherChallenge) || wire.Equal(kpf[:], v.NoPrefix) {
 		t.Error("a proof for something else is equal")
+	}
+}
+
+func TestRiskStatements(t *testing.T) {
+	v := load[struct {
+		Good []struct {
+			Statement, HR string
+			Claims        wire.Risk
+		}
+		Bad []struct{ Name, Statement string }
+	}](t, "risk.json")
+	for _, g := range v.Good {
+		got, err := wire.ParseRisk([]byte(g.Statement))
+		if err != nil || !reflect.DeepEqual(*got, g.Claims) || wire.RiskHash([]byte(g.Statement)) != g.HR {
+			t.Errorf("%s: %+v, %v", g.Statement, got, err)
+			continue
+		}
+		if again, err := got.Bytes(); err != nil || string(again) != g.Statement {
+			t.Errorf("made again: %s, %v", again, err)
+		}
+	}
+	for _, b := range v.Bad {
+		if got, err := wire.ParseRisk([]byte(b.Statement)); err == nil {
+			t.Errorf("%s: accepted as %+v", b.Name, got)
+		}
 	}
 }
 

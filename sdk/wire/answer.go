@@ -30,17 +30,18 @@ type AnswerClaims struct {
 	Flow string `json:"flow"`
 	UI   string `json:"ui"`
 	CV   string `json:"cv,omitempty"`
+	HR   string `json:"hr,omitempty"` // RiskHash of the statement beside it; "": there is none
 	Iat  int64  `json:"iat"`
 	JTI  string `json:"jti"`
 }
 
 func (c *AnswerClaims) members() []field {
 	return []field{{"iss", &c.Iss}, {"aud", &c.Aud}, {"txn", &c.Txn}, {"chal", &c.Chal}, {"dec", &c.Dec}, {"hv", &c.HV}, {"hd", &c.HD},
-		{"tpl", &c.Tpl}, {"lang", &c.Lang}, {"flow", &c.Flow}, {"ui", &c.UI}, {"cv", &c.CV}, {"iat", &c.Iat}, {"jti", &c.JTI}}
+		{"tpl", &c.Tpl}, {"lang", &c.Lang}, {"flow", &c.Flow}, {"ui", &c.UI}, {"cv", &c.CV}, {"hr", &c.HR}, {"iat", &c.Iat}, {"jti", &c.JTI}}
 }
 
 // ClaimsFor fills the claims from the operation as this device was shown it;
-// the caller adds dec, cv, iat and jti. The server compares with the same call
+// the caller adds dec, cv, hr, iat and jti. The server compares with the same call
 // over its own record of what it sent.
 func ClaimsFor(op *Operation) AnswerClaims {
 	hv, hd := sha256.Sum256(op.View), sha256.Sum256(op.Data)

@@ -27,7 +27,7 @@ func Unmarshal(data []byte, into any) error {
 }
 
 // field is a member of a message and where it goes: *string, *int, *int64,
-// *Secret or *json.RawMessage.
+// *Secret, *Bytes or *json.RawMessage.
 type field struct {
 	name string
 	into any

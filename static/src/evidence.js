@@ -179,6 +179,23 @@ function agrees(c, a) {
   if (c.sca.epoch !== c.enrolment.epoch || !(c.sca.epoch >= 1)) refuse("enrolment", "its epoch is not that of sca");
 }
 
+// stated reads what the device said of itself, whose hash it signed; undefined if
+// nothing was kept. What a later version adds is let be.
+async function stated(c, a) {
+  if ((c.risk ?? "") === "") return undefined;
+  if (typeof c.risk !== "string" || await hash(c.risk) !== a.hr) refuse("risk", "its hash is not in the device's answer");
+  let said;
+  try {
+    said = JSON.parse(c.risk);
+  } catch {
+    said = undefined;
+  }
+  if (!object(said) || !Array.isArray(said.findings) || !said.findings.every((f) => typeof f === "string") || !(Number.isSafeInteger(said.at) && said.at > 0)) {
+    refuse("risk", "it is not a statement of a device");
+  }
+  return said;
+}
+
 function same(a, b) {
   if (typeof a !== "object" || typeof b !== "object" || a === null || b === null) return a === b;
   const names = Object.keys(a);
@@ -196,8 +213,8 @@ function detailed(c) {
   if (!same(content, c.authorization_details)) refuse("authorization_details", "they are not the content");
 }
 
-// verify returns what evidence proves: claims, answer, the view's blocks, the
-// device key's thumbprint, the evidence key's id and the hash of the whole. It
+// verify returns what evidence proves: claims, answer, the view's blocks, what
+// the phone said of itself, the device key's thumbprint, the evidence key's id and the hash of the whole. It
 // throws a Refusal when anything does not hold.
 export async function verify(token, set) {
   const keys = parseKeys(set);
@@ -208,7 +225,8 @@ export async function verify(token, set) {
   if (await hash(claims.content ?? "") !== claims.hd) refuse("hd", "it is not the hash of the content");
   const blocks = parseView(claims.view);
   agrees(claims, answer);
+  const said = await stated(claims, answer);
   detailed(claims);
   if (claims.iat < key.nbf || (key.exp !== undefined && claims.iat >= key.exp)) refuse("iat", "the key was not in use then");
-  return { claims, answer, blocks, deviceKey: thumbprint, keyId: key.kid, hash: await hash(token) };
+  return { claims, answer, blocks, said, deviceKey: thumbprint, keyId: key.kid, hash: await hash(token) };
 }

@@ -71,6 +71,8 @@ function good(s) {
   fill("device", c.device ?? c.handle);
   fill("key", s.deviceKey);
   fill("attestation", c.enrolment.attestation);
+  fill("findings", s.said && (s.said.findings.join(", ") || "–"));
+  fill("place", s.said?.country && `${s.said.country} (${s.said.country_source})`);
   fill("operation", c.txn);
   fill("signer", s.keyId);
   fill("hash", s.hash);

@@ -123,8 +123,12 @@ func wrongs(s *openapi3.Schema, good map[string]any, at string, set func(any) an
 		case p.Type.Is("boolean"):
 			out = append(out, wrong{"a text", ptr, with(name, "true")})
 		case p.Type.Is("array"):
+			many := 50
+			if p.MaxItems != nil {
+				many = max(many, int(*p.MaxItems)+1)
+			}
 			out = append(out, wrong{"no list", ptr, with(name, "x")}, wrong{"a bad item", ptr + "/0", with(name, []any{5})},
-				wrong{"too many", ptr, with(name, make([]any, 50))})
+				wrong{"too many", ptr, with(name, make([]any, many))})
 		case p.Type.Includes("object") && len(p.Properties) > 0:
 			inner := example(p, name, nil).(map[string]any)
 			out = append(out, wrongs(p, inner, ptr, func(v any) any { return with(name, v) })...)

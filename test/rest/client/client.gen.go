@@ -38,6 +38,75 @@ func (e AppSettingsAttestation) Valid() bool {
 	}
 }
 
+// Defines values for AppSettingsBlockFindings.
+const (
+	Accessibility   AppSettingsBlockFindings = "accessibility"
+	ClonedApp       AppSettingsBlockFindings = "cloned_app"
+	Debugger        AppSettingsBlockFindings = "debugger"
+	DeveloperMode   AppSettingsBlockFindings = "developer_mode"
+	Emulator        AppSettingsBlockFindings = "emulator"
+	Hooking         AppSettingsBlockFindings = "hooking"
+	Keyboard        AppSettingsBlockFindings = "keyboard"
+	Malware         AppSettingsBlockFindings = "malware"
+	MockLocation    AppSettingsBlockFindings = "mock_location"
+	NoScreenLock    AppSettingsBlockFindings = "no_screen_lock"
+	OutdatedOs      AppSettingsBlockFindings = "outdated_os"
+	Overlay         AppSettingsBlockFindings = "overlay"
+	Proxy           AppSettingsBlockFindings = "proxy"
+	RemoteControl   AppSettingsBlockFindings = "remote_control"
+	Rooted          AppSettingsBlockFindings = "rooted"
+	ScreenCapture   AppSettingsBlockFindings = "screen_capture"
+	Tampered        AppSettingsBlockFindings = "tampered"
+	UntrustedSource AppSettingsBlockFindings = "untrusted_source"
+	Vpn             AppSettingsBlockFindings = "vpn"
+)
+
+// Valid indicates whether the value is a known member of the AppSettingsBlockFindings enum.
+func (e AppSettingsBlockFindings) Valid() bool {
+	switch e {
+	case Accessibility:
+		return true
+	case ClonedApp:
+		return true
+	case Debugger:
+		return true
+	case DeveloperMode:
+		return true
+	case Emulator:
+		return true
+	case Hooking:
+		return true
+	case Keyboard:
+		return true
+	case Malware:
+		return true
+	case MockLocation:
+		return true
+	case NoScreenLock:
+		return true
+	case OutdatedOs:
+		return true
+	case Overlay:
+		return true
+	case Proxy:
+		return true
+	case RemoteControl:
+		return true
+	case Rooted:
+		return true
+	case ScreenCapture:
+		return true
+	case Tampered:
+		return true
+	case UntrustedSource:
+		return true
+	case Vpn:
+		return true
+	default:
+		return false
+	}
+}
+
 // Defines values for AppSettingsKind.
 const (
 	Native AppSettingsKind = "native"
@@ -89,6 +158,27 @@ func (e AppSettingsPush) Valid() bool {
 	case AppSettingsPushASKED:
 		return true
 	case AppSettingsPushOFF:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for AppSettingsRisk.
+const (
+	AppSettingsRiskOFF      AppSettingsRisk = "OFF"
+	AppSettingsRiskOPTIONAL AppSettingsRisk = "OPTIONAL"
+	AppSettingsRiskREQUIRED AppSettingsRisk = "REQUIRED"
+)
+
+// Valid indicates whether the value is a known member of the AppSettingsRisk enum.
+func (e AppSettingsRisk) Valid() bool {
+	switch e {
+	case AppSettingsRiskOFF:
+		return true
+	case AppSettingsRiskOPTIONAL:
+		return true
+	case AppSettingsRiskREQUIRED:
 		return true
 	default:
 		return false
@@ -281,6 +371,48 @@ func (e OperationState) Valid() bool {
 	}
 }
 
+// Defines values for RiskCheck.
+const (
+	Country RiskCheck = "country"
+	Finding RiskCheck = "finding"
+	Missing RiskCheck = "missing"
+	Stale   RiskCheck = "stale"
+)
+
+// Valid indicates whether the value is a known member of the RiskCheck enum.
+func (e RiskCheck) Valid() bool {
+	switch e {
+	case Country:
+		return true
+	case Finding:
+		return true
+	case Missing:
+		return true
+	case Stale:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for RiskVerdict.
+const (
+	Accepted RiskVerdict = "accepted"
+	Blocked  RiskVerdict = "blocked"
+)
+
+// Valid indicates whether the value is a known member of the RiskVerdict enum.
+func (e RiskVerdict) Valid() bool {
+	switch e {
+	case Accepted:
+		return true
+	case Blocked:
+		return true
+	default:
+		return false
+	}
+}
+
 // Defines values for UserState.
 const (
 	UserStateACTIVE      UserState = "ACTIVE"
@@ -354,6 +486,9 @@ type AppPatch struct {
 
 // AppSettings defines model for AppSettings.
 type AppSettings struct {
+	// AllowCountries Where phones may be, by their own word; ISO 3166-1 alpha-2. None: anywhere. With risk REQUIRED a phone must say where it is.
+	AllowCountries []string `json:"allowCountries,omitempty,omitzero"`
+
 	// AllowedMethods What may prove a factor besides possession. Requests that name another are refused, and so are answers by another. Default all, with psd2 PIN and BIOMETRIC.
 	AllowedMethods []AuthMethod `json:"allowedMethods,omitempty,omitzero"`
 
@@ -369,6 +504,9 @@ type AppSettings struct {
 	// Attestation Whether a phone must prove by its maker's attestation that it and its key are genuine. With REQUIRED a phone that cannot is refused. Default OFF.
 	Attestation AppSettingsAttestation `json:"attestation,omitempty,omitzero"`
 
+	// BlockFindings Findings with which a phone is refused.
+	BlockFindings []AppSettingsBlockFindings `json:"blockFindings,omitempty,omitzero"`
+
 	// BlockFor How long they block it, seconds. Default 900.
 	BlockFor int `json:"blockFor,omitempty,omitzero"`
 
@@ -381,6 +519,9 @@ type AppSettings struct {
 	// Confirmation digits · somebody compares eight digits on both screens; none · the link's secret is enough. What was typed is always compared.
 	// An App says what is the least (default none, with psd2 digits); a registration that asks for less is refused.
 	Confirmation ConfirmationMode `json:"confirmation,omitempty,omitzero"`
+
+	// DenyCountries Where they may not be; instead of allowCountries.
+	DenyCountries []string `json:"denyCountries,omitempty,omitzero"`
 
 	// FailureLimit Wrong proofs in a row, over all channels, that block a device. Default 3.
 	FailureLimit int `json:"failureLimit,omitempty,omitzero"`
@@ -409,12 +550,19 @@ type AppSettings struct {
 	// RegistrationLifetime How long a registration may take, seconds. Default 180.
 	RegistrationLifetime int `json:"registrationLifetime,omitempty,omitzero"`
 
+	// Risk Whether phones must say what they found of themselves, with every approval and at registration. OPTIONAL keeps what is said and refuses what is
+	// listed below; REQUIRED refuses too what is missing or older than five minutes. Default OFF.
+	Risk AppSettingsRisk `json:"risk,omitempty,omitzero"`
+
 	// SessionIdle How long a browser may be idle and still be logged in, seconds. Default 1800, with psd2 300.
 	SessionIdle int `json:"sessionIdle,omitempty,omitzero"`
 }
 
 // AppSettingsAttestation Whether a phone must prove by its maker's attestation that it and its key are genuine. With REQUIRED a phone that cannot is refused. Default OFF.
 type AppSettingsAttestation string
+
+// AppSettingsBlockFindings defines model for AppSettings.BlockFindings.
+type AppSettingsBlockFindings string
 
 // AppSettingsKind native: an app; web: a page in a browser. Default native.
 type AppSettingsKind string
@@ -424,6 +572,10 @@ type AppSettingsLockScope string
 
 // AppSettingsPush Whether phones are woken: never, where a request has sendPush, or for every request of the App's clients. Default ASKED.
 type AppSettingsPush string
+
+// AppSettingsRisk Whether phones must say what they found of themselves, with every approval and at registration. OPTIONAL keeps what is said and refuses what is
+// listed below; REQUIRED refuses too what is missing or older than five minutes. Default OFF.
+type AppSettingsRisk string
 
 // Attestation What came of the statement of the phone's maker; absent where the App does not ask for one.
 type Attestation struct {
@@ -630,7 +782,7 @@ type NewOperation struct {
 	// AuthLevel How many kinds of factor must be proven. Default TWO_FACTOR.
 	AuthLevel NewOperationAuthLevel `json:"authLevel,omitempty,omitzero"`
 
-	// AuthMethods One of these must be proven beside possession, and the client's App must allow each. Phones prove PIN today; a list without it is refused.
+	// AuthMethods One of these must be proven beside possession, and the client's App must allow each. Phones prove PIN and BIOMETRIC today; a list with neither is refused. Default those that the App allows.
 	AuthMethods []AuthMethod `json:"authMethods,omitempty,omitzero"`
 
 	// AuthorizationDetails Typed data (RFC 9396) that a template shows, such as a payment_initiation.
@@ -750,8 +902,11 @@ type Operation struct {
 	// MatchCode To be shown to the user, who types it on the phone; in the answer to the start only.
 	MatchCode string `json:"matchCode,omitempty,omitzero"`
 
-	// Reason Why it ended otherwise than approved.
+	// Reason Why it ended otherwise than approved; risk_blocked: see risk.
 	Reason string `json:"reason,omitempty,omitzero"`
+
+	// Risk What the phone said of itself and what came of it; absent where its App does not ask. All but verdict, check and detail is the phone's own word.
+	Risk Risk `json:"risk,omitempty,omitzero"`
 
 	// StartToken With initiation app, in the answer to the start only: for the app, which claims the operation with it, once.
 	StartToken string `json:"startToken,omitempty,omitzero"`
@@ -814,6 +969,9 @@ type Registration struct {
 	Locator string `json:"locator,omitempty,omitzero"`
 	Reason  string `json:"reason,omitempty,omitzero"`
 
+	// Risk What the phone said of itself and what came of it; absent where its App does not ask. All but verdict, check and detail is the phone's own word.
+	Risk Risk `json:"risk,omitempty,omitzero"`
+
 	// State PENDING · CLAIMED (a phone has begun a registration) · COMPLETED (approved) · DECLINED · REPORTED as not the user's doing · LOCKED (too many failures) ·
 	// CANCELLED · SUPERSEDED by a newer one · EXPIRED.
 	State  OperationState `json:"state"`
@@ -825,6 +983,37 @@ type ResolveUser struct {
 	// ExternalRef The merchant's own id, byte for byte; at most 255 bytes; may not begin with `userId:` or `deviceId:`.
 	ExternalRef ExternalRef `json:"externalRef"`
 }
+
+// Risk What the phone said of itself and what came of it; absent where its App does not ask. All but verdict, check and detail is the phone's own word.
+type Risk struct {
+	AppVersion string `json:"appVersion,omitempty,omitzero"`
+
+	// At When the phone looked; absent if it said nothing.
+	At time.Time `json:"at,omitempty,omitzero"`
+
+	// Check Why it is blocked; of an accepted one, what is noted without consequence.
+	Check RiskCheck `json:"check,omitempty,omitzero"`
+
+	// Country ISO 3166-1 alpha-2.
+	Country string `json:"country,omitempty,omitzero"`
+
+	// CountrySource network or position.
+	CountrySource string `json:"countrySource,omitempty,omitzero"`
+
+	// Detail The finding or the country; absent where the phone did not say a country.
+	Detail    string      `json:"detail,omitempty,omitzero"`
+	Findings  []string    `json:"findings,omitempty,omitzero"`
+	Model     string      `json:"model,omitempty,omitzero"`
+	OsVersion string      `json:"osVersion,omitempty,omitzero"`
+	Platform  string      `json:"platform,omitempty,omitzero"`
+	Verdict   RiskVerdict `json:"verdict"`
+}
+
+// RiskCheck Why it is blocked; of an accepted one, what is noted without consequence.
+type RiskCheck string
+
+// RiskVerdict defines model for Risk.Verdict.
+type RiskVerdict string
 
 // SecretRotation defines model for SecretRotation.
 type SecretRotation struct {
