@@ -38,6 +38,7 @@ var norwegian = sync.OnceValue(func() *texts {
 		identify:        sentence{"Hvem er du?", "Oppgi brukernavnet ditt, så spør vi telefonen din."},
 		waiting:         sentence{"Ta frem telefonen", "Åpne MobileID på telefonen og svar på forespørselen som venter der."},
 		waitingMatch:    sentence{"Ta frem telefonen", "Åpne MobileID på telefonen og skriv inn dette tallet for å svare på forespørselen."},
+		unfit:           sentence{"Denne telefonen ble ikke godtatt", "Tjenesten tar ikke imot en godkjenning fra en telefon i denne tilstanden eller på dette stedet, så ingenting ble delt. Prøv en annen telefon."},
 		declined:        sentence{"Du sa nei", "Du avslo denne forespørselen på telefonen, så ingenting ble delt."},
 		reported:        sentence{"Takk for at du sa fra", "Du meldte at dette ikke var deg, så vi stoppet det, og ingenting ble delt."},
 		expired:         sentence{"Tiden gikk ut", "Ingen svarte på telefonen i tide, så ingenting ble delt."},

@@ -38,6 +38,7 @@ var spanish = sync.OnceValue(func() *texts {
 		identify:        sentence{"¿Quién es usted?", "Indique su nombre de usuario y preguntaremos a su teléfono."},
 		waiting:         sentence{"Abra su teléfono", "Abra MobileID en su teléfono y responda a la solicitud que le espera allí."},
 		waitingMatch:    sentence{"Abra su teléfono", "Abra MobileID en su teléfono y escriba este número para responder a la solicitud."},
+		unfit:           sentence{"No se ha aceptado este teléfono", "El servicio no admite una aprobación desde un teléfono en su estado o lugar actual, así que no se ha compartido nada. Pruebe con otro teléfono."},
 		declined:        sentence{"Ha dicho que no", "Ha rechazado esta solicitud en su teléfono, así que no se ha compartido nada."},
 		reported:        sentence{"Gracias por avisarnos", "Ha indicado que no era usted, así que la hemos detenido y no se ha compartido nada."},
 		expired:         sentence{"Se acabó el tiempo", "Nadie respondió a tiempo en el teléfono, así que no se ha compartido nada."},
