@@ -63,8 +63,7 @@ func surface(t *testing.T) *types.Package {
 // returns nothing, one result, or a result and an error.
 func unbound(pkg *types.Package) (out []string) {
 	say := func(where string, t types.Type) { out = append(out, fmt.Sprintf("%s: %s", where, t)) }
-	var ok func(t types.Type) bool
-	ok = func(t types.Type) bool {
+	ok := func(t types.Type) bool {
 		switch t := types.Unalias(t).(type) {
 		case *types.Basic:
 			return t.Info()&(types.IsBoolean|types.IsString|types.IsFloat) != 0 || t.Info()&types.IsInteger != 0 && t.Info()&types.IsUnsigned == 0
