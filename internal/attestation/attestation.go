@@ -22,6 +22,7 @@ type Level string
 // Levels, weakest last.
 const (
 	Hardware Level = "hardware" // kept in hardware, by an unmodified system
+	Build    Level = "build"    // used by an unmodified build of the app, on its word kept in hardware
 	Software Level = "software" // attested, but not to be in hardware
 	Failed   Level = "failed"   // there was one, and a check failed
 	None     Level = "none"     // there was none

@@ -53,7 +53,7 @@ func (r *Registrations) attested(ctx context.Context, c *channel.Call, t *ticket
 // lacking is why the policy refuses a phone with that attestation; "" if it does not.
 func lacking(policy identity.Policy, att attestation.Result) string {
 	switch {
-	case policy.Attestation != identity.AttestationRequired || att.Level == attestation.Hardware:
+	case policy.Attestation != identity.AttestationRequired || att.Level == attestation.Hardware || att.Level == attestation.Build:
 		return ""
 	case att.Level == attestation.Failed:
 		return att.Check
@@ -61,6 +61,17 @@ func lacking(policy identity.Policy, att attestation.Result) string {
 		return "software"
 	}
 	return "missing"
+}
+
+// possession is sca's pos of a device whose key was attested so.
+func possession(level attestation.Level) string {
+	switch level {
+	case attestation.Hardware:
+		return "hwk-att"
+	case attestation.Build:
+		return "hwk"
+	}
+	return "swk"
 }
 
 func record(att attestation.Result) (string, error) {
