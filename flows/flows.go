@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"log/slog"
 	"math/big"
+	"slices"
 	"time"
 
 	"mobileid/internal/clock"
@@ -169,7 +170,7 @@ func (f *Flows) start(ctx context.Context, a ask) (asked, error) {
 		err = nil
 	}
 	if err == nil {
-		err = f.reachable(ctx, &user, phones, hint.DeviceID, minACR, a.options.level)
+		err = f.reachable(ctx, &user, phones, hint.DeviceID, minACR, a.methods(app))
 	}
 	device := hint.DeviceID
 	if err != nil {
@@ -189,7 +190,7 @@ func (f *Flows) start(ctx context.Context, a ask) (asked, error) {
 		ID: a.operationID, Scope: a.scope,
 		Kind: a.kind(), Flow: a.flow, MerchantID: a.client.MerchantID, ClientID: a.client.ID, ClientName: a.client.Name,
 		UserID: user.ID, DeviceID: device, View: shown, Post: a.post, Tpl: tpl, Lang: lang, MinACR: minACR, Match: out.match,
-		Level: a.options.level, AppID: a.options.appID, ClientData: a.options.clientData,
+		Level: a.options.level, Methods: operation.Choice(a.methods(app)), AppID: a.options.appID, ClientData: a.options.clientData,
 		Initiator: a.initiator, StartedAt: now.UnixMilli(), ExpiresAt: out.expires.UnixMilli(),
 	}
 	if p.Details != nil {
@@ -222,7 +223,7 @@ func (f *Flows) wake(ctx context.Context, op *operation.Operation, tag string) {
 
 // reachable reports why the user cannot be asked now: locked, or no phone that
 // could answer and prove what is asked for.
-func (f *Flows) reachable(ctx context.Context, u *db.User, phones []db.Device, deviceID, minACR, level string) error {
+func (f *Flows) reachable(ctx context.Context, u *db.User, phones []db.Device, deviceID, minACR string, methods []string) error {
 	switch u.State {
 	case db.UserLocked:
 		return fault.New(fault.UserLocked, "the user is locked")
@@ -234,7 +235,7 @@ func (f *Flows) reachable(ctx context.Context, u *db.User, phones []db.Device, d
 		if deviceID != "" && d.ID != deviceID {
 			continue
 		}
-		if able, err := f.able(ctx, &d, minACR, level); err != nil {
+		if able, err := f.able(ctx, &d, minACR, methods); err != nil {
 			return err
 		} else if !able {
 			continue
@@ -252,13 +253,15 @@ func (f *Flows) reachable(ctx context.Context, u *db.User, phones []db.Device, d
 	return fault.New(fault.NoDevice, "the user has no phone that can answer")
 }
 
-// able reports whether the device can prove minACR by what its App allows.
-func (f *Flows) able(ctx context.Context, d *db.Device, minACR, level string) (bool, error) {
+// able reports whether the device can prove minACR by one of the methods; none is
+// possession alone.
+func (f *Flows) able(ctx context.Context, d *db.Device, minACR string, methods []string) (bool, error) {
 	policy, err := f.appPolicy(ctx, d.AppID)
 	if err != nil {
 		return false, err
 	}
-	if level != operation.OneFactor && !policy.Allows(identity.MethodPIN) {
+	can := operation.Provable(d, policy)
+	if len(methods) > 0 && !slices.ContainsFunc(methods, func(m string) bool { return slices.Contains(can, m) }) {
 		return false, nil
 	}
 	// Every device reaches the classes below.
@@ -286,10 +289,21 @@ func (a *ask) checkMethods(app identity.Policy) error {
 	if a.options.push && app.Push == identity.PushOff {
 		return fault.InField("/sendPush", "not_allowed", "the client's App has no pushes")
 	}
-	if a.options.level != operation.OneFactor && !app.Allows(identity.MethodPIN) {
-		return fault.New(fault.Forbidden, "the client's App allows no method that phones can prove; they prove PIN")
+	if a.options.level != operation.OneFactor && !app.Allows(identity.MethodPIN) && !app.Allows(identity.MethodBiometric) {
+		return fault.New(fault.Forbidden, "the client's App allows no method that phones can prove; they prove PIN and BIOMETRIC")
 	}
 	return nil
+}
+
+// methods are those of which one must be proven; none: possession is enough.
+func (a *ask) methods(app identity.Policy) []string {
+	switch {
+	case a.options.level == operation.OneFactor:
+		return nil
+	case len(a.options.methods) > 0:
+		return a.options.methods
+	}
+	return app.Methods
 }
 
 // ParamDetails is what OIDC and CIBA call typed data (RFC 9396 section 2).

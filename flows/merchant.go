@@ -46,7 +46,7 @@ type Request struct {
 	Locales []string // BCP 47, the most wished for first
 
 	AuthLevel   string   // operation.TwoFactor, which "" means, or operation.OneFactor
-	AuthMethods []string // one of them must be proven; empty: the PIN
+	AuthMethods []string // one of them must be proven; empty: those that the client's App allows
 	MinACR      string
 	AppID       string
 	Initiation  string // operation.FromBackend, which "" means, or operation.FromApp
@@ -178,8 +178,8 @@ func (r *Request) whom() (string, error) {
 	return r.Hint + " deviceId:" + r.DeviceID, nil
 }
 
-// level is which factors an answer must prove. A PIN is the one method that a
-// phone can be asked for today besides being that phone.
+// level is which factors an answer must prove. PIN and biometry are the methods that
+// a phone can be asked for today besides being that phone.
 func level(authLevel string, methods []string) (string, error) {
 	for _, m := range methods {
 		if !slices.Contains(identity.Methods(), m) {
@@ -188,8 +188,8 @@ func level(authLevel string, methods []string) (string, error) {
 	}
 	switch cmp.Or(authLevel, operation.TwoFactor) {
 	case operation.TwoFactor:
-		if len(methods) > 0 && !slices.Contains(methods, identity.MethodPIN) {
-			return "", fault.InField("/authMethods", "unsupported", "no phone can prove "+strings.Join(methods, " or ")+" yet; allow PIN")
+		if len(methods) > 0 && !slices.Contains(methods, identity.MethodPIN) && !slices.Contains(methods, identity.MethodBiometric) {
+			return "", fault.InField("/authMethods", "unsupported", "no phone can prove "+strings.Join(methods, " or ")+" yet; allow PIN or BIOMETRIC")
 		}
 		return "", nil
 	case operation.OneFactor:

@@ -145,7 +145,7 @@ func (p *Provider) describe(further []string, hardware bool) (document, error) {
 		EndSessionEndpoint: p.issuer + "/logout", BackchannelLogout: true, BackchannelLogoutSession: true,
 		Scopes: scopes, ResponseTypes: c.GetResponseTypes(), ResponseModes: modes, GrantTypes: slices.DeleteFunc(grantTypes(), func(g string) bool { return p.grants[g] == nil }),
 		ACRValues: operation.Served(hardware), SubjectTypes: []string{"public"}, IDTokenAlgs: signatureAlgs(), UserinfoAlgs: signatureAlgs(),
-		ClaimsParameter: true, DetailsTypes: view.Types(), DisplayValues: []string{"page"}, UILocales: []string{"en"}, Prompts: prompts(),
+		ClaimsParameter: true, DetailsTypes: view.Types(), DisplayValues: []string{"page"}, UILocales: view.Languages(), Prompts: prompts(),
 		AuthMethods: append(confidentialMethods(), methodNone), RevocationAuthMethods: append(confidentialMethods(), methodNone), IntrospectionAuthMethods: confidentialMethods(),
 		AuthAlgs: signatureAlgs(), IntrospectionAuthAlgs: signatureAlgs(), RevocationAuthAlgs: signatureAlgs(),
 		ChallengeMethods: []string{"S256"},

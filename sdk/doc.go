@@ -58,6 +58,7 @@ type Store interface {
 type Phone struct {
 	Store    Store
 	Keys     Keystore
+	Bio      Biometry // nil: the phone has none
 	HTTP     *http.Client
 	Now      func() time.Time
 	Rand     io.Reader
@@ -101,15 +102,17 @@ type State struct {
 	Digits  string      `json:"digits"`         // the 8 digits to compare
 	Salt    wire.Bytes  `json:"salt,omitempty"` // of the PIN wrap
 	Wrapped wire.Secret `json:"wrapped,omitempty"`
+	Bio     string      `json:"bio,omitempty"`  // names DBK in Biometry; "": there is none
 	Next    *Wrap       `json:"next,omitempty"` // of the PIN or the keys to be, until the server has said which hold
 	Sent    *Unanswered `json:"sent,omitempty"`
 }
 
-// Wrap is a knowledge key hidden by a PIN.
+// Wrap is a knowledge key hidden by a PIN, or Bio.
 type Wrap struct {
 	KeyRef  string      `json:"key,omitempty"` // of dev.rotate: names the new DSK and DHK
-	Salt    wire.Bytes  `json:"salt"`
-	Wrapped wire.Secret `json:"wrapped"`
+	Salt    wire.Bytes  `json:"salt,omitempty"`
+	Wrapped wire.Secret `json:"wrapped,omitempty"`
+	Bio     string      `json:"bio,omitempty"` // of bio.add, alone: names the new DBK
 }
 
 // Unanswered is a state-changing request without a reply. While there is one,

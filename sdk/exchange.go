@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 
 	"mobileid/sdk/wire"
 )
@@ -31,6 +32,9 @@ func (p *Phone) build(ctx context.Context, st *State, in intent, head string) (*
 	}
 	if st.Pin == "" { // typed registration: the key that came is the pin from now on
 		st.Pin = pin
+	}
+	if !slices.Contains(set.Sup.Ops, in.op) {
+		return nil, fmt.Errorf("%w: %s", ErrNotServed, in.op)
 	}
 	tek, err := set.Pick()
 	if err != nil {
@@ -201,18 +205,34 @@ func (p *Phone) synced(st *State, reply *wire.Reply) (*wire.Result, error) {
 // conclude stores the new head and what came of the request, nil if it was never
 // seen, and forgets it. A reply without a head spent none: the old one stays good.
 func (p *Phone) conclude(st *State, reply *wire.Reply, res *wire.Result) error {
-	unused := ""
-	if op := st.Sent.Call.Op; op == wire.OpPIN || op == wire.OpRotate {
-		unused = st.changed(res)
+	var keys, bio string
+	switch op := st.Sent.Call.Op; op {
+	case wire.OpPIN, wire.OpRotate, wire.OpBioAdd:
+		keys, bio = st.changed(res)
+	case wire.OpBioRemove:
+		if res != nil && res.Err == nil {
+			bio, st.Bio = st.Bio, ""
+		}
 	}
 	if reply.Head != "" {
 		st.Head = reply.Head
 	}
 	st.Sent = nil
-	if err := p.Store.Save(st); err != nil || unused == "" {
+	if err := p.Store.Save(st); err != nil {
 		return err
 	}
-	return p.Keys.Delete(unused)
+	return p.destroy(keys, bio)
+}
+
+// destroy deletes keys that are of no use any more, each "" for none.
+func (p *Phone) destroy(keys, bio string) (err error) {
+	if keys != "" {
+		err = p.Keys.Delete(keys)
+	}
+	if bio != "" && p.Bio != nil {
+		err = errors.Join(err, p.Bio.Delete(bio))
+	}
+	return err
 }
 
 func (p *Phone) drop(st *State) error {

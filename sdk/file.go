@@ -10,6 +10,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -152,7 +153,17 @@ func (f *File) Signer(ref string) (crypto.Signer, error) {
 	if err != nil {
 		return nil, err
 	}
-	return ecdsa.ParseRawPrivateKey(elliptic.P256(), k.DSK)
+	key, err := ecdsa.ParseRawPrivateKey(elliptic.P256(), k.DSK)
+	return hidden{key}, err
+}
+
+// hidden is a key that signs and does nothing else.
+type hidden struct{ key *ecdsa.PrivateKey }
+
+func (h hidden) Public() crypto.PublicKey { return &h.key.PublicKey }
+
+func (h hidden) Sign(random io.Reader, digest []byte, opts crypto.SignerOpts) ([]byte, error) {
+	return h.key.Sign(random, digest, opts)
 }
 
 // MAC uses DHK.

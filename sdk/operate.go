@@ -75,10 +75,32 @@ func decodeClaim(res *wire.Result, err error) (*wire.Operation, error) {
 // proof, and only the server can tell. match is the code that the user typed,
 // "" where none is asked for.
 func (p *Phone) Approve(ctx context.Context, op *wire.Operation, pin, match string) (*wire.AnswerReply, error) {
+	return p.approve(ctx, op, match, func(st *State, ans string, body *wire.Answer) error {
+		if len(op.Need) == 0 {
+			return nil
+		}
+		if !slices.Contains(op.Need, wire.FactorPIN) {
+			return &wire.Error{Code: wire.Need, Need: op.Need}
+		}
+		kk, err := p.knowledge(st, pin)
+		if err != nil {
+			return err
+		}
+		kpf := wire.AnswerProof(kk, wire.AnswerHash(ans), op.Chal)
+		body.KPF = kpf[:]
+		return nil
+	})
+}
+
+// approve answers yes with what prove adds.
+func (p *Phone) approve(ctx context.Context, op *wire.Operation, match string, prove func(*State, string, *wire.Answer) error) (*wire.AnswerReply, error) {
 	if _, err := wire.ParseView(op.View); err != nil {
 		return nil, errors.Join(ErrCannotShow, err)
 	}
-	return p.answer(ctx, op, wire.Approve, pin, match)
+	return p.answer(ctx, op, wire.Approve, func(st *State, ans string, body *wire.Answer) error {
+		body.Match = match
+		return prove(st, ans, body)
+	})
 }
 
 // Decline answers no, or with report that the user never asked for this. It
@@ -88,10 +110,10 @@ func (p *Phone) Decline(ctx context.Context, op *wire.Operation, report bool) (*
 	if report {
 		dec = wire.Report
 	}
-	return p.answer(ctx, op, dec, "", "")
+	return p.answer(ctx, op, dec, nil)
 }
 
-func (p *Phone) answer(ctx context.Context, op *wire.Operation, dec, pin, match string) (*wire.AnswerReply, error) {
+func (p *Phone) answer(ctx context.Context, op *wire.Operation, dec string, prove func(*State, string, *wire.Answer) error) (*wire.AnswerReply, error) {
 	unlock, st, err := p.open(StatusActive)
 	if err != nil {
 		return nil, err
@@ -109,7 +131,10 @@ func (p *Phone) answer(ctx context.Context, op *wire.Operation, dec, pin, match 
 			return nil, err
 		}
 	}
-	body, err := p.answerBody(ctx, st, op, dec, pin, match)
+	body, err := p.answerBody(ctx, st, op, dec)
+	if err == nil && prove != nil {
+		err = prove(st, body.Ans, body)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -118,8 +143,8 @@ func (p *Phone) answer(ctx context.Context, op *wire.Operation, dec, pin, match 
 	return decodeAnswer(p.do(ctx, st, in))
 }
 
-// answerBody signs ans and, for an approval that needs it, proves the PIN.
-func (p *Phone) answerBody(ctx context.Context, st *State, op *wire.Operation, dec, pin, match string) (*wire.Answer, error) {
+// answerBody signs ans.
+func (p *Phone) answerBody(ctx context.Context, st *State, op *wire.Operation, dec string) (*wire.Answer, error) {
 	dsk, err := p.Keys.Signer(st.KeyRef)
 	if err != nil {
 		return nil, err
@@ -136,23 +161,8 @@ func (p *Phone) answerBody(ctx context.Context, st *State, op *wire.Operation, d
 		}
 		c.HR = wire.RiskHash(body.Risk)
 	}
-	if body.Ans, err = wire.SignAnswer(dsk, c); err != nil {
-		return nil, err
-	}
-	if dec != wire.Approve {
-		return body, nil
-	}
-	body.Match = match
-	if !slices.Contains(op.Need, wire.FactorPIN) {
-		return body, nil
-	}
-	kk, err := p.knowledge(st, pin)
-	if err != nil {
-		return nil, err
-	}
-	kpf := wire.AnswerProof(kk, wire.AnswerHash(body.Ans), op.Chal)
-	body.KPF = kpf[:]
-	return body, nil
+	body.Ans, err = wire.SignAnswer(dsk, c)
+	return body, err
 }
 
 // statement is what the phone says of itself, as bytes; nil if it says nothing.

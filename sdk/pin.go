@@ -27,6 +27,9 @@ func (p *Phone) ChangePIN(ctx context.Context, old, pin string) error {
 	if err != nil {
 		return err
 	}
+	if err := p.discard(st); err != nil {
+		return err
+	}
 	kk, next, err := p.wrap(st.KeyRef, pin)
 	if err != nil {
 		return err
@@ -65,11 +68,8 @@ func (p *Phone) Rotate(ctx context.Context, pin string) error {
 	if err != nil {
 		return err
 	}
-	if st.Next != nil && st.Next.KeyRef != "" { // of an attempt that came to nothing
-		if err := p.Keys.Delete(st.Next.KeyRef); err != nil {
-			return err
-		}
-		st.Next = nil
+	if err := p.discard(st); err != nil {
+		return err
 	}
 	ref, err := p.Keys.Create()
 	if err != nil {
@@ -120,11 +120,20 @@ func (p *Phone) Remove(ctx context.Context) error {
 	if err != nil && !errors.Is(err, ErrRemoved) {
 		return err
 	}
-	ref := st.KeyRef
 	if err := p.Store.Save(&State{}); err != nil {
 		return err
 	}
-	return p.Keys.Delete(ref)
+	return p.destroy(st.KeyRef, st.Bio)
+}
+
+// discard deletes the keys of an attempt that came to nothing.
+func (p *Phone) discard(st *State) error {
+	next := st.Next
+	if next == nil {
+		return nil
+	}
+	st.Next = nil
+	return p.destroy(next.KeyRef, next.Bio)
 }
 
 // pending settles what is unanswered. done means that it was the same call, and
@@ -173,18 +182,22 @@ func (p *Phone) wrap(ref, pin string) (kk []byte, w *Wrap, err error) {
 // changed takes the new wrap and keys over if the change was made, and drops them
 // if it was not. A request that was never seen (nil) may be made anew, so they stay
 // until it is known. It names the keys that are of no use any more, "" for none.
-func (st *State) changed(res *wire.Result) (unused string) {
+func (st *State) changed(res *wire.Result) (unused, bio string) {
 	next := st.Next
 	if next == nil || res == nil {
-		return ""
+		return "", ""
 	}
 	st.Next = nil
 	if res.Err != nil {
-		return next.KeyRef
+		return next.KeyRef, next.Bio
+	}
+	if next.Bio != "" {
+		bio, st.Bio = st.Bio, next.Bio
+		return "", bio
 	}
 	st.Salt, st.Wrapped = next.Salt, next.Wrapped
 	if next.KeyRef != "" {
 		unused, st.KeyRef = st.KeyRef, next.KeyRef
 	}
-	return unused
+	return unused, ""
 }

@@ -63,6 +63,9 @@ func (p *Phone) begin(ctx context.Context, fresh State, ticket, locator string, 
 		}
 	}
 	st := &fresh
+	if _, _, err = p.keySet(ctx, st.Origin, st.Pin, false); err != nil { // before anything is made
+		return nil, err
+	}
 	if st.KeyRef, err = p.Keys.Create(); err != nil {
 		return nil, err
 	}

@@ -72,6 +72,9 @@ func (p *Phone) keySet(ctx context.Context, origin, pin string, fresh bool) (*wi
 	if err != nil {
 		return nil, "", err
 	}
+	if err := served(set); err != nil {
+		return nil, "", err
+	}
 	p.learnTime(set.Iat)
 	p.mu.Lock()
 	p.set, p.pin = set, pinned
@@ -124,22 +127,24 @@ func (p *Phone) roundTrip(req *http.Request) ([]byte, error) {
 }
 
 // insist is post with the same bytes again while there is no reply. unknown-key
-// comes without a seal, so anybody on the way may say it: it counts only if the
-// signed key set no longer has the key.
+// and upgrade come without a seal, so anybody on the way may say them: they count only
+// if the signed key set says so too.
 func (p *Phone) insist(ctx context.Context, st *State, sent *wire.Sent) (*wire.Reply, error) {
 	for try := 0; ; try++ {
 		reply, err := p.post(ctx, sent)
 		switch {
+		case err == nil && reply.Err != nil && reply.Err.Code == wire.Upgrade:
+			return nil, unserved(reply.Err.Min)
 		case err == nil && (reply.Err == nil || reply.Err.Code != wire.Unavailable):
 			return reply, nil
 		case err == nil:
 			err = reply.Err
-		case isOuter(err, wire.OuterUnknownKey):
+		case isOuter(err, wire.OuterUnknownKey), isOuter(err, wire.OuterUpgrade):
 			set, _, kerr := p.keySet(ctx, st.Origin, st.Pin, true)
 			if kerr != nil {
 				return nil, kerr
 			}
-			if !listed(set, sent.Kid) {
+			if isOuter(err, wire.OuterUnknownKey) && !listed(set, sent.Kid) {
 				return nil, err
 			}
 			err = fmt.Errorf("%w: %w", ErrNoReply, err)

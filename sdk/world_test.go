@@ -206,8 +206,11 @@ func (w *world) serve(rw http.ResponseWriter, r *http.Request) {
 	}
 	body, _ := io.ReadAll(r.Body)
 	out, err := srv.RPC(r.Context(), body, "")
-	if fate == "lie" {
+	switch fate {
+	case "lie":
 		err = &wire.Outer{Code: wire.OuterUnknownKey}
+	case "upgrade":
+		err = &wire.Outer{Code: wire.OuterUpgrade}
 	}
 	if o, ok := errors.AsType[*wire.Outer](err); ok {
 		rw.Header().Set("Content-Type", "application/problem+json")

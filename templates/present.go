@@ -77,6 +77,21 @@ func odd(s string) bool {
 	})
 }
 
+// browser says in this language what flows says of a browser in English.
+func (x *interactionTexts) browser(name string) string {
+	name = plain(name)
+	program, system, found := strings.Cut(name, " on ")
+	switch {
+	case name == "an unknown browser":
+		return x.unknownBrowser
+	case !found:
+		return name
+	case program == "a browser":
+		program = x.someBrowser
+	}
+	return program + " " + x.on + " " + system
+}
+
 // under is a path below the interaction's own.
 func (v InteractionView) under(rest string) templ.SafeURL {
 	return templ.SafeURL("/i/" + url.PathEscape(v.ID) + rest)

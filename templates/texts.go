@@ -1,7 +1,10 @@
 package templates
 
 // texts are the words of the pages in one language. A further language is a
-// further value of this type and a case in speak; nothing else changes.
+// further value of this type and a case in speak; nothing else changes. What users
+// read (interaction, consent, logout, loggedOut and what stands on every page) is
+// there in each language; what only developers and operators read is English, and
+// such pages are asked for in English.
 type texts struct {
 	lang string
 
@@ -26,7 +29,8 @@ type texts struct {
 type sentence struct{ head, body string }
 
 type interactionTexts struct {
-	title, logIn, runBy, from, at, forUser              string
+	title, logIn, approve, runBy, from, at, forUser     string
+	on, unknownBrowser, someBrowser, badName            string
 	identifierLabel, identifierHint, identifierGo       string
 	compare, changeUser, backTo                         string
 	identify, waiting, waitingMatch, declined, reported sentence
@@ -92,6 +96,12 @@ type verifyTexts struct {
 // speak returns the words for a language tag.
 func speak(lang string) *texts {
 	switch lang {
+	case "nb":
+		return norwegian()
+	case "de":
+		return german()
+	case "es":
+		return spanish()
 	default:
 		return english()
 	}

@@ -53,9 +53,9 @@ type InteractionView struct {
 	CSRF       string
 	Merchant   string      // the account that asks
 	ClientName string      // the application that asks
-	Purpose    string      // "Log in", or what is to be approved; empty means "Log in"
+	Approves   bool        // Facts are to be approved, beside the login
 	Facts      [][2]string // labels and values of what is to be approved; empty leaves them out
-	Browser    string      // such as "Firefox on Linux"; empty leaves the line out
+	Browser    string      // in words of flows, in English, such as "Firefox on Linux"; empty leaves the line out
 	Time       time.Time   // when it was asked
 	State      InteractionState
 	// Identifier is what was typed, masked if the caller wants it so. In the
@@ -63,8 +63,8 @@ type InteractionView struct {
 	Identifier string
 	// CanChange offers to give another identifier.
 	CanChange bool
-	// Fault is shown at the identifier's field in the state identify.
-	Fault string
+	// BadName is said at the identifier's field in the state identify.
+	BadName bool
 	// MatchCode is the number to type on the phone; empty when none is asked.
 	MatchCode    string
 	BlockedUntil time.Time // only for blocked and declined; zero leaves the time out

@@ -96,7 +96,7 @@ func (s *Server) consent(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return s.authorizeError(w, r, err)
 	}
-	v := templates.ConsentView{Page: s.page(r), ID: r.PathValue("id"), CSRF: p.CSRF, ClientName: req.Client.Name, Scopes: p.Scopes}
+	v := templates.ConsentView{Page: s.pageIn(r, req.UILocales), ID: r.PathValue("id"), CSRF: p.CSRF, ClientName: req.Client.Name, Scopes: p.Scopes}
 	err = s.DB.View(r.Context(), func(tx *db.Tx) error {
 		u, err := tx.User(l.UserID)
 		if err != nil {

@@ -12,7 +12,6 @@ import (
 	"mobileid/internal/db"
 	"mobileid/internal/fault"
 	"mobileid/internal/operation"
-	"mobileid/internal/view"
 	"mobileid/provider"
 	"mobileid/templates"
 )
@@ -155,13 +154,10 @@ func (s *Server) view(r *http.Request, in *flows.Interaction, st flows.LoginStat
 		return templates.InteractionView{}, err
 	}
 	v := templates.InteractionView{
-		Page: s.page(r), ID: in.ID, CSRF: in.CSRF, Merchant: merchant.Name, ClientName: client.Name, Browser: in.Initiator.Browser,
+		Page: s.pageIn(r, strings.Fields(in.Locales)), ID: in.ID, CSRF: in.CSRF, Merchant: merchant.Name, ClientName: client.Name, Browser: in.Initiator.Browser,
 		Time: time.UnixMilli(in.ExpiresAt).Add(-flows.InteractionLife), State: pageState(st), Identifier: in.Identifier, CanChange: !in.Fixed,
 	}
-	v.Facts = in.Facts(view.Language(strings.Fields(in.Locales)...))
-	if in.Details != "" {
-		v.Purpose = "Approve"
-	}
+	v.Facts, v.Approves = in.Facts(v.Lang), in.Details != ""
 	if !st.Until.IsZero() { // pages show whole seconds: not one too early
 		v.BlockedUntil = st.Until.Add(time.Second - 1).Truncate(time.Second)
 	}
@@ -176,7 +172,7 @@ func (s *Server) view(r *http.Request, in *flows.Interaction, st flows.LoginStat
 		v.FinishURL = "/i/" + in.ID
 	case templates.StateIdentify:
 		if st.Trouble == fault.Invalid {
-			v.Fault = "This cannot be a user name."
+			v.BadName = true
 		}
 	}
 	return v, nil

@@ -5,6 +5,7 @@ import (
 	"maps"
 	"net/http"
 	"slices"
+	"strings"
 
 	"mobileid/flows"
 	"mobileid/internal/db"
@@ -48,7 +49,7 @@ func (s *Server) logout(w http.ResponseWriter, r *http.Request) error {
 		}
 		return s.loggedOut(w, r, req, true)
 	}
-	v := templates.LogoutView{Page: s.page(r), CSRF: logoutCSRF(sess)}
+	v := templates.LogoutView{Page: s.pageIn(r, strings.Fields(req.Form.Get("ui_locales"))), CSRF: logoutCSRF(sess)}
 	if req.Client != nil {
 		v.ClientName = req.Client.Name
 	}
@@ -118,7 +119,7 @@ func (s *Server) loggedOut(w http.ResponseWriter, r *http.Request, req *provider
 		http.Redirect(w, r, to, http.StatusSeeOther)
 		return nil
 	}
-	v := templates.LoggedOutView{Page: s.page(r), ContinueURL: to}
+	v := templates.LoggedOutView{Page: s.pageIn(r, strings.Fields(req.Form.Get("ui_locales"))), ContinueURL: to}
 	if req.Client != nil {
 		v.ClientName = req.Client.Name
 	}

@@ -12,9 +12,11 @@ import (
 	"time"
 
 	"mobileid/internal/fault"
+	"mobileid/internal/view"
 	"mobileid/templates"
 
 	"github.com/a-h/templ"
+	"golang.org/x/text/language"
 )
 
 // identified is the context of a request with its id: one piece of memory for the
@@ -165,6 +167,19 @@ func (w *recorder) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 
 func (s *Server) page(r *http.Request) templates.Page {
 	return templates.Page{Lang: "en", RequestID: requestID(r.Context())}
+}
+
+// pageIn is a page that users read: in the first of the wishes (ui_locales, OIDC Core
+// section 3.1.2.1) that it is written in, or else of the browser's own.
+func (s *Server) pageIn(r *http.Request, wishes []string) templates.Page {
+	p, wishes := s.page(r), slices.Clip(wishes)
+	// What cannot be read as a list of languages wishes for none.
+	own, _, _ := language.ParseAcceptLanguage(r.Header.Get("Accept-Language"))
+	for _, tag := range own {
+		wishes = append(wishes, tag.String())
+	}
+	p.Lang = view.Language(wishes...)
+	return p
 }
 
 // render writes a page; pages are never cached.

@@ -44,6 +44,11 @@ func (v *Verifier) android(st *Statement, want Expect) (Result, error) {
 	if err := enforced(&d.Hardware); err != nil {
 		return Result{}, err
 	}
+	if want.Biometry {
+		if err := biometric(&d.Hardware); err != nil {
+			return Result{}, err
+		}
+	}
 	keeper := "tee"
 	if d.Level == levelStrongBox && d.Keymaster == levelStrongBox {
 		keeper = "strongbox"
@@ -69,6 +74,15 @@ func enforced(a *authorizations) error {
 		return failed(CheckBoot, "the system is not its maker's (verified boot state %d)", r.State)
 	case !r.Locked:
 		return failed(CheckBoot, "the boot loader is unlocked")
+	}
+	return nil
+}
+
+// biometric checks that the hardware releases the key by biometry alone, and asks
+// anew for each use. (That the key dies with a change of the enrolment is not said.)
+func biometric(a *authorizations) error {
+	if a.noAuth || a.userAuth != authBiometric || a.authTimeout {
+		return failed(CheckAuth, "the key must be released by biometry for each use (no authentication %t, type %d, timeout %t)", a.noAuth, a.userAuth, a.authTimeout)
 	}
 	return nil
 }

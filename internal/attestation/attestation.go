@@ -14,6 +14,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"mobileid/sdk/wire"
 )
 
 // Level is what an attestation proves of the key.
@@ -48,6 +50,7 @@ const (
 	CheckApp        = "app"        // another app, or another build
 	CheckCounter    = "counter"    // the attested key was used before
 	CheckCredential = "credential" // the credential id is not the key's hash
+	CheckAuth       = "auth"       // a biometric key is released by other than biometry, or for longer than one use
 )
 
 // Statement is what the phone sent; nothing of it is trusted.
@@ -62,6 +65,7 @@ type Expect struct {
 	Key       *ecdsa.PublicKey // AndroidKey: the attested key. AppleAppAttest covers it in Challenge
 	Challenge [32]byte         // AndroidKey: attestationChallenge; AppleAppAttest: clientDataHash
 	Now       time.Time
+	Biometry  bool // the key must be released by biometry alone, for each use anew
 
 	AndroidPackages []string // that may have made the key; empty: any
 	AndroidSigners  [][]byte // SHA-256 of the certificates they are signed by; empty: any
@@ -76,6 +80,29 @@ type Result struct {
 	App    string `json:"app,omitempty"`    // package or App ID, where it was compared
 	Check  string `json:"check,omitempty"`  // Failed: which
 	Detail string `json:"detail,omitempty"`
+}
+
+// Lacking is why it is neither Hardware nor Build, in a word: the check that failed,
+// "software" or "missing"; "" if it is one of them.
+func (r Result) Lacking() string {
+	switch r.Level {
+	case Hardware, Build:
+		return ""
+	case Failed:
+		return r.Check
+	case Software:
+		return "software"
+	}
+	return "missing"
+}
+
+// Of is the statement of a message.
+func Of(att *wire.Attestation) *Statement {
+	st := &Statement{Format: att.Fmt, Object: att.Obj}
+	for _, der := range att.X5C {
+		st.Chain = append(st.Chain, der)
+	}
+	return st
 }
 
 // Verifier holds whom to trust. A nil pool trusts nobody.

@@ -15,11 +15,15 @@ const (
 	purposeVerify   = 3
 	originGenerated = 0
 	bootVerified    = 0
+	authBiometric   = 2 // of HardwareAuthenticatorType, by itself
 )
 
 // Tags of an AuthorizationList.
 const (
 	tagPurpose         = 1
+	tagNoAuth          = 503
+	tagUserAuth        = 504
+	tagAuthTimeout     = 505
 	tagAllApplications = 600
 	tagOrigin          = 702
 	tagRootOfTrust     = 704
@@ -40,7 +44,10 @@ type description struct {
 type authorizations struct {
 	purposes        []int
 	allApplications bool
-	origin          int // -1: not said
+	noAuth          bool // the key is free to use
+	userAuth        int  // who releases it, bits
+	authTimeout     bool // one release is good for a time
+	origin          int  // -1: not said
 	root            *rootOfTrust
 	application     *application
 }
@@ -106,6 +113,12 @@ func parseAuthorizations(list asn1.RawValue) (a authorizations, err error) {
 		switch m.Tag {
 		case tagPurpose:
 			err = exactly(m.Bytes, &a.purposes, "set")
+		case tagNoAuth:
+			a.noAuth = true
+		case tagUserAuth:
+			err = exactly(m.Bytes, &a.userAuth, "")
+		case tagAuthTimeout:
+			a.authTimeout = true
 		case tagAllApplications:
 			a.allApplications = true
 		case tagOrigin:

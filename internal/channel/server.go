@@ -25,6 +25,9 @@ type Server struct {
 	SSK    func(ctx context.Context) (crypto.Signer, error) // the key that phones pin
 	Clock  clock.Clock                                      // for iat and exp only; expiry of state is the database's
 	Rand   io.Reader
+	// Versions are those of the protocol that are served, as phones are told; nil is
+	// wire.Version alone. A phone of another is told the lowest (upgrade), unheard.
+	Versions []int
 	// HeadKey (32 bytes, the same on every node) makes heads; see docs/protocol.md.
 	HeadKey []byte
 	Log     *slog.Logger
@@ -79,8 +82,15 @@ func (s *Server) Keys(ctx context.Context, challenge string) (string, error) {
 		Iss: s.Issuer, Iat: s.Clock.Now().Unix(), Exp: tek.Until.Unix(), C: challenge,
 		Keys:  []wire.SealKey{{Kid: tek.Kid, Suite: wire.SuiteECDH, JWK: wire.FromECDH(tek.Private.PublicKey())}},
 		Chain: []string{},
-		Sup:   wire.Supported{V: []int{wire.Version}, Ops: ops},
+		Sup:   wire.Supported{V: s.versions(), Ops: ops},
 	})
+}
+
+func (s *Server) versions() []int {
+	if s.Versions == nil {
+		return []int{wire.Version}
+	}
+	return s.Versions
 }
 
 // RPC answers one request. The error is a *wire.Outer, told as a problem in the
@@ -98,7 +108,14 @@ func (s *Server) RPC(ctx context.Context, body []byte, remoteIP string) ([]byte,
 		return s.forgotten(ctx, env)
 	}
 	req, err := env.Open(tek.Private)
-	if werr, ok := err.(*wire.Error); ok {
+	werr, ok := err.(*wire.Error)
+	if err == nil && !slices.Contains(s.versions(), req.V) {
+		werr, ok = &wire.Error{Code: wire.Upgrade}, true
+	}
+	if ok {
+		if werr.Code == wire.Upgrade {
+			werr.Min = slices.Min(s.versions())
+		}
 		s.stranger(ctx, remoteIP)
 		return s.seal(req, refused(werr), "")
 	}

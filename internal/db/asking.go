@@ -17,15 +17,15 @@ type Caller struct {
 }
 
 // CallerOf returns the device whose signing key has the thumbprint: its names,
-// state, key, place among its user's devices, counter and salt. Of the chain only
+// state, keys, place among its user's devices, counter and salt. Of the chain only
 // LastReply is filled, and only if it answered the request whose hash is jwe.
 func (tx *Tx) CallerOf(thumb string, jwe []byte) (c Caller, err error) {
 	c.DSKThumb = thumb
 	var until int64
-	err = tx.row(`SELECT d.id, d.merchant_id, d.user_id, d.app_id, d.operation_id, d.state, d.dsk, d.pos, d.enrol, d.epoch, d.failures, d.max_failures, d.blocked_until,
+	err = tx.row(`SELECT d.id, d.merchant_id, d.user_id, d.app_id, d.operation_id, d.state, d.dsk, d.dbk, d.inh, d.pos, d.enrol, d.epoch, d.failures, d.max_failures, d.blocked_until,
 		d.handle_salt, CASE WHEN d.last_jwe = $2 THEN d.last_reply END, u.fail_day, u.fail_count
 		FROM devices d JOIN users u ON u.id = d.user_id WHERE d.dsk_thumb = $1`, []any{thumb, jwe},
-		&c.ID, &c.MerchantID, &c.UserID, &c.AppID, &c.OperationID, &c.State, &c.DSK, &c.Pos, &c.Enrol, &c.Epoch, &c.Failures, &c.MaxFailures, &until,
+		&c.ID, &c.MerchantID, &c.UserID, &c.AppID, &c.OperationID, &c.State, &c.DSK, &c.DBK, &c.Inh, &c.Pos, &c.Enrol, &c.Epoch, &c.Failures, &c.MaxFailures, &until,
 		&c.HandleSalt, &c.Chain.LastReply, &c.FailDay, &c.FailCount)
 	c.BlockedUntil = fromMillis(until)
 	return c, err
@@ -33,7 +33,7 @@ func (tx *Tx) CallerOf(thumb string, jwe []byte) (c Caller, err error) {
 
 // Addressee is the user of a merchant that a hint means, by id or, if that is
 // empty, by external reference, and the phones: of the user id, merchant, state and
-// attributes, and of each phone, oldest first, id, App, Pos, state and
+// attributes, and of each phone, oldest first, id, App, Pos, Inh, state and
 // BlockedUntil. ErrNotFound if there is no such user of that merchant.
 func (tx *Tx) Addressee(merchantID, id, ref string) (u User, phones []Device, err error) {
 	by, key := "external_ref", ref
@@ -41,12 +41,12 @@ func (tx *Tx) Addressee(merchantID, id, ref string) (u User, phones []Device, er
 		by, key = "id", id
 	}
 	var attributes string
-	err = tx.rows(`SELECT u.id, u.state, u.attributes, COALESCE(d.id, ''), COALESCE(d.app_id, ''), COALESCE(d.pos, ''), COALESCE(d.state, ''), COALESCE(d.blocked_until, 0)
+	err = tx.rows(`SELECT u.id, u.state, u.attributes, COALESCE(d.id, ''), COALESCE(d.app_id, ''), COALESCE(d.pos, ''), COALESCE(d.inh, ''), COALESCE(d.state, ''), COALESCE(d.blocked_until, 0)
 		FROM users u LEFT JOIN devices d ON d.user_id = u.id WHERE u.merchant_id = $1 AND u.`+by+` = $2 ORDER BY d.created_at, d.id`, []any{merchantID, key},
 		func(scan func(...any) error) error {
 			d := Device{}
 			var until int64
-			if err := scan(&u.ID, &u.State, &attributes, &d.ID, &d.AppID, &d.Pos, &d.State, &until); err != nil {
+			if err := scan(&u.ID, &u.State, &attributes, &d.ID, &d.AppID, &d.Pos, &d.Inh, &d.State, &until); err != nil {
 				return err
 			}
 			if d.ID != "" {

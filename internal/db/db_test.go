@@ -142,7 +142,7 @@ func TestWhatAppAttestDidNotProveIsLowered(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		to(12)
+		to(13)
 		want := map[string]string{"dev_apple": `hwk {"level":"build","format":"apple-appattest"}`, "dev_android": `hwk-att {"level":"hardware","format":"android-key"}`, "dev_none": "swk "}
 		was := map[string][2]string{"dev_apple": {"hwk-att", `{"level":"hardware","format":"apple-appattest"}`}, "dev_android": {"hwk-att", `{"level":"hardware","format":"android-key"}`}, "dev_none": {"swk", ""}}
 		if err := d.Update(t.Context(), func(tx *Tx) error {

@@ -22,6 +22,8 @@ type Device struct {
 	DSKThumb                      string // base64url of the RFC 7638 thumbprint
 	Commitment                    []byte // fc and ns of its registration
 	KK                            []byte // knowledge key, sealed; nil until reg.finish
+	DBK                           string // biometric key, public JWK, JSON; "": none
+	Inh                           string // what DBK is worth: bio | bio-app | bio-att; "": there is none
 	Pos                           string // swk | hwk | hwk-att
 	Attestation                   string // what came of it, JSON; "": none was asked for
 	Enrol                         string // qr | code
@@ -56,14 +58,14 @@ func (tx *Tx) InsertDevice(d Device) error {
 		d.MaxFailures, d.HandleSalt, c.Head, c.Seq, millis(c.IssuedAt), c.SpentHead, c.LastJTI, c.LastJWE, c.LastJWS, c.LastResult, c.LastReply, millis(d.CreatedAt))
 }
 
-const deviceColumns = `SELECT id, merchant_id, user_id, app_id, operation_id, state, name, platform, dsk, dsk_thumb, commitment, kk, pos, attestation, enrol, epoch,
+const deviceColumns = `SELECT id, merchant_id, user_id, app_id, operation_id, state, name, platform, dsk, dsk_thumb, commitment, kk, dbk, inh, pos, attestation, enrol, epoch,
 	failures, max_failures, blocked_until, handle_salt, head, head_seq, head_at, spent_head, abandoned_jti, last_jti, last_jwe, last_jws, last_result, last_reply,
 	valid_after, created_at, activated_at FROM devices `
 
 func scanDevice(scan func(...any) error) (d Device, err error) {
 	var until, after, created, activated, issued int64
 	c := &d.Chain
-	err = scan(&d.ID, &d.MerchantID, &d.UserID, &d.AppID, &d.OperationID, &d.State, &d.Name, &d.Platform, &d.DSK, &d.DSKThumb, &d.Commitment, &d.KK, &d.Pos, &d.Attestation, &d.Enrol, &d.Epoch,
+	err = scan(&d.ID, &d.MerchantID, &d.UserID, &d.AppID, &d.OperationID, &d.State, &d.Name, &d.Platform, &d.DSK, &d.DSKThumb, &d.Commitment, &d.KK, &d.DBK, &d.Inh, &d.Pos, &d.Attestation, &d.Enrol, &d.Epoch,
 		&d.Failures, &d.MaxFailures, &until, &d.HandleSalt, &c.Head, &c.Seq, &issued, &c.SpentHead, &c.AbandonedJTI, &c.LastJTI, &c.LastJWE, &c.LastJWS, &c.LastResult, &c.LastReply,
 		&after, &created, &activated)
 	c.IssuedAt = fromMillis(issued)
@@ -148,6 +150,20 @@ func (tx *Tx) RotateDevice(id, dsk, thumb string, sealed []byte) error {
 	return tx.must(`UPDATE devices SET dsk = $2, dsk_thumb = $3, kk = $4, pos = 'swk' WHERE id = $1 AND state = 'ACTIVE' AND kk IS NOT NULL`, id, dsk, thumb, sealed)
 }
 
+// SetBiometry gives an ACTIVE device another biometric key, or none ("" and "").
+// ErrNotFound if it is not ACTIVE, ErrConflict if any device has the key.
+func (tx *Tx) SetBiometry(id, dbk, inh string) error {
+	if dbk != "" {
+		var other string
+		if err := tx.row(`SELECT id FROM devices WHERE dbk = $1`, []any{dbk}, &other); err == nil {
+			return ErrConflict
+		} else if err != ErrNotFound {
+			return err
+		}
+	}
+	return tx.must(`UPDATE devices SET dbk = $2, inh = $3 WHERE id = $1 AND state = 'ACTIVE'`, id, dbk, inh)
+}
+
 // ActivateDevice moves a PENDING device with a knowledge key to ACTIVE;
 // ErrNotFound if it is anything else.
 func (tx *Tx) ActivateDevice(id string) error {
@@ -167,7 +183,7 @@ func (tx *Tx) SetDeviceState(id, state string) error {
 		if err := tx.DropPushAddress(id, ""); err != nil {
 			return err
 		}
-		return tx.must(`UPDATE devices SET state = $2, valid_after = $3, kk = NULL WHERE id = $1`, id, state, millis(tx.Now()))
+		return tx.must(`UPDATE devices SET state = $2, valid_after = $3, kk = NULL, dbk = '', inh = '' WHERE id = $1`, id, state, millis(tx.Now()))
 	}
 	return tx.must(`UPDATE devices SET state = $2, valid_after = $3 WHERE id = $1 AND state <> 'DEACTIVATED'`, id, state, millis(tx.Now()))
 }

@@ -3,7 +3,9 @@ package identity
 import (
 	"crypto/sha256"
 	"encoding/hex"
+	"time"
 
+	"mobileid/internal/attestation"
 	"mobileid/internal/fault"
 )
 
@@ -35,6 +37,12 @@ func named(names []string) bool {
 		}
 	}
 	return len(names) <= mostApps
+}
+
+// Expect is what the policy asks of a statement; the caller adds what it is about.
+func (p Policy) Expect(now time.Time) (attestation.Expect, error) {
+	signers, err := p.Signers()
+	return attestation.Expect{Now: now, AndroidPackages: p.AndroidPackages, AndroidSigners: signers, AppleApps: p.AppleApps}, err
 }
 
 // Signers are AndroidSigners as bytes.

@@ -1,6 +1,7 @@
 package operation
 
 import (
+	"cmp"
 	"context"
 	"crypto/hmac"
 	"crypto/sha256"
@@ -20,11 +21,13 @@ import (
 // Handlers are the calls of mid/1 that this package serves.
 func (e *Engine) Handlers() map[string]channel.Handler {
 	return map[string]channel.Handler{
-		wire.OpList:   {AllowedStates: []string{db.DeviceActive}, Prepare: e.prepareList},
-		wire.OpRotate: {StateChanging: true, AllowedStates: []string{db.DeviceActive}, Prepare: e.prepareRotate},
-		wire.OpPIN:    {StateChanging: true, AllowedStates: []string{db.DeviceActive}, Prepare: e.preparePIN},
-		wire.OpClaim:  {StateChanging: true, AllowedStates: []string{db.DeviceActive}, Prepare: e.prepareClaim},
-		wire.OpAnswer: {StateChanging: true, AllowedStates: []string{db.DeviceActive}, Prepare: e.prepareAnswer},
+		wire.OpList:      {AllowedStates: []string{db.DeviceActive}, Prepare: e.prepareList},
+		wire.OpRotate:    {StateChanging: true, AllowedStates: []string{db.DeviceActive}, Prepare: e.prepareRotate},
+		wire.OpPIN:       {StateChanging: true, AllowedStates: []string{db.DeviceActive}, Prepare: e.preparePIN},
+		wire.OpBioAdd:    {StateChanging: true, AllowedStates: []string{db.DeviceActive}, Prepare: e.prepareBioAdd},
+		wire.OpBioRemove: {StateChanging: true, AllowedStates: []string{db.DeviceActive}, Prepare: e.prepareBioRemove},
+		wire.OpClaim:     {StateChanging: true, AllowedStates: []string{db.DeviceActive}, Prepare: e.prepareClaim},
+		wire.OpAnswer:    {StateChanging: true, AllowedStates: []string{db.DeviceActive}, Prepare: e.prepareAnswer},
 	}
 }
 
@@ -49,8 +52,8 @@ func dataHash(b []byte) string {
 	return hashText(b)
 }
 
-// shown is op as dev is sent it. Listing and answering both use it, so an
-// answer is compared with exactly what was sent.
+// shown is op as dev is sent it, less Need and Left, which no answer signs. Listing
+// and answering both use it, so an answer is compared with exactly what was sent.
 func (op *Operation) shown(dev *db.Device) wire.Operation {
 	match := wire.MatchNone
 	if op.Match != "" {
@@ -62,7 +65,7 @@ func (op *Operation) shown(dev *db.Device) wire.Operation {
 	}
 	return wire.Operation{
 		Txn: op.ID, ClientID: op.ClientID, Client: op.ClientName, Handle: Handle(dev, op.ClientID), Kind: op.Kind,
-		View: op.View, Data: op.Data, Tpl: op.Tpl, Lang: op.Lang, Flow: op.Flow, UI: ui, Chal: op.Challenge, Need: op.need(),
+		View: op.View, Data: op.Data, Tpl: op.Tpl, Lang: op.Lang, Flow: op.Flow, UI: ui, Chal: op.Challenge,
 		Initiator: wire.Initiator{IP: op.Initiator.IP, Browser: op.Initiator.Browser},
 		Match:     match, Exp: op.ExpiresAt / 1000,
 	}
@@ -81,9 +84,13 @@ func (e *Engine) prepareList(ctx context.Context, c *channel.Call) (channel.Plan
 		return channel.Plan{Reply: reply}, nil, nil
 	}
 	left := e.attemptsLeft(c.Caller)
+	can, err := e.provable(ctx, c.Device)
+	if err != nil {
+		return channel.Plan{}, nil, err
+	}
 	for i := range ops {
 		shown := ops[i].shown(c.Device)
-		shown.Left = left
+		shown.Need, shown.Left = ops[i].need(can), left
 		reply.Ops = append(reply.Ops, shown)
 	}
 	return channel.Plan{Reply: reply}, nil, nil
@@ -98,26 +105,37 @@ type proof struct {
 	answerHash string
 	ansHash    [32]byte
 	claims     wire.AnswerClaims
-	kpf        []byte
+	kpf, bsig  []byte
+	bio        biometric // of bsig
 	match      string
 	remoteIP   string
 	statement  []byte     // what the phone says of itself, as it was sent; nil: nothing
 	said       *wire.Risk // the same, read
 	risk       *risk.Result
 
+	// What was proven besides possession, by an approval that is about to be decided.
+	knows bool
+	inh   string // "" is nothing
+
 	evidenceKeys []*keys.Key // of an approved signature
 }
 
 // describe fills what an approval proved, and nothing that it did not.
 func (p *proof) describe(op *Operation, out *Outcome) {
-	key, kno := "swk", "none"
+	key, kno, inh := "swk", "none", cmp.Or(p.inh, inhNone)
 	if p.device.Pos == "hwk-att" { // of "hwk" only the app's build is proven
 		key = "hwk"
 	}
 	out.Factors, out.AMR, out.ACR = []string{"POSSESSION"}, []string{"pop", key}, ACRPossession
-	if len(op.need()) > 0 {
+	if p.knows {
 		kno = "pin"
-		out.Factors, out.AMR, out.ACR = append(out.Factors, "KNOWLEDGE"), append(out.AMR, "pin", "mfa"), Reach(p.device, p.policy)
+		out.Factors, out.AMR = append(out.Factors, "KNOWLEDGE"), append(out.AMR, "pin")
+	}
+	if inh != inhNone { // RFC 8176 has no value for a biometry that is not known to be a finger or a face
+		out.Factors = append(out.Factors, "INHERENCE")
+	}
+	if len(out.Factors) > 1 {
+		out.AMR, out.ACR = append(out.AMR, "mfa"), Reach(p.device, p.policy)
 	}
 	if op.Initiation != FromApp { // the request came by another channel than the answer
 		out.AMR = append(out.AMR, "mca")
@@ -127,13 +145,13 @@ func (p *proof) describe(op *Operation, out *Outcome) {
 		dsp = "browser"
 	}
 	out.SCA = &SCA{
-		Pos: p.device.Pos, Kno: kno, Inh: "none", UV: "none", Dsp: dsp, Flow: op.Flow, UI: p.claims.UI,
+		Pos: p.device.Pos, Kno: kno, Inh: inh, UV: "none", Dsp: dsp, Flow: op.Flow, UI: p.claims.UI,
 		Enrol: p.device.Enrol, Epoch: p.device.Epoch, SameIP: op.Initiator.IP != "" && op.Initiator.IP == p.remoteIP,
 	}
 }
 
-// Reach is the acr that the device can prove with its PIN, as its App's policy
-// stands.
+// Reach is the acr that the device can prove with a second factor, as its App's
+// policy stands.
 func Reach(dev *db.Device, policy identity.Policy) string {
 	switch {
 	case policy.Kind == "web":
@@ -169,7 +187,7 @@ func (e *Engine) prepareAnswer(ctx context.Context, c *channel.Call) (channel.Pl
 		// Another user's operation and a changed answer look the same from outside.
 		return channel.Plan{}, &wire.Error{Code: wire.OpNotHere}, nil
 	}
-	p := &proof{answer: body.Ans, ansHash: wire.AnswerHash(body.Ans), claims: claims, kpf: body.KPF, match: body.Match, remoteIP: c.RemoteIP}
+	p := &proof{answer: body.Ans, ansHash: wire.AnswerHash(body.Ans), claims: claims, kpf: body.KPF, bsig: body.BSig, match: body.Match, remoteIP: c.RemoteIP}
 	if claims.Dec == wire.Approve && len(body.Risk) > 0 {
 		if p.said, err = wire.ParseRisk(body.Risk); err != nil {
 			return channel.Plan{}, &wire.Error{Code: wire.Malformed}, nil
@@ -177,6 +195,7 @@ func (e *Engine) prepareAnswer(ctx context.Context, c *channel.Call) (channel.Pl
 		p.statement = body.Risk
 	}
 	p.answerHash = base64.RawURLEncoding.EncodeToString(p.ansHash[:])
+	p.bio = p.biometry(c.Device)
 	if op.Kind == KindSignature && claims.Dec == wire.Approve {
 		if werr := clockWrong(&claims, e.Clock.Now()); werr != nil {
 			return channel.Plan{}, werr, nil
@@ -304,28 +323,24 @@ func (e *Engine) commitApproval(tx *db.Tx, op *Operation, p *proof, now *db.Stan
 	if p.risk = p.policy.Risk.Judge(p.said, tx.Now()); p.risk != nil && p.risk.Verdict == risk.Blocked {
 		return e.riskBlocked(tx, op, p)
 	}
-	knowledge := len(op.need()) > 0
-	if knowledge && !p.policy.Allows(identity.MethodPIN) { // its App changed since the start
-		return nil, &wire.Error{Code: wire.Need}, nil
-	}
-	if knowledge && len(p.kpf) == 0 {
-		return nil, &wire.Error{Code: wire.Need, Need: op.need()}, nil
+	can := Provable(p.device, p.policy)
+	if !op.takesProofs(p, can) {
+		return nil, &wire.Error{Code: wire.Need, Need: op.need(can)}, nil
 	}
 	if op.Match != "" && subtle.ConstantTimeCompare([]byte(op.Match), []byte(p.match)) != 1 {
 		return e.matchFailed(tx, op, p)
 	}
-	if !knowledge { // proves nothing that counts failures, so none are forgiven
+	if op.Level == OneFactor { // proves nothing that counts failures, so none are forgiven
 		return e.decideBy(tx, op, p, Approve, "")
 	}
-	kk, err := e.Box.Open(KnowledgePurpose(p.device.ID), p.device.KK)
+	right, err := e.proven(op, p)
 	if err != nil {
 		return nil, nil, err
 	}
-	want := wire.AnswerProof(kk, p.ansHash, op.Challenge)
-	if !wire.Equal(want[:], p.kpf) {
+	if !right {
 		return e.authFailed(tx, op, p)
 	}
-	if p.device.Failures > 0 {
+	if p.knows && p.device.Failures > 0 {
 		if err := tx.ClearFailures(p.device.ID); err != nil {
 			return nil, nil, err
 		}

@@ -45,8 +45,12 @@ func (e *Engine) prepareClaim(ctx context.Context, c *channel.Call) (channel.Pla
 	if !e.claimable(&op, c.Device, body.App) {
 		return channel.Plan{}, &wire.Error{Code: wire.OpNotHere}, nil
 	}
+	can, err := e.provable(ctx, c.Device)
+	if err != nil {
+		return channel.Plan{}, nil, err
+	}
 	shown := op.shown(c.Device)
-	shown.Left = e.attemptsLeft(c.Caller)
+	shown.Need, shown.Left = op.need(can), e.attemptsLeft(c.Caller)
 	var after func(context.Context)
 	return channel.Plan{
 		Commit: func(tx *db.Tx, dev *db.Device) (any, *wire.Error, error) {

@@ -9,13 +9,13 @@ import (
 // An operation is written once and read by every list, answer and poll, so kv
 // keeps it in a form that is short and costs next to nothing to read: a version,
 // the texts, the bytes, then the numbers. Its id is its key and not repeated.
-const recordVersion = 4
+const recordVersion = 5
 
 // texts are the members that are texts, in the order of the record.
-func (o *Operation) texts() [18]*string {
+func (o *Operation) texts() [19]*string {
 	return [...]*string{&o.Kind, &o.Flow, &o.MerchantID, &o.ClientID, &o.ClientName, &o.UserID, &o.DeviceID,
 		&o.Tpl, &o.Lang, &o.MinACR, &o.Match, &o.Initiator.IP, &o.Initiator.Browser,
-		&o.Level, &o.Initiation, &o.AppID, &o.ClientData, &o.Scope}
+		&o.Level, &o.Initiation, &o.AppID, &o.ClientData, &o.Scope, &o.Methods}
 }
 
 // MarshalBinary implements encoding.BinaryMarshaler.

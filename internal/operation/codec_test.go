@@ -12,7 +12,7 @@ import (
 func full() Operation {
 	return Operation{Kind: KindAuthentication, Flow: FlowCIBA, MerchantID: "mer_1", ClientID: "cli_1", ClientName: "Café \"x\"", UserID: "usr_1",
 		DeviceID: "dev_1", Challenge: []byte{0, 1, 255}, View: []byte(`[{"t":"h"}]`), Tpl: "login/1", Lang: "en", MinACR: ACRWeb, Match: "123",
-		Data: []byte(`[{"type":"x"}]`), Post: []byte(`[{"t":"p"}]`), Level: OneFactor, Initiation: FromApp, AppID: "app_1",
+		Data: []byte(`[{"type":"x"}]`), Post: []byte(`[{"t":"p"}]`), Level: OneFactor, Methods: "PIN BIOMETRIC", Initiation: FromApp, AppID: "app_1",
 		ClientData: "order 7", Scope: "openid x", Initiator: Initiator{IP: "192.0.2.1", Browser: "Firefox"}, StartedAt: 1_800_000_000_000, ExpiresAt: -1}
 }
 

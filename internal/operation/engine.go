@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"time"
 
+	"mobileid/internal/attestation"
 	"mobileid/internal/audit"
 	"mobileid/internal/callback"
 	"mobileid/internal/clock"
@@ -43,6 +44,8 @@ type Config struct {
 	Audit  *audit.Writer
 	Outbox *outbox.Worker
 	Clock  clock.Clock
+	// Attest verifies what makers say of biometric keys.
+	Attest *attestation.Verifier
 	Log    *slog.Logger
 	Issuer string // as evidence names it
 	// EvidenceKeys are those that evidence may be signed with.

@@ -6,13 +6,14 @@
 package operation
 
 import (
+	"slices"
+	"strings"
 	"time"
 
 	"mobileid/internal/attestation"
 	"mobileid/internal/db"
 	"mobileid/internal/identity"
 	"mobileid/internal/risk"
-	"mobileid/sdk/wire"
 )
 
 // Kinds of operation.
@@ -75,6 +76,7 @@ type Operation struct {
 	MinACR     string // what must be proven at least
 	Match      string // code the user has to type; "": none
 	Level      string // OneFactor, or "" for TwoFactor
+	Methods    string // identity.Methods of which one must be proven, space-delimited; "": any
 	Initiation string // FromApp, or "" for FromBackend
 	AppID      string
 	ClientData string // the client's own, told back as it is
@@ -102,12 +104,31 @@ func (o *Operation) open() Outcome {
 		Scope: o.Scope, Expires: o.backchannelUntil()}
 }
 
-// need is what the phone must prove besides that it is the phone.
-func (o *Operation) need() []string {
+// need lists factors, one of which a device must prove besides that it is the device;
+// none where that is enough. What the operation takes and the device cannot prove
+// stands there only if it can prove nothing of it.
+func (o *Operation) need(can []string) []string {
 	if o.Level == OneFactor {
 		return []string{}
 	}
-	return []string{wire.FactorPIN}
+	var all, able []string
+	for _, f := range factors() {
+		if !o.takes(f.method) {
+			continue
+		}
+		all = append(all, f.name)
+		if slices.Contains(can, f.method) {
+			able = append(able, f.name)
+		}
+	}
+	if len(able) == 0 {
+		return all
+	}
+	return able
+}
+
+func (o *Operation) takes(method string) bool {
+	return o.Methods == "" || slices.Contains(strings.Fields(o.Methods), method)
 }
 
 // Outcome is what a decided operation says. It is stored in the decision row
@@ -122,7 +143,7 @@ type Outcome struct {
 	DeviceID    string    `json:"deviceId,omitempty"`
 	Reason      string    `json:"reason,omitempty"` // why it ended otherwise than approved
 	At          time.Time `json:"at"`
-	Factors     []string  `json:"factors,omitempty"` // POSSESSION, KNOWLEDGE: only what was proven
+	Factors     []string  `json:"factors,omitempty"` // POSSESSION, KNOWLEDGE, INHERENCE: only what was proven
 	AMR         []string  `json:"amr,omitempty"`     // RFC 8176, likewise
 	ACR         string    `json:"acr,omitempty"`
 	ViewHash    string    `json:"viewHash,omitempty"` // b64 SHA-256 of what was shown
@@ -161,7 +182,7 @@ func (o Outcome) Approved() bool { return o.State == Completed }
 type SCA struct {
 	Pos    string `json:"pos"` // swk | hwk | hwk-att
 	Kno    string `json:"kno"` // pin | none
-	Inh    string `json:"inh"` // none
+	Inh    string `json:"inh"` // bio | bio-att | none
 	UV     string `json:"uv"`  // none
 	Dsp    string `json:"dsp"` // app | browser
 	Flow   string `json:"flow"`
@@ -182,7 +203,7 @@ const (
 // ACRs lists the values, weakest first.
 func ACRs() []string { return []string{ACRPossession, ACRWeb, ACRApp, ACRAppHW} }
 
-// Served lists the values that a login can end with: every login proves a PIN.
+// Served lists the values that a login can end with: every one proves two factors.
 // hardware is what HardwareReached says.
 func Served(hardware bool) []string {
 	if hardware {

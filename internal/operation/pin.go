@@ -19,21 +19,12 @@ func (e *Engine) preparePIN(_ context.Context, c *channel.Call) (channel.Plan, *
 	if werr := c.Decode(&body); werr != nil || len(body.KK) != wire.KeySize {
 		return channel.Plan{}, &wire.Error{Code: wire.Malformed}, nil
 	}
-	bytes, err := body.Unproven()
-	if err != nil {
-		return channel.Plan{}, nil, err
-	}
-	return channel.Plan{Commit: func(tx *db.Tx, dev *db.Device) (any, *wire.Error, error) {
-		werr, err := e.proves(tx, dev, body.KPF, func(kk []byte) [32]byte { return wire.CallProof(kk, c.Op, bytes, c.JTI, c.Head) })
-		if werr != nil || err != nil {
-			return nil, werr, err
+	return e.withPIN(c, body, body.KPF, func(tx *db.Tx, dev *db.Device, _ identity.Policy) (*wire.Error, error) {
+		if err := tx.ReplaceKnowledge(dev.ID, e.Box.Seal(KnowledgePurpose(dev.ID), body.KK)); err != nil {
+			return nil, err
 		}
-		sealed := e.Box.Seal(KnowledgePurpose(dev.ID), body.KK)
-		if err := tx.ReplaceKnowledge(dev.ID, sealed); err != nil {
-			return nil, nil, err
-		}
-		return wire.Changed{}, nil, e.Audit.Append(tx, audit.Record{Act: "device.pin_changed", Merchant: dev.MerchantID, User: dev.UserID, Device: dev.ID})
-	}}, nil, nil
+		return nil, e.Audit.Append(tx, audit.Record{Act: "device.pin_changed", Merchant: dev.MerchantID, User: dev.UserID, Device: dev.ID})
+	})
 }
 
 // prepareRotate replaces a device's signing key and with it its knowledge key: the
@@ -52,39 +43,55 @@ func (e *Engine) prepareRotate(_ context.Context, c *channel.Call) (channel.Plan
 	if err != nil {
 		return channel.Plan{}, nil, err
 	}
+	return e.withPIN(c, body, body.KPF, func(tx *db.Tx, dev *db.Device, _ identity.Policy) (*wire.Error, error) {
+		// A key that any device has or had serves nobody else, and each factor has its own.
+		if _, err := tx.DeviceByKey(key.KeyID()); !errors.Is(err, db.ErrNotFound) || dev.DBK == string(jwk) {
+			return &wire.Error{Code: wire.Malformed}, err
+		}
+		if err := tx.RotateDevice(dev.ID, string(jwk), key.KeyID(), e.Box.Seal(KnowledgePurpose(dev.ID), body.KK)); err != nil {
+			return nil, err
+		}
+		return nil, e.Audit.Append(tx, audit.Record{Act: "device.keys_rotated", Merchant: dev.MerchantID, User: dev.UserID, Device: dev.ID,
+			Details: map[string]string{"from": dev.DSKThumb, "to": key.KeyID()}})
+	})
+}
+
+// provable is the body of a call that the PIN authorises.
+type provable interface {
+	Unproven() ([]byte, error)
+}
+
+// withPIN is the plan of a call outside operations: act, once kpf has proven
+// knowledge over the body.
+func (e *Engine) withPIN(c *channel.Call, body provable, kpf []byte, act func(*db.Tx, *db.Device, identity.Policy) (*wire.Error, error)) (channel.Plan, *wire.Error, error) {
 	bytes, err := body.Unproven()
 	if err != nil {
 		return channel.Plan{}, nil, err
 	}
 	return channel.Plan{Commit: func(tx *db.Tx, dev *db.Device) (any, *wire.Error, error) {
-		werr, err := e.proves(tx, dev, body.KPF, func(kk []byte) [32]byte { return wire.CallProof(kk, c.Op, bytes, c.JTI, c.Head) })
+		app, err := tx.App(dev.AppID)
+		if err != nil {
+			return nil, nil, err
+		}
+		policy, err := identity.PolicyOf(app)
+		if err != nil {
+			return nil, nil, err
+		}
+		werr, err := e.proves(tx, dev, policy, kpf, func(kk []byte) [32]byte { return wire.CallProof(kk, c.Op, bytes, c.JTI, c.Head) })
+		if werr == nil && err == nil {
+			werr, err = act(tx, dev, policy)
+		}
 		if werr != nil || err != nil {
 			return nil, werr, err
 		}
-		// A key that any device has or had serves nobody else.
-		if _, err := tx.DeviceByKey(key.KeyID()); !errors.Is(err, db.ErrNotFound) {
-			return nil, &wire.Error{Code: wire.Malformed}, err
-		}
-		if err := tx.RotateDevice(dev.ID, string(jwk), key.KeyID(), e.Box.Seal(KnowledgePurpose(dev.ID), body.KK)); err != nil {
-			return nil, nil, err
-		}
-		return wire.Changed{}, nil, e.Audit.Append(tx, audit.Record{Act: "device.keys_rotated", Merchant: dev.MerchantID, User: dev.UserID, Device: dev.ID,
-			Details: map[string]string{"from": dev.DSKThumb, "to": key.KeyID()}})
+		return wire.Changed{}, nil, nil
 	}}, nil, nil
 }
 
 // proves reports whether kpf proves knowledge outside an operation. A wrong one is
 // counted as in any answer, and may block the device.
-func (e *Engine) proves(tx *db.Tx, dev *db.Device, kpf []byte, proof func(kk []byte) [32]byte) (*wire.Error, error) {
+func (e *Engine) proves(tx *db.Tx, dev *db.Device, policy identity.Policy, kpf []byte, proof func(kk []byte) [32]byte) (*wire.Error, error) {
 	user, err := tx.User(dev.UserID)
-	if err != nil {
-		return nil, err
-	}
-	app, err := tx.App(dev.AppID)
-	if err != nil {
-		return nil, err
-	}
-	policy, err := identity.PolicyOf(app)
 	if err != nil {
 		return nil, err
 	}

@@ -30,37 +30,27 @@ func (r *Registrations) attested(ctx context.Context, c *channel.Call, t *ticket
 	if err != nil || policy.Attestation == identity.AttestationOff {
 		return none, err
 	}
-	signers, err := policy.Signers()
-	if err != nil {
-		return none, err
-	}
 	thumb, err := thumb32(c.KeyID)
 	if err != nil {
 		return none, err
 	}
-	want := attestation.Expect{Key: c.Key, Challenge: wire.AttestationChallenge(c.EK, body.Ticket+body.Locator), Now: r.Clock.Now(),
-		AndroidPackages: policy.AndroidPackages, AndroidSigners: signers, AppleApps: policy.AppleApps}
+	want, err := policy.Expect(r.Clock.Now())
+	if err != nil {
+		return none, err
+	}
+	want.Key, want.Challenge = c.Key, wire.AttestationChallenge(c.EK, body.Ticket+body.Locator)
 	if body.Att.Fmt == wire.AttAppAttest {
 		want.Challenge = wire.AppAttestHash(c.EK, body.Ticket+body.Locator, thumb)
 	}
-	st := &attestation.Statement{Format: body.Att.Fmt, Object: body.Att.Obj}
-	for _, der := range body.Att.X5C {
-		st.Chain = append(st.Chain, der)
-	}
-	return r.Attest.Verify(st, want), nil
+	return r.Attest.Verify(attestation.Of(body.Att), want), nil
 }
 
 // lacking is why the policy refuses a phone with that attestation; "" if it does not.
 func lacking(policy identity.Policy, att attestation.Result) string {
-	switch {
-	case policy.Attestation != identity.AttestationRequired || att.Level == attestation.Hardware || att.Level == attestation.Build:
+	if policy.Attestation != identity.AttestationRequired {
 		return ""
-	case att.Level == attestation.Failed:
-		return att.Check
-	case att.Level == attestation.Software:
-		return "software"
 	}
-	return "missing"
+	return att.Lacking()
 }
 
 // possession is sca's pos of a device whose key was attested so.

@@ -167,18 +167,8 @@ func (r *Registrations) commitBegin(tx *db.Tx, t *ticket, dev *db.Device, body *
 		return nil, nil, err
 	}
 	return wire.RegBeginReply{Device: dev.ID, NS: ns, Hint: t.Hint, Policy: wire.Policy{
-		PINMin: policy.PINMin, PINMax: policy.PINMax, PINType: "digits", Deny: denied(policy.PINMin), Methods: factors(policy), Confirm: confirm,
+		PINMin: policy.PINMin, PINMax: policy.PINMax, PINType: "digits", Deny: denied(policy.PINMin), Methods: operation.Factors(policy), Confirm: confirm,
 	}}, nil, nil
-}
-
-// factors are those that the App lets answers prove, of those that phones can. A
-// PIN is set with or without: it is what a phone's keys are replaced by.
-func factors(policy identity.Policy) []string {
-	out := []string{}
-	if policy.Allows(identity.MethodPIN) {
-		out = append(out, wire.FactorPIN)
-	}
-	return out
 }
 
 // denied lists the PINs that are guessed first, at the least length.

@@ -18,7 +18,8 @@ const Version = 1
 // SuiteECDH is ECDH-ES over P-256 with A256GCM, the one suite served now.
 const SuiteECDH = 1
 
-// Size caps of a request in bytes, counted over the compact JWE.
+// Size caps of a request in bytes, counted over the compact JWE: MaxRegistration
+// for calls that may bring an attestation, reg.* and bio.add.
 const (
 	MaxMessage      = 16 << 10
 	MaxRegistration = 32 << 10

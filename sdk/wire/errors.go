@@ -28,6 +28,7 @@ const (
 	AttestationFailed = "attestation_failed"
 	AddressRefused    = "address_refused" // push.set: nothing is sent to such an address
 	PushOff           = "push_off"        // push.set: the App has no pushes
+	NotAllowed        = "not_allowed"     // the App does not take this of this phone
 	Upgrade           = "upgrade"
 	Malformed         = "malformed"   // decrypted, but not a message of mid/1
 	Unavailable       = "unavailable" // send the same bytes again: they tell the truth
@@ -41,7 +42,7 @@ type Error struct {
 	State string   `json:"state,omitempty"` // op_gone: the state it ended in
 	By    string   `json:"by,omitempty"`    // op_gone: "this" or "other" device
 	Now   int64    `json:"now,omitempty"`   // clock: the server's time
-	Need  []string `json:"need,omitempty"`  // need: the factors that were missing, or NeedRisk
+	Need  []string `json:"need,omitempty"`  // need: the factors of which one was missing, or NeedRisk
 	Check string   `json:"check,omitempty"` // attestation_failed: what was wrong, or missing, or software
 	Min   int      `json:"min,omitempty"`   // upgrade: the lowest version served
 }

@@ -21,6 +21,7 @@ const (
 	TypAnswer   = "mid-ans+jwt"
 	TypKeys     = "mid-keys+jwt"
 	TypRotation = "mid-rot+jwt"
+	TypBio      = "mid-bio+jwt"
 	typSealed   = "mid+jwe"
 	typResponse = "mid-res+jwe"
 	algES256    = "ES256"
@@ -35,9 +36,24 @@ func PublicJWK(s crypto.Signer) (JWK, error) {
 	return FromECDSA(pub)
 }
 
-// signCompact makes a compact JWS with ES256. The signer answers in ASN.1, as
-// crypto.Signer, key stores and HSMs do; JOSE wants r and s of 32 bytes each
-// (RFC 7518 section 3.4).
+// plainSignature is r and s of 32 bytes each, as JOSE wants them (RFC 7518 section
+// 3.4), of a signature in ASN.1, as crypto.Signer, key stores and HSMs give it.
+func plainSignature(der []byte) (out [64]byte, err error) {
+	var sig struct{ R, S *big.Int }
+	rest, err := asn1.Unmarshal(der, &sig)
+	if err != nil || len(rest) != 0 || sig.R.Sign() <= 0 || sig.S.Sign() <= 0 || sig.R.BitLen() > 256 || sig.S.BitLen() > 256 {
+		return out, errors.New("signer did not answer in ASN.1")
+	}
+	sig.R.FillBytes(out[:32])
+	sig.S.FillBytes(out[32:])
+	return out, nil
+}
+
+func verifyPlain(pub *ecdsa.PublicKey, digest [32]byte, sig []byte) bool {
+	return ecdsa.Verify(pub, digest[:], new(big.Int).SetBytes(sig[:32]), new(big.Int).SetBytes(sig[32:]))
+}
+
+// signCompact makes a compact JWS with ES256.
 func signCompact(s crypto.Signer, head string, payload []byte) (string, error) {
 	input := make([]byte, 0, b64.EncodedLen(len(head))+b64.EncodedLen(len(payload))+88)
 	input = b64.AppendEncode(input, []byte(head))
@@ -48,13 +64,10 @@ func signCompact(s crypto.Signer, head string, payload []byte) (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("sign: %w", err)
 	}
-	var sig struct{ R, S *big.Int }
-	if rest, err := asn1.Unmarshal(der, &sig); err != nil || len(rest) != 0 {
-		return "", errors.New("signer did not answer in ASN.1")
+	rs, err := plainSignature(der)
+	if err != nil {
+		return "", err
 	}
-	var rs [64]byte
-	sig.R.FillBytes(rs[:32])
-	sig.S.FillBytes(rs[32:])
 	input = append(input, '.')
 	return string(b64.AppendEncode(input, rs[:])), nil
 }
@@ -92,8 +105,5 @@ func splitCompact(s string) (compact, error) {
 
 // verify checks the signature only; the caller has checked alg and typ.
 func (c *compact) verify(pub *ecdsa.PublicKey) bool {
-	digest := sha256.Sum256([]byte(c.input))
-	r := new(big.Int).SetBytes(c.sig[:32])
-	s := new(big.Int).SetBytes(c.sig[32:])
-	return ecdsa.Verify(pub, digest[:], r, s)
+	return verifyPlain(pub, sha256.Sum256([]byte(c.input)), c.sig)
 }

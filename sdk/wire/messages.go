@@ -14,6 +14,8 @@ const (
 	OpRotate    = "dev.rotate"
 	OpPush      = "push.set"
 	OpRemove    = "dev.remove"
+	OpBioAdd    = "bio.add"
+	OpBioRemove = "bio.remove"
 	OpHistory   = "op.history"
 	OpSync      = "dev.sync"
 )
@@ -58,7 +60,7 @@ type Policy struct {
 	PINMax  int      `json:"pin_max"`
 	PINType string   `json:"pin_type"` // "digits" or "any"
 	Deny    []string `json:"deny"`     // PINs that the phone must refuse
-	Methods []string `json:"methods"`  // "pin"
+	Methods []string `json:"methods"`  // FactorPIN, FactorBio
 	Confirm string   `json:"confirm"`  // "digits": the user compares 8 digits; "none"
 }
 
@@ -110,7 +112,7 @@ type Operation struct {
 	Flow      string    `json:"flow"` // "redirect", "ciba", "rest", "push", "app"; signed as it stands
 	UI        string    `json:"ui"`   // UITyped …
 	Chal      Bytes     `json:"chal"` // 32
-	Need      []string  `json:"need"` // factors: "pin"; empty: possession is enough
+	Need      []string  `json:"need"` // FactorPIN, FactorBio: one of them is to be proven; empty: possession is enough
 	Initiator Initiator `json:"initiator"`
 	Match     string    `json:"match"` // MatchNone or MatchTyped
 	Left      int       `json:"left"`  // wrong PINs that remain
@@ -134,7 +136,8 @@ const (
 	MatchNone  = "none"
 	MatchTyped = "typed"
 
-	FactorPIN = "pin"
+	FactorPIN = "pin" // by kpf
+	FactorBio = "bio" // by bsig
 
 	// NeedRisk in need{…} is no factor: the phone's statement about itself is missing,
 	// too old, or one that the App does not accept. Which is not told.
@@ -154,11 +157,12 @@ type ClaimReply struct {
 	Op Operation `json:"op"`
 }
 
-// Answer is the body of op.answer. A decline or report carries neither KPF nor
-// Match, and Risk is not looked at there.
+// Answer is the body of op.answer. A decline or report carries ans alone, and nothing
+// else of it is looked at.
 type Answer struct {
 	Ans   string `json:"ans"`             // compact JWS, AnswerClaims
 	KPF   Secret `json:"kpf,omitempty"`   // 32
+	BSig  Secret `json:"bsig,omitempty"`  // 64: SignBio
 	Match string `json:"match,omitempty"` // as typed
 	// Risk are the bytes of the phone's statement about itself (Risk), whose hash ans
 	// covers as hr; empty: none.
@@ -166,7 +170,7 @@ type Answer struct {
 }
 
 func (a *Answer) members() []field {
-	return []field{{"ans", &a.Ans}, {"kpf", &a.KPF}, {"match", &a.Match}, {"risk", &a.Risk}}
+	return []field{{"ans", &a.Ans}, {"kpf", &a.KPF}, {"bsig", &a.BSig}, {"match", &a.Match}, {"risk", &a.Risk}}
 }
 
 // AnswerReply says how the operation ended: COMPLETED, DECLINED, REPORTED. Post
@@ -197,6 +201,20 @@ type Rotation struct {
 // Unproven are the bytes of the body that its proof covers: without kpf.
 func (r Rotation) Unproven() ([]byte, error) { return json.Marshal(Rotation{New: r.New, KK: r.KK}) }
 
+// BioAdd is the body of bio.add: a biometric key, which signs too, in place of the
+// one before, if any; authorised by the PIN.
+type BioAdd struct {
+	New string       `json:"new"`           // compact JWS, BioKeyClaims
+	Att *Attestation `json:"att,omitempty"` // what the phone's maker says of the key; nil: nothing
+	KPF Secret       `json:"kpf,omitempty"` // 32: CallProof over the body without it
+}
+
+// Unproven are the bytes of the body that its proof covers: without kpf.
+func (b BioAdd) Unproven() ([]byte, error) { return json.Marshal(BioAdd{New: b.New, Att: b.Att}) }
+
+// BioRemove gives the biometric key up.
+type BioRemove struct{}
+
 // PushSet is the body of push.set: where the phone is woken by Web Push (RFC 8030),
 // and what for the pushes are encrypted (RFC 8291). Empty, it has no address.
 type PushSet struct {
@@ -216,7 +234,7 @@ type Push struct {
 	Tag string `json:"tag,omitempty"` // the merchant's own
 }
 
-// Changed is the reply to pin.change and dev.rotate: the new key holds.
+// Changed is the reply to pin.change, dev.rotate, bio.add and bio.remove: it is done.
 type Changed struct{}
 
 // Remove gives the registration up.

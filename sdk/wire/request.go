@@ -196,7 +196,7 @@ func (r *Request) wellFormed(e *Envelope) bool {
 			return false
 		}
 	}
-	if !strings.HasPrefix(r.Op, "reg.") && e.size > MaxMessage {
+	if !strings.HasPrefix(r.Op, "reg.") && r.Op != OpBioAdd && e.size > MaxMessage {
 		return false
 	}
 	return r.EK == e.Kid && r.Iss != "" && ValidRandom(r.JTI) && len(r.Body) > 0 && r.Body[0] == '{'

@@ -94,15 +94,29 @@ func All() ([]Sample, error) {
 		add("login-"+string(s), templates.Interaction(Interaction(s)))
 	}
 	match := Interaction(templates.StateWaiting)
-	match.MatchCode, match.Purpose = "47", "Approve payment of 129.00 EUR to Acme"
+	match.MatchCode, match.Approves = "47", true
 	add("login-waiting-match", templates.Interaction(match))
 	add("login-live", templates.InteractionLive(match))
 	again := Interaction(templates.StateDeclined)
 	again.BlockedUntil = at.Add(30 * time.Second)
 	add("login-declined-again", templates.Interaction(again))
 	wrong := Interaction(templates.StateIdentify)
-	wrong.Identifier, wrong.Fault = "userId:", "Please type a user name."
+	wrong.Identifier, wrong.BadName = "userId:", true
 	add("login-identify-fault", templates.Interaction(wrong))
+	for _, lang := range []string{"nb", "de", "es"} {
+		for _, c := range []struct {
+			name string
+			view templates.InteractionView
+		}{{"waiting-match", match}, {"identify-fault", wrong}, {"declined-again", again}, {"blocked", Interaction(templates.StateBlocked)},
+			{"reported", Interaction(templates.StateReported)}, {"superseded", Interaction(templates.StateSuperseded)}} {
+			c.view.Lang = lang
+			add("login-"+c.name+"-"+lang, templates.Interaction(c.view))
+		}
+		there := templates.Page{Lang: lang, RequestID: page.RequestID}
+		add("consent-"+lang, consent(there))
+		add("logout-"+lang, templates.Logout(templates.LogoutView{Page: there, CSRF: "csrf-token", ClientName: "Fjord & Field"}))
+		add("logged-out-"+lang, templates.LoggedOut(templates.LoggedOutView{Page: there, ClientName: "Fjord & Field"}))
+	}
 
 	for _, s := range []templates.DemoState{
 		templates.DemoStart, templates.DemoWaiting, templates.DemoCompare, templates.DemoActive,
@@ -135,10 +149,7 @@ func All() ([]Sample, error) {
 		DiscoveryURL: "http://localhost:8080/.well-known/openid-configuration",
 		ShopURL:      "http://localhost:8081/", DemoURL: "http://localhost:8080/demo",
 	}))
-	add("consent", templates.Consent(templates.ConsentView{
-		Page: page, ID: "c7Qm2xKd", CSRF: "csrf-token", Merchant: "Nordlys Retail AS", ClientName: "Fjord & Field", UserName: "alice",
-		Scopes: []string{"openid", "profile", "email", "address", "phone", "offline_access", "orders:read"},
-	}))
+	add("consent", consent(page))
 	add("logout", templates.Logout(templates.LogoutView{
 		Page: page, CSRF: "csrf-token", ClientName: "Fjord & Field", Params: []templates.Param{{Name: "state", Value: "s\"1"}},
 	}))
@@ -151,6 +162,13 @@ func All() ([]Sample, error) {
 		Params: []templates.Param{{Name: "code", Value: "mid_ac_x"}, {Name: "state", Value: "s\"1"}, {Name: "iss", Value: "http://localhost:8080"}},
 	}))
 	return append(all, shop()...), nil
+}
+
+func consent(page templates.Page) templ.Component {
+	return templates.Consent(templates.ConsentView{
+		Page: page, ID: "c7Qm2xKd", CSRF: "csrf-token", Merchant: "Nordlys Retail AS", ClientName: "Fjord & Field", UserName: "alice",
+		Scopes: []string{"openid", "profile", "email", "address", "phone", "offline_access", "orders:read"},
+	})
 }
 
 func shop() []Sample {

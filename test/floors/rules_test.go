@@ -45,8 +45,10 @@ var floor = map[string]int{
 	"cmd": 6,
 
 	// The phone stands beside the house; see only below.
-	"sdk":         0,
-	"sdk/vectors": 6,
+	"sdk":              0,
+	"sdk/vectors":      6,
+	"sdk/mobile":       6,
+	"sdk/keystoretest": 7,
 
 	// Whoever drives the whole, or a part of it, from outside.
 	"bench":              7,
@@ -62,14 +64,16 @@ var floor = map[string]int{
 // allows: the phone shares messages with the server and nothing else, so that
 // it can be built into an app.
 var only = map[string][]string{
-	"sdk":         {"sdk/wire"},
-	"sdk/wire":    {"sdk/wire"},
-	"sdk/vectors": {"sdk", "sdk/wire", "sdk/vectors"},
+	"sdk":              {"sdk/wire"},
+	"sdk/mobile":       {"sdk", "sdk/wire"},
+	"sdk/keystoretest": {"sdk", "sdk/wire"},
+	"sdk/wire":         {"sdk/wire"},
+	"sdk/vectors":      {"sdk", "sdk/wire", "sdk/vectors"},
 }
 
 // drivers may ask the machine for time, chance and the network: they wire the
 // real thing in, or stand outside.
-var drivers = []string{"cmd", "bench", "test", "internal/kv/kvtest", "internal/db/dbtest", "sdk/vectors"}
+var drivers = []string{"cmd", "bench", "test", "internal/kv/kvtest", "internal/db/dbtest", "sdk/vectors", "sdk/mobile", "sdk/keystoretest"}
 
 // fence keeps an import inside the folders that own it.
 type fence struct {

@@ -80,7 +80,7 @@ func TestAMethodThatTheAppDoesNotAllowIsRefusedAtTheStart(t *testing.T) {
 	}
 	r.Approve(p, "")
 
-	allow(t, r, "BIOMETRIC") // which no phone can prove
+	allow(t, r, "WEBAUTHN") // which no phone can prove
 	if a := r.REST("POST", "/authentications", map[string]any{"userId": u.ID}); rig.Word(a, nil) != "403 forbidden" {
 		t.Errorf("REST: %s", a)
 	}

@@ -91,9 +91,16 @@ var engines = []struct {
 
 // Each runs fn on a server over each engine: embedded, Redis, PostgreSQL alone,
 // PostgreSQL and Redis.
-func Each(t *testing.T, fn func(t *testing.T, r *Rig)) {
+func Each(t *testing.T, fn func(t *testing.T, r *Rig)) { EachWith(t, identity.Policy{}, fn) }
+
+// EachWith is Each with a policy of the App.
+func EachWith(t *testing.T, policy identity.Policy, fn func(t *testing.T, r *Rig)) {
 	for _, e := range engines {
-		t.Run(e.name, func(t *testing.T) { fn(t, Start(t, e.on(t))) })
+		t.Run(e.name, func(t *testing.T) {
+			o := e.on(t)
+			o.Policy = policy
+			fn(t, Start(t, o))
+		})
 	}
 }
 
@@ -234,9 +241,13 @@ func (r *Rig) Phone() *sdk.Phone {
 }
 
 // Registered is a phone that is registered for the user with PIN.
-func (r *Rig) Registered(u db.User) *sdk.Phone {
+func (r *Rig) Registered(u db.User) *sdk.Phone { return r.RegisteredAs(u, func(*sdk.Phone) {}) }
+
+// RegisteredAs is Registered of a phone that is changed first.
+func (r *Rig) RegisteredAs(u db.User, change func(*sdk.Phone)) *sdk.Phone {
 	r.T.Helper()
 	p, started := r.Phone(), r.registration(u)
+	change(p)
 	_, err := p.Register(r.T.Context(), started.Text("link"))
 	r.must(err)
 	reg, err := p.Finish(r.T.Context(), PIN)

@@ -149,7 +149,7 @@ func TestAFaultyRequestOfAMerchantNamesTheMember(t *testing.T) {
 	long := strings.Repeat("x", view.MaxContent+1)
 	for pointer, change := range map[string]func(q *flows.Request){
 		"/authLevel":              func(q *flows.Request) { q.AuthLevel = "THREE" },
-		"/authMethods":            func(q *flows.Request) { q.AuthMethods = []string{"BIOMETRIC"} },
+		"/authMethods":            func(q *flows.Request) { q.AuthMethods = []string{"WEBAUTHN"} },
 		"/acr":                    func(q *flows.Request) { q.MinACR = "high" },
 		"/expiresIn":              func(q *flows.Request) { q.ExpiresIn = -1 },
 		"/clientData":             func(q *flows.Request) { q.ClientData = long },

@@ -254,15 +254,15 @@ func (n *Node) Public(l net.Listener) Site { return Site{l, n.Handler(), n.tls} 
 func (n *Node) wire(shopURL string) error {
 	issuer := n.Config.Issuer
 	n.webhooks = n.sending()
-	ops := operation.New(operation.Config{DB: n.DB, KV: n.kv, Box: n.box, Audit: n.Audit, Outbox: n.outbox, Clock: n.Clock, Log: n.Log, Draining: n.drain,
-		Started: n.gauges.operationStarted, Decided: n.gauges.operationDecided, Issuer: issuer,
-		EvidenceKeys: func(ctx context.Context) ([]*keys.Key, error) { return n.Keys.All(ctx, keys.Evidence) }, Stamp: n.stamp()})
-	n.outbox.Register(operation.OutboxTimestamp, ops.DeliverTimestamp)
-	n.outbox.Register(operation.OutboxDecided, ops.DeliverDecided)
 	attest, err := verifier(n.Config.Attestation)
 	if err != nil {
 		return err
 	}
+	ops := operation.New(operation.Config{DB: n.DB, KV: n.kv, Attest: attest, Box: n.box, Audit: n.Audit, Outbox: n.outbox, Clock: n.Clock, Log: n.Log, Draining: n.drain,
+		Started: n.gauges.operationStarted, Decided: n.gauges.operationDecided, Issuer: issuer,
+		EvidenceKeys: func(ctx context.Context) ([]*keys.Key, error) { return n.Keys.All(ctx, keys.Evidence) }, Stamp: n.stamp()})
+	n.outbox.Register(operation.OutboxTimestamp, ops.DeliverTimestamp)
+	n.outbox.Register(operation.OutboxDecided, ops.DeliverDecided)
 	regs := registration.New(registration.Config{Origin: issuer, Attest: attest, DB: n.DB, KV: n.kv, Keys: n.Keys, Box: n.box, Audit: n.Audit, Clock: n.Clock, Log: n.Log, Draining: n.drain,
 		Started: n.gauges.operationStarted, Decided: n.gauges.operationDecided})
 	n.regs = regs

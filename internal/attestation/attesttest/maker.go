@@ -94,6 +94,8 @@ type AndroidKey struct {
 	BootState       int
 	NoRoot          bool // nothing about the boot
 	AllApplications bool
+	UserAuth        int  // who releases the key, bits; 0: nobody need
+	AuthTimeout     bool // one release is good for a time
 	Package         string
 	Signer          []byte
 	Serial          int64 // of the certificate
@@ -141,6 +143,14 @@ func (m *Maker) Description(k AndroidKey) []byte {
 		software = m.tagged(709, m.der(id, ""))
 	}
 	hardware := [][]byte{m.tagged(1, m.der(k.Purposes, "set")), m.tagged(2, m.der(3, "")), m.tagged(3, m.der(256, ""))}
+	if k.UserAuth == 0 {
+		hardware = append(hardware, m.tagged(503, asn1.NullBytes))
+	} else {
+		hardware = append(hardware, m.tagged(504, m.der(k.UserAuth, "")))
+	}
+	if k.AuthTimeout {
+		hardware = append(hardware, m.tagged(505, m.der(300, "")))
+	}
 	if k.AllApplications {
 		hardware = append(hardware, m.tagged(600, asn1.NullBytes))
 	}

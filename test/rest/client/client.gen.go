@@ -785,7 +785,7 @@ type NewOperation struct {
 	// AuthLevel How many kinds of factor must be proven. Default TWO_FACTOR.
 	AuthLevel NewOperationAuthLevel `json:"authLevel,omitempty,omitzero"`
 
-	// AuthMethods One of these must be proven beside possession, and the client's App must allow each. Phones prove PIN today; a list without it is refused.
+	// AuthMethods One of these must be proven beside possession, and the client's App must allow each. Phones prove PIN and BIOMETRIC today; a list with neither is refused. Default those that the App allows.
 	AuthMethods []AuthMethod `json:"authMethods,omitempty,omitzero"`
 
 	// AuthorizationDetails Typed data (RFC 9396) that a template shows, such as a payment_initiation.
