@@ -70,8 +70,9 @@ test: ## everything CI runs: tools, lint, verify, size, smoke, all tests with -r
 	@$(MAKE) --no-print-directory race
 
 .PHONY: race
+# Many tests wait for a time to be over: four packages at once keep two cores busy.
 race: ## the Go tests with the race detector
-	@go test -race $(unwatched) -timeout 20m $(TEST)
+	@go test -race $(unwatched) -p 4 -timeout 20m $(TEST)
 
 .PHONY: deps
 deps: ## install what the tests need, where it is missing

@@ -166,12 +166,12 @@ func engine(ctx context.Context, o options, name, bin, dir string, to io.Writer)
 	sides := []*side{a, b}
 	var c *side
 	if o.peer != "" {
-		peer, fix, err := startPeer(ctx, o.cores, o.peer)
+		peer, fix, err := startPeer(ctx, o.cores, o.peer, addr)
 		if err != nil {
 			return err
 		}
 		defer peer.stop()
-		c = &side{name: "peer", pids: []int{peer.pid()}}
+		c = &side{name: "peer", pids: append([]int{peer.pid()}, pids...)}
 		if c.pool, err = dialAll(hostOf(fix.Issuer), o.conns); err != nil {
 			return err
 		}

@@ -44,9 +44,10 @@ type peerFixture struct {
 	RedirectURI string `json:"redirect_uri"`
 }
 
-func startPeer(ctx context.Context, cores int, dir string) (*process, peerFixture, error) {
+// startPeer starts it with its records in memory, or in the Redis at that address.
+func startPeer(ctx context.Context, cores int, dir, redis string) (*process, peerFixture, error) {
 	var fix peerFixture
-	p, err := start(cores, append(plainEnv(), "NODE_ENV=production"), "node", filepath.Join(dir, "server.js"))
+	p, err := start(cores, append(plainEnv(), "NODE_ENV=production"), "node", filepath.Join(dir, "server.js"), redis)
 	if err != nil {
 		return nil, fix, err
 	}

@@ -54,6 +54,7 @@ func (h cibaHandler) HandleTokenEndpointRequest(ctx context.Context, req fosite.
 	default:
 		return h.unknown(ctx, u, id)
 	}
+	u.coming = h.p.db.Coming()
 	o := st.Outcome
 	u.use = &singleUse{kind: kindAuthReqID, hash: requestDigest(u.client.ID, id), expires: st.Expires}
 	u.from = &record{

@@ -56,6 +56,10 @@ func (p *Provider) token(w http.ResponseWriter, r *http.Request) (*tokenBody, er
 	form.Del("audience") // fosite's own; not spoken here
 	u := &unit{p: p, client: c, grant: g, form: form}
 	ctx = u.begin(ctx)
+	if g.name == grantCode || g.name == grantToken {
+		u.coming = p.db.Coming()
+	}
+	defer func() { u.coming.End() }()
 	resp, err := p.grant(ctx, u)
 	if err == nil {
 		if err = u.commit(ctx); err == nil {

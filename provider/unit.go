@@ -32,6 +32,8 @@ type unit struct {
 	familyID   string // of a new family of refresh tokens
 	familyRec  []byte
 	consumable bool // use names a real value: a failure from here on burns it
+
+	coming *db.Coming // once it is known that commit will write
 }
 
 // singleUse is a value that may be redeemed once.
@@ -61,7 +63,7 @@ func unitOf(ctx context.Context) *unit { return ctx.Value(unitKey{}).(*unit) }
 func (u *unit) commit(ctx context.Context) error {
 	if u.use != nil || u.rotate != nil {
 		var refused *protocolError
-		err := u.p.db.Update(ctx, func(tx *db.Tx) (err error) {
+		err := u.p.db.Update(u.coming.With(ctx), func(tx *db.Tx) (err error) {
 			if u.use != nil {
 				refused, err = u.redeem(tx)
 			} else {

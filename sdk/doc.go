@@ -70,6 +70,9 @@ type Phone struct {
 	// Pause waits between two sends of the same bytes; nil means not to send
 	// them again.
 	Pause func(try int)
+	// Stretch is the slow step from a PIN, where there is a better way to the same
+	// bytes than wire.Stretch; nil: that.
+	Stretch func(pin string, salt []byte) ([]byte, error)
 
 	mu   sync.Mutex
 	set  *wire.KeySet  // of the server, in memory only

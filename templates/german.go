@@ -38,6 +38,7 @@ var german = sync.OnceValue(func() *texts {
 		identify:        sentence{"Wer sind Sie?", "Nennen Sie uns Ihren Benutzernamen, dann fragen wir Ihr Handy."},
 		waiting:         sentence{"Nehmen Sie Ihr Handy", "Öffnen Sie MobileID auf Ihrem Handy und beantworten Sie die Anfrage, die dort wartet."},
 		waitingMatch:    sentence{"Nehmen Sie Ihr Handy", "Öffnen Sie MobileID auf Ihrem Handy und geben Sie diese Zahl ein, um die Anfrage zu beantworten."},
+		unfit:           sentence{"Dieses Handy wurde nicht akzeptiert", "Der Dienst nimmt keine Zustimmung von einem Handy in seinem jetzigen Zustand oder an seinem Ort an; es wurde nichts weitergegeben. Bitte versuchen Sie es mit einem anderen Handy."},
 		declined:        sentence{"Sie haben abgelehnt", "Sie haben diese Anfrage auf Ihrem Handy abgelehnt; es wurde nichts weitergegeben."},
 		reported:        sentence{"Danke für Ihre Meldung", "Sie haben gemeldet, dass die Anfrage nicht von Ihnen kam; wir haben sie gestoppt, und es wurde nichts weitergegeben."},
 		expired:         sentence{"Die Zeit ist abgelaufen", "Auf dem Handy hat niemand rechtzeitig geantwortet; es wurde nichts weitergegeben."},
@@ -48,7 +49,6 @@ var german = sync.OnceValue(func() *texts {
 		noDevice:        sentence{"Kein Handy registriert", "Es gibt noch kein Handy, das wir fragen können; bitte registrieren Sie eines dort, wo Sie sich anmelden."},
 		unavailable:     sentence{"Bitte versuchen Sie es erneut", "Bei uns ist etwas schiefgegangen, bevor Ihre Antwort ankam; es wurde nichts weitergegeben."},
 		cancelled:       sentence{"Abgebrochen", "Diese Anfrage wurde im Browser abgebrochen; es wurde nichts weitergegeben."},
-		unfit:           sentence{"Dieses Handy wurde nicht angenommen", "Der Dienst nimmt von einem Handy in diesem Zustand oder an diesem Ort keine Bestätigung an; es wurde nichts weitergegeben. Bitte versuchen Sie es mit einem anderen Handy."},
 		superseded:      sentence{"Durch eine neuere Anfrage ersetzt", "Dieselbe Anwendung hat Ihr Handy von anderswo erneut gefragt; diese Anfrage gilt nicht mehr."},
 		done:            sentence{"Sie sind bestätigt", "Ihr Handy hat zugestimmt, und wir bringen Sie jetzt zurück."},
 	}

@@ -38,6 +38,7 @@ var norwegian = sync.OnceValue(func() *texts {
 		identify:        sentence{"Hvem er du?", "Oppgi brukernavnet ditt, så spør vi telefonen din."},
 		waiting:         sentence{"Ta frem telefonen", "Åpne MobileID på telefonen og svar på forespørselen som venter der."},
 		waitingMatch:    sentence{"Ta frem telefonen", "Åpne MobileID på telefonen og skriv inn dette tallet for å svare på forespørselen."},
+		unfit:           sentence{"Denne telefonen ble ikke godtatt", "Tjenesten tar ikke imot en godkjenning fra en telefon i denne tilstanden eller på dette stedet, så ingenting ble delt. Prøv en annen telefon."},
 		declined:        sentence{"Du sa nei", "Du avslo denne forespørselen på telefonen, så ingenting ble delt."},
 		reported:        sentence{"Takk for at du sa fra", "Du meldte at dette ikke var deg, så vi stoppet det, og ingenting ble delt."},
 		expired:         sentence{"Tiden gikk ut", "Ingen svarte på telefonen i tide, så ingenting ble delt."},
@@ -48,7 +49,6 @@ var norwegian = sync.OnceValue(func() *texts {
 		noDevice:        sentence{"Ingen telefon er registrert", "Det finnes ingen telefon å spørre ennå; registrer en der du logger inn."},
 		unavailable:     sentence{"Prøv igjen", "Noe gikk galt hos oss før svaret ditt kom frem, så ingenting ble delt."},
 		cancelled:       sentence{"Avbrutt", "Denne forespørselen ble avbrutt i nettleseren, så ingenting ble delt."},
-		unfit:           sentence{"Denne telefonen ble ikke godtatt", "Tjenesten godtar ingen bekreftelse fra en telefon i denne tilstanden eller på dette stedet, så ingenting ble delt. Prøv med en annen telefon."},
 		superseded:      sentence{"Erstattet av en nyere forespørsel", "Den samme applikasjonen spurte telefonen din på nytt fra et annet sted, så denne forespørselen gjelder ikke lenger."},
 		done:            sentence{"Du er bekreftet", "Telefonen din sa ja, og vi sender deg tilbake nå."},
 	}

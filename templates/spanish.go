@@ -38,6 +38,7 @@ var spanish = sync.OnceValue(func() *texts {
 		identify:        sentence{"¿Quién es usted?", "Indique su nombre de usuario y preguntaremos a su teléfono."},
 		waiting:         sentence{"Abra su teléfono", "Abra MobileID en su teléfono y responda a la solicitud que le espera allí."},
 		waitingMatch:    sentence{"Abra su teléfono", "Abra MobileID en su teléfono y escriba este número para responder a la solicitud."},
+		unfit:           sentence{"No se ha aceptado este teléfono", "El servicio no admite una aprobación desde un teléfono en su estado o lugar actual, así que no se ha compartido nada. Pruebe con otro teléfono."},
 		declined:        sentence{"Ha dicho que no", "Ha rechazado esta solicitud en su teléfono, así que no se ha compartido nada."},
 		reported:        sentence{"Gracias por avisarnos", "Ha indicado que no era usted, así que la hemos detenido y no se ha compartido nada."},
 		expired:         sentence{"Se acabó el tiempo", "Nadie respondió a tiempo en el teléfono, así que no se ha compartido nada."},
@@ -48,7 +49,6 @@ var spanish = sync.OnceValue(func() *texts {
 		noDevice:        sentence{"No hay ningún teléfono registrado", "Todavía no hay un teléfono al que preguntar; registre uno donde inicia sesión."},
 		unavailable:     sentence{"Inténtelo de nuevo", "Algo falló por nuestra parte antes de que llegara su respuesta, así que no se ha compartido nada."},
 		cancelled:       sentence{"Cancelada", "Esta solicitud se canceló en el navegador, así que no se ha compartido nada."},
-		unfit:           sentence{"Este teléfono no se ha aceptado", "El servicio no acepta la confirmación de un teléfono en este estado o en este lugar, así que no se ha compartido nada. Pruebe con otro teléfono."},
 		superseded:      sentence{"Sustituida por una solicitud más reciente", "La misma aplicación volvió a preguntar a su teléfono desde otro lugar, así que esta solicitud ya no cuenta."},
 		done:            sentence{"Identidad confirmada", "Su teléfono ha dicho que sí; le llevamos de vuelta."},
 	}

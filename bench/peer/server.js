@@ -1,13 +1,57 @@
 // The peer of the bench: node-oidc-provider with what the compared flows need,
-// its records in the process's memory, nothing durable, nobody asked. It says
-// where it listens by a line of JSON.
+// nothing durable, nobody asked. Its records are in the process's memory, or in the
+// Redis whose host:port is given. It says where it listens by a line of JSON.
 import { createServer } from 'node:http';
 import { generateKeyPairSync } from 'node:crypto';
 import { Provider } from 'oidc-provider';
 
 const [clientId, clientSecret, redirectUri, account] = ['peer', 'peer-secret-of-the-bench', 'http://127.0.0.1:1/callback', 'load'];
 
-// Records is the adapter: like the one in the package, but keeping every record
+const redis = process.argv[2] && new (await import('ioredis')).Redis(`redis://${process.argv[2]}`, { keyPrefix: 'peer:' });
+
+// Shared is the adapter on Redis: a record is a string, or a hash where it can be
+// consumed; what a grant has given is listed under it. What belongs together is sent
+// together, as the example of the package does.
+const consumable = new Set(['AuthorizationCode', 'RefreshToken', 'BackchannelAuthenticationRequest']);
+
+class Shared {
+  constructor(model) { this.model = model; }
+  key(id) { return `${this.model}:${id}`; }
+  async upsert(id, payload, expiresIn) {
+    const key = this.key(id);
+    const record = JSON.stringify(payload);
+    const all = redis.multi();
+    if (consumable.has(this.model)) {
+      all.hset(key, 'payload', record);
+      if (expiresIn) all.expire(key, expiresIn);
+    } else if (expiresIn) all.set(key, record, 'EX', expiresIn);
+    else all.set(key, record);
+    if (this.model === 'Session') all.set(`uid:${payload.uid}`, id, 'EX', expiresIn);
+    else if (payload.grantId) {
+      all.rpush(`grant:${payload.grantId}`, key);
+      if (expiresIn) all.expire(`grant:${payload.grantId}`, expiresIn, 'GT');
+    }
+    await all.exec();
+  }
+  async find(id) {
+    if (!consumable.has(this.model)) {
+      const record = await redis.get(this.key(id));
+      return record ? JSON.parse(record) : undefined;
+    }
+    const { payload, consumed } = await redis.hgetall(this.key(id));
+    return payload && { ...JSON.parse(payload), ...(consumed && { consumed: Number(consumed) }) };
+  }
+  async findByUid(uid) { return this.find(await redis.get(`uid:${uid}`)); }
+  async findByUserCode() { return undefined; }
+  async consume(id) { await redis.hset(this.key(id), 'consumed', Math.floor(Date.now() / 1000)); }
+  async destroy(id) { await redis.del(this.key(id)); }
+  async revokeByGrantId(grantId) {
+    const members = await redis.lrange(`grant:${grantId}`, 0, -1);
+    await redis.del(`grant:${grantId}`, ...members);
+  }
+}
+
+// Records is the adapter in memory: like the one in the package, but keeping every record
 // until its time is over; that one forgets all but the last thousand, which a
 // round of the bench exceeds.
 const kept = new Map();
@@ -46,7 +90,7 @@ const server = createServer();
 server.listen(0, '127.0.0.1', () => {
   const issuer = `http://127.0.0.1:${server.address().port}`;
   const provider = new Provider(issuer, {
-    adapter: Records,
+    adapter: redis ? Shared : Records,
     jwks: { keys: [{ ...privateKey.export({ format: 'jwk' }), kid: 'peer', alg: 'ES256', use: 'sig' }] },
     clients: [{
       client_id: clientId,

@@ -95,6 +95,9 @@ func Emit(tx *db.Tx, e Event) error {
 	if e.Merchant == "" {
 		return nil
 	}
+	if some, err := tx.MayTell(e.Merchant); err != nil || !some {
+		return err
+	}
 	e, body, err := seal(tx, e)
 	if err != nil {
 		return err

@@ -126,7 +126,13 @@ func (s *Server) RPC(ctx context.Context, body []byte, remoteIP string) ([]byte,
 		Op: req.Op, Body: req.Body, Head: req.Head, JTI: req.JTI, EK: req.EK, KeyID: req.KeyID,
 		RH: req.RH, JWE: env.Hash, IssuedAt: time.Unix(req.Iat, 0), RemoteIP: remoteIP,
 	}}
-	if _, known := s.handlers[req.Op]; known && s.Span != nil {
+	h, known := s.handlers[req.Op]
+	if known && h.StateChanging {
+		coming := s.DB.Coming()
+		defer coming.End()
+		ctx = coming.With(ctx)
+	}
+	if known && s.Span != nil {
 		ctx, end := s.Span(ctx, "mid."+req.Op)
 		reply, err := x.answer(ctx)
 		if end != nil {

@@ -48,6 +48,10 @@ type DB struct {
 
 	observer atomic.Pointer[Observer]
 
+	usual  int           // how many shared the last commit
+	coming atomic.Int64  // callers who said that they will write
+	nobody chan struct{} // a hint that coming fell to none
+
 	jobs chan *job
 	stop chan struct{}
 	done chan struct{}
@@ -105,7 +109,7 @@ func openSQLite(ctx context.Context, path string, clk clock.Clock) (*DB, error) 
 	}
 	d := &DB{
 		clk: clk, path: path, readers: newReaders(path),
-		jobs: make(chan *job),
+		jobs: make(chan *job), nobody: make(chan struct{}, 1),
 		stop: make(chan struct{}), done: make(chan struct{}),
 	}
 	var err error

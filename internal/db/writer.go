@@ -8,6 +8,8 @@ import (
 	"runtime"
 	"runtime/debug"
 	"time"
+
+	"mobileid/internal/clock"
 )
 
 const (
@@ -15,6 +17,10 @@ const (
 	groupMost = 64
 	// yields is how often others may run before a commit that nobody else joins.
 	yields = 2
+	// comingMost bounds how long a commit waits for those who said that they will
+	// write, and usualMost for as many as shared the last one.
+	comingMost = 2 * time.Millisecond
+	usualMost  = 300 * time.Microsecond
 	// writeTimeout bounds one transaction once it has begun.
 	writeTimeout = 10 * time.Second
 )
@@ -26,6 +32,7 @@ type job struct {
 	result chan error
 	after  []func()         // once fn is durable
 	next   map[string]int64 // the next number of each line of audit, behind fn
+	coming *Coming          // of its caller, if it said so
 }
 
 // Update runs fn in a write transaction and returns once it is durable. Once fn
@@ -41,7 +48,8 @@ func (d *DB) Update(ctx context.Context, fn func(tx *Tx) error) error {
 	if d.pg != nil {
 		err = d.pg.update(ctx, d, fn)
 	} else {
-		err = d.submit(ctx, &job{ctx: ctx, fn: fn, result: make(chan error, 1)})
+		c, _ := ctx.Value(comingKey{}).(*Coming)
+		err = d.submit(ctx, &job{ctx: ctx, fn: fn, result: make(chan error, 1), coming: c})
 	}
 	if end != nil {
 		end(err)
@@ -70,6 +78,7 @@ func (d *DB) writer() {
 				j.result <- j.alone()
 				continue
 			}
+			j.coming.End()
 			d.group(j)
 		case <-d.stop:
 			d.dropConn()
@@ -89,6 +98,8 @@ func (d *DB) group(first *job) {
 	}
 	var kept []*job
 	var lent *job
+	g := gathering{begun: clock.System{}.Now()}
+	defer g.over()
 	broken := error(nil)
 	for next, ran := first, 1; next != nil; ran++ {
 		err := d.run(next, len(kept) > 0)
@@ -104,11 +115,13 @@ func (d *DB) group(first *job) {
 		}
 		next = nil
 		if ran < groupMost {
-			if next = d.waiting(); next != nil && next.alone != nil {
+			g.have = ran
+			if next = d.waiting(&g); next != nil && next.alone != nil {
 				lent, next = next, nil
 			}
 		}
 	}
+	d.usual = g.have
 	err := broken
 	if err == nil {
 		err = d.finish(len(kept))
@@ -129,25 +142,45 @@ func (d *DB) group(first *job) {
 	}
 }
 
-// waiting takes the next job that stands in line, or returns nil. Before it
-// gives up it lets the goroutines that can run do so: those that are about to
-// write then share this commit instead of waiting for the next one, and one disk
-// wait serves them all. With nobody else about it costs nothing.
-func (d *DB) waiting() *job {
+// waiting takes the next job that stands in line, or returns nil. Before it gives
+// up it lets others come, who then share this commit instead of waiting for the
+// next one, so that one wait for the disk serves them all: the goroutines that can
+// run, those who said that they are about to write, and as many as wrote together
+// last time, who have their answers by now and may be back. With nobody else about
+// it costs nothing.
+func (d *DB) waiting(g *gathering) *job {
 	for range yields {
 		select {
 		case j := <-d.jobs:
-			return j
+			return d.joined(j)
 		default:
 			runtime.Gosched()
 		}
 	}
+	for {
+		wait := g.until(d)
+		if wait <= 0 {
+			break
+		}
+		g.timer.Reset(wait)
+		select {
+		case j := <-d.jobs:
+			return d.joined(j)
+		case <-d.nobody:
+		case <-g.timer.C:
+		}
+	}
 	select {
 	case j := <-d.jobs:
-		return j
+		return d.joined(j)
 	default:
 		return nil
 	}
+}
+
+func (d *DB) joined(j *job) *job {
+	j.coming.End()
+	return j
 }
 
 // lostError says that the transaction of the group is gone, and all that it held

@@ -50,6 +50,9 @@ func (b Bucket[T]) Get(ctx context.Context, id string) (T, error) {
 // who comes meanwhile is not lost.
 var ErrRemove = errors.New("kv: remove the record")
 
+// removed is how long such a record is still there.
+const removed = time.Millisecond
+
 // Update replaces the record by what fn makes of it and keeps its remaining
 // life. It returns the record as it then is, or ErrNotFound. fn runs again when
 // another writer came first, so it must not act on the world; an error of fn
@@ -65,7 +68,7 @@ func (b Bucket[T]) Update(ctx context.Context, id string, fn func(T) (T, error))
 		next, err := fn(cur)
 		life := KeepTTL
 		if err == ErrRemove {
-			life, err = time.Millisecond, nil
+			life, err = removed, nil
 		}
 		if err != nil {
 			return zero, err

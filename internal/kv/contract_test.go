@@ -193,6 +193,56 @@ func contract() []clause {
 			_, err = s.Get(ctx, "a/{2}")
 			is(t, err, kv.ErrNotFound)
 		}},
+		{"a batch makes its calls in order, and each has its own outcome", func(t *testing.T, s kv.KV) {
+			ok(t, s.Create(ctx, "a/{1}", []byte("one"), life))
+			ok(t, s.Create(ctx, "a/{2}", []byte("two"), life))
+			ok(t, s.Create(ctx, "a/{3}", []byte("three"), life))
+			hint, stop := s.Watch("a/{4}")
+			defer stop()
+			calls := []*kv.Call{
+				{Verb: kv.Get, Key: "a/{1}"},
+				{Verb: kv.Create, Key: "a/{2}", Val: []byte("x"), TTL: life},
+				{Verb: kv.Swap, Key: "a/{3}", Old: []byte("three"), Val: []byte("3"), TTL: life},
+				{Verb: kv.Create, Key: "a/{4}", Val: []byte("four"), TTL: life},
+				{Verb: kv.Notify, Key: "a/{4}"},
+				{Verb: kv.Swap, Key: "a/{5}", Old: []byte("x"), Val: []byte("5")},
+				{Verb: kv.Delete, Key: "a/{6}"},
+				{Verb: kv.Get, Key: "a/{7}"},
+				{Verb: kv.Create, Key: "a/{8}", Val: []byte("x")},
+				{Verb: -1, Key: "a/{9}"},
+			}
+			s.Batch(ctx, calls...)
+			for i, want := range []error{0: nil, 1: kv.ErrExists, 2: nil, 3: nil, 4: nil, 5: kv.ErrConflict, 6: nil, 7: kv.ErrNotFound} {
+				if got := calls[i].Err; !errors.Is(got, want) {
+					t.Errorf("call %d ended in %v, want %v", i, got, want)
+				}
+			}
+			if calls[8].Err == nil || calls[9].Err == nil {
+				t.Errorf("without a life %v, without a verb %v; want errors", calls[8].Err, calls[9].Err)
+			}
+			if string(calls[0].Val) != "one" {
+				t.Errorf("the batch read %q", calls[0].Val)
+			}
+			holds(t, s, "a/{2}", "two")
+			holds(t, s, "a/{3}", "3")
+			holds(t, s, "a/{4}", "four")
+			select {
+			case <-hint:
+			case <-time.After(soon):
+				t.Error("nobody was told")
+			}
+		}},
+		{"a batch whose time is over does nothing", func(t *testing.T, s kv.KV) {
+			over, cancel := context.WithCancel(ctx)
+			cancel()
+			c := &kv.Call{Verb: kv.Create, Key: "a/{1}", Val: []byte("one"), TTL: life}
+			s.Batch(over, c)
+			if c.Err == nil {
+				t.Fatal("it was made")
+			}
+			_, err := s.Get(ctx, "a/{1}")
+			is(t, err, kv.ErrNotFound)
+		}},
 		{"the store answers a ping until it is closed", func(t *testing.T, s kv.KV) {
 			ok(t, s.Ping(ctx))
 			ok(t, s.Close())
@@ -249,6 +299,16 @@ func ofThirtyTwoOneWins(t *testing.T, s kv.KV) {
 			t.Fatalf("%d creates won", n)
 		}
 		old, err := s.Get(ctx, key)
+		ok(t, err)
+		batch := func(i int, c kv.Call) error {
+			c.Key = key
+			s.Batch(ctx, &c, &kv.Call{Verb: kv.Create, Key: fmt.Sprintf("r/{%d %d}", round, i), TTL: time.Minute})
+			return c.Err
+		}
+		if n := race(t, 32, func(i int) error { return batch(i, kv.Call{Verb: kv.Swap, Old: old, Val: val(200 + i)}) }, kv.ErrConflict); n != 1 {
+			t.Fatalf("%d swaps in batches won", n)
+		}
+		old, err = s.Get(ctx, key)
 		ok(t, err)
 		if n := race(t, 32, func(i int) error { return s.Swap(ctx, key, old, val(100+i), kv.KeepTTL) }, kv.ErrConflict); n != 1 {
 			t.Fatalf("%d swaps won", n)

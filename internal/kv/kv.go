@@ -73,6 +73,11 @@ type KV interface {
 	// Delete removes the record; that it was not there is no error.
 	Delete(ctx context.Context, key string) error
 
+	// Batch carries out calls on different keys, or a Notify behind the write it
+	// tells of, in one round trip where the store can. Each is atomic by itself and
+	// has its own outcome, as if the methods had been called one after the other.
+	Batch(ctx context.Context, calls ...*Call)
+
 	// Notify wakes those who Watch the key, on every node that shares the
 	// store. Call it after the write that they should see.
 	Notify(ctx context.Context, key string) error

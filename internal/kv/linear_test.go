@@ -100,6 +100,18 @@ func perform(s kv.KV, in call) (out outcome, other error) {
 	ctx := context.Background()
 	var val []byte
 	var err error
+	verb, can := map[string]kv.Verb{"create": kv.Create, "get": kv.Get, "swap": kv.Swap, "delete": kv.Delete}[in.name]
+	if can && rand.IntN(2) == 0 { // half of the calls come with another
+		c := &kv.Call{Verb: verb, Key: in.key, Old: []byte(in.old), Val: []byte(in.val)}
+		if verb == kv.Create {
+			c.TTL = time.Minute
+		}
+		s.Batch(ctx, c, &kv.Call{Verb: kv.Get, Key: "other/{1}"})
+		if in.name = "batch"; verb == kv.Get {
+			val = c.Val
+		}
+		err = c.Err
+	}
 	switch in.name {
 	case "create":
 		err = s.Create(ctx, in.key, []byte(in.val), time.Minute)

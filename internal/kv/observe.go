@@ -86,6 +86,18 @@ func (s *observed) Delete(ctx context.Context, key string) error {
 	return err
 }
 
+func (s *observed) Batch(ctx context.Context, calls ...*Call) {
+	ctx, end := s.begin(ctx, "batch")
+	s.KV.Batch(ctx, calls...)
+	var failed error
+	for _, c := range calls {
+		if failed == nil && !expected(c.Err) {
+			failed = c.Err
+		}
+	}
+	s.end("batch", end, failed)
+}
+
 func (s *observed) Notify(ctx context.Context, key string) error {
 	ctx, end := s.begin(ctx, "notify")
 	err := s.KV.Notify(ctx, key)

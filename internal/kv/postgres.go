@@ -276,6 +276,10 @@ func (s *pgStore) Delete(ctx context.Context, key string) error {
 	return err
 }
 
+// Batch makes the calls one by one: the statements of a pipeline are one
+// transaction, and the calls are not.
+func (s *pgStore) Batch(ctx context.Context, calls ...*Call) { each(ctx, s, calls) }
+
 // settle turns a write's error into what is known about the write, as the Redis
 // backend does: finding its own mark proves that it took place, finding nothing
 // proves a deletion (wid 0); anything else proves nothing.

@@ -150,9 +150,58 @@ func (s *redisStore) masters(ctx context.Context, fn func(ctx context.Context, c
 // do sends a command, which has one key, once: see types lanes and once.
 func (s *redisStore) do(ctx context.Context, cmd redis.Cmder) error {
 	if s.lanes != nil {
-		return s.lanes.do(ctx, cmd)
+		s.lanes.do(ctx, cmd)
+		return cmd.Err()
 	}
 	return s.c.Process(ctx, once{cmd})
+}
+
+// Batch sends the commands of all calls together. A Cluster gets them one by one,
+// as they go to different nodes, and so does a script that Redis does not know yet.
+func (s *redisStore) Batch(ctx context.Context, calls ...*Call) {
+	if s.lanes == nil {
+		each(ctx, s, calls)
+		return
+	}
+	cmds, made := make([]redis.Cmder, 0, len(calls)), make([]func(), 0, len(calls))
+	for _, c := range calls {
+		var cmd redis.Cmder
+		var settle func()
+		switch {
+		case c.Verb == Get:
+			get := redis.NewStringCmd(ctx, "get", c.Key)
+			cmd, settle = get, func() { c.Val, c.Err = s.got(ctx, c.Key, get) }
+		case c.Verb == Create && c.TTL > 0:
+			mine := stamp(c.Val)
+			cmd = createCmd(ctx, c.Key, mine, c.TTL)
+			settle = func() { c.Err = s.created(ctx, c.Key, cmd.Err(), mine) }
+		case c.Verb == Swap && c.TTL >= 0:
+			mine := stamp(c.Val)
+			swap := swapCmd(ctx, "evalsha", swapHash, c.Key, c.Old, mine, c.TTL)
+			cmd, settle = swap, func() { c.Err = s.swapped(ctx, c.Key, c.Old, mine, c.TTL, swap) }
+		case c.Verb == Delete:
+			cmd = redis.NewIntCmd(ctx, "del", c.Key)
+			settle = func() { c.Err = s.settle(ctx, "delete", c.Key, cmd.Err(), nil) }
+		case c.Verb == Notify:
+			cmd = redis.NewIntCmd(ctx, "publish", c.Key, "")
+			settle = func() {
+				if err := cmd.Err(); err != nil {
+					c.Err = opError("notify", c.Key, err)
+				}
+			}
+		default:
+			each(ctx, s, []*Call{c})
+			continue
+		}
+		cmds, made = append(cmds, cmd), append(made, settle)
+	}
+	if len(cmds) == 0 {
+		return
+	}
+	s.lanes.do(ctx, cmds...)
+	for _, settle := range made {
+		settle()
+	}
 }
 
 // stamp returns val behind a new write id.
@@ -168,8 +217,14 @@ func (s *redisStore) Create(ctx context.Context, key string, val []byte, ttl tim
 		return opError("create", key, errTTL)
 	}
 	mine := stamp(val)
-	cmd := redis.NewStatusCmd(ctx, "set", key, mine, "px", millis(ttl), "nx")
-	err := s.do(ctx, cmd)
+	return s.created(ctx, key, s.do(ctx, createCmd(ctx, key, mine, ttl)), mine)
+}
+
+func createCmd(ctx context.Context, key string, mine []byte, ttl time.Duration) redis.Cmder {
+	return redis.NewStatusCmd(ctx, "set", key, mine, "px", millis(ttl), "nx")
+}
+
+func (s *redisStore) created(ctx context.Context, key string, err error, mine []byte) error {
 	if errors.Is(err, redis.Nil) {
 		return ErrExists
 	}
@@ -177,7 +232,13 @@ func (s *redisStore) Create(ctx context.Context, key string, val []byte, ttl tim
 }
 
 func (s *redisStore) Get(ctx context.Context, key string) ([]byte, error) {
-	raw, err := s.get(ctx, key)
+	cmd := redis.NewStringCmd(ctx, "get", key)
+	_ = s.do(ctx, cmd) // got reads it
+	return s.got(ctx, key, cmd)
+}
+
+func (s *redisStore) got(ctx context.Context, key string, cmd *redis.StringCmd) ([]byte, error) {
+	raw, err := s.again(ctx, key, cmd)
 	if errors.Is(err, redis.Nil) {
 		return nil, ErrNotFound
 	}
@@ -198,16 +259,22 @@ func (s *redisStore) Swap(ctx context.Context, key string, old, val []byte, ttl 
 	if ttl < 0 {
 		return opError("swap", key, errTTL)
 	}
-	if old == nil {
-		old = []byte{}
-	}
 	mine := stamp(val)
-	cmd := redis.NewCmd(ctx, "evalsha", swapHash, 1, key, old, mine, millis(ttl))
+	cmd := swapCmd(ctx, "evalsha", swapHash, key, old, mine, ttl)
+	_ = s.do(ctx, cmd) // swapped reads it
+	return s.swapped(ctx, key, old, mine, ttl, cmd)
+}
+
+func swapCmd(ctx context.Context, verb, script, key string, old, mine []byte, ttl time.Duration) *redis.Cmd {
+	cmd := redis.NewCmd(ctx, verb, script, 1, key, blob(old), mine, millis(ttl))
 	cmd.SetFirstKeyPos(3)
-	err := s.do(ctx, cmd)
+	return cmd
+}
+
+func (s *redisStore) swapped(ctx context.Context, key string, old, mine []byte, ttl time.Duration, cmd *redis.Cmd) error {
+	err := cmd.Err()
 	if redis.HasErrorPrefix(err, "NOSCRIPT") { // a new node, or SCRIPT FLUSH
-		cmd = redis.NewCmd(ctx, "eval", swapSource, 1, key, old, mine, millis(ttl))
-		cmd.SetFirstKeyPos(3)
+		cmd = swapCmd(ctx, "eval", swapSource, key, old, mine, ttl)
 		err = s.do(ctx, cmd)
 	}
 	if err == nil && cmd.Val() == int64(0) {
@@ -275,11 +342,18 @@ func unsent(err error) bool {
 	return errors.As(err, &op) && op.Op == "dial"
 }
 
-// get reads the raw record, a second time if the connection broke: after a
-// restart of Redis the pool may hold connections that are dead already.
+// get reads the raw record.
 func (s *redisStore) get(ctx context.Context, key string) ([]byte, error) {
 	cmd := redis.NewStringCmd(ctx, "get", key)
-	err := s.do(ctx, cmd)
+	_ = s.do(ctx, cmd) // again reads it
+	return s.again(ctx, key, cmd)
+}
+
+// again is the raw record that cmd has read, which is read a second time if the
+// connection broke: after a restart of Redis the pool may hold connections that are
+// dead already.
+func (s *redisStore) again(ctx context.Context, key string, cmd *redis.StringCmd) ([]byte, error) {
+	err := cmd.Err()
 	if err != nil && !unsent(err) && ctx.Err() == nil {
 		cmd = redis.NewStringCmd(ctx, "get", key)
 		err = s.do(ctx, cmd)

@@ -31,28 +31,35 @@ type lanes struct {
 }
 
 type queued struct {
-	cmd   redis.Cmder
+	cmds  []redis.Cmder
 	batch []*queued     // of the one that is to send it
-	turn  chan struct{} // cmd is done, or batch is to be sent
+	turn  chan struct{} // cmds are done, or batch is to be sent
 }
 
-func (l *lanes) do(ctx context.Context, cmd redis.Cmder) error {
+// do sends the commands, in order, and returns once each has its reply or error.
+func (l *lanes) do(ctx context.Context, cmds ...redis.Cmder) {
 	l.mu.Lock()
 	if l.taken < laneCount {
 		l.taken++
 		l.mu.Unlock()
 		defer l.free()
-		return l.c.Process(ctx, cmd)
+		l.send(ctx, cmds)
+		return
 	}
-	q := &queued{cmd: cmd, turn: make(chan struct{}, 1)}
+	q := &queued{cmds: cmds, turn: make(chan struct{}, 1)}
 	l.queue = append(l.queue, q)
 	l.mu.Unlock()
 	<-q.turn
 	if len(q.batch) > 0 {
 		defer l.free()
-		q.send(ctx, l.c)
+		for _, other := range q.batch[1:] {
+			cmds = append(cmds, other.cmds...)
+		}
+		l.send(ctx, cmds)
+		for _, other := range q.batch[1:] {
+			other.turn <- struct{}{}
+		}
 	}
-	return cmd.Err()
 }
 
 // free gives the lane to those who wait, if there are any.
@@ -73,21 +80,14 @@ func (l *lanes) free() {
 	first.turn <- struct{}{}
 }
 
-// send sends the batch that q heads, and tells the others.
-func (q *queued) send(ctx context.Context, c *redis.Client) {
-	if len(q.batch) == 1 {
-		_ = c.Process(ctx, q.cmd)
+// send sends the commands in one write. A single one has its caller's time.
+func (l *lanes) send(ctx context.Context, cmds []redis.Cmder) {
+	if len(cmds) == 1 {
+		_ = l.c.Process(ctx, cmds[0]) // the command keeps it
 		return
 	}
-	cmds := make([]redis.Cmder, len(q.batch))
-	for i, other := range q.batch {
-		cmds[i] = other.cmd
-	}
-	pipe := c.Pipeline()
+	pipe := l.c.Pipeline()
 	_ = pipe.BatchProcess(ctx, cmds...) // puts them down, no more
 	// The first one's error is told; each command has its own.
 	_, _ = pipe.Exec(context.WithoutCancel(ctx))
-	for _, other := range q.batch[1:] {
-		other.turn <- struct{}{}
-	}
 }

@@ -30,6 +30,14 @@ func TestR11AWriteWithALostReplyIsReportedTruthfully(t *testing.T) {
 	swap := func(key string) error { return s.Swap(ctx, key, []byte("old"), []byte("new"), kv.KeepTTL) }
 	take := func(key string) error { _, err := s.Take(ctx, key); return err }
 	del := func(key string) error { return s.Delete(ctx, key) }
+	batched := func(c kv.Call) func(key string) error {
+		return func(key string) error {
+			call, tell := c, kv.Call{Verb: kv.Notify, Key: key}
+			call.Key = key
+			s.Batch(ctx, &call, &tell)
+			return call.Err
+		}
+	}
 	tests := []struct {
 		name   string
 		before string // "" for no record
@@ -50,6 +58,12 @@ func TestR11AWriteWithALostReplyIsReportedTruthfully(t *testing.T) {
 		{"a take that never arrived is unknown", "old", "getdel", loseRequest, take, kv.ErrUnknown, "old"},
 		{"a delete that took place succeeds", "old", "del", loseReply, del, nil, ""},
 		{"a delete that never arrived is unknown", "old", "del", loseRequest, del, kv.ErrUnknown, "old"},
+		{"a create in a batch that took place succeeds", "", "set", loseReply, batched(kv.Call{Verb: kv.Create, Val: []byte("new"), TTL: life}), nil, "new"},
+		{"a swap in a batch that took place succeeds", "old", "evalsha", loseReply,
+			batched(kv.Call{Verb: kv.Swap, Old: []byte("old"), Val: []byte("new")}), nil, "new"},
+		{"a swap in a batch in conflict or not is unknown", "other", "evalsha", loseReply,
+			batched(kv.Call{Verb: kv.Swap, Old: []byte("old"), Val: []byte("new")}), kv.ErrUnknown, "other"},
+		{"a delete in a batch that never arrived is unknown", "old", "del", loseRequest, batched(kv.Call{Verb: kv.Delete}), kv.ErrUnknown, "old"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

@@ -3,6 +3,7 @@ package kv
 import (
 	"context"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -132,6 +133,47 @@ func (s *sqlStore) Take(ctx context.Context, key string) ([]byte, error) {
 
 func (s *sqlStore) Delete(ctx context.Context, key string) error {
 	return s.run(ctx, "delete", &op{kind: opDelete, key: key})
+}
+
+// Batch makes the writes in one transaction, and then tells.
+func (s *sqlStore) Batch(ctx context.Context, calls ...*Call) {
+	all := op{kind: opParts}
+	var done []*Call
+	for _, c := range calls {
+		switch {
+		case c.Verb == Create && c.TTL > 0:
+			all.parts = append(all.parts, &op{kind: opCreate, key: c.Key, val: blob(c.Val), ttl: millis(c.TTL)})
+		case c.Verb == Swap && c.TTL >= 0:
+			all.parts = append(all.parts, &op{kind: opSwap, key: c.Key, old: blob(c.Old), val: blob(c.Val), ttl: millis(c.TTL)})
+		case c.Verb == Delete:
+			all.parts = append(all.parts, &op{kind: opDelete, key: c.Key})
+		default:
+			continue
+		}
+		done = append(done, c)
+	}
+	err := ctx.Err()
+	if err == nil && len(done) > 0 {
+		err = s.l.run(&all)
+	}
+	for i, c := range done {
+		o := all.parts[i]
+		switch {
+		case err != nil:
+			c.Err = opError("batch", c.Key, err)
+		case o.err != nil:
+			c.Err = opError("batch", c.Key, o.err)
+		case c.Verb == Create && o.rows == 0:
+			c.Err = ErrExists
+		case c.Verb == Swap && o.rows == 0:
+			c.Err = ErrConflict
+		}
+	}
+	for _, c := range calls {
+		if !slices.Contains(done, c) {
+			each(ctx, s, []*Call{c})
+		}
+	}
 }
 
 func (s *sqlStore) Notify(_ context.Context, key string) error {

@@ -1,6 +1,7 @@
 package kv
 
 import (
+	"slices"
 	"sync"
 
 	"mobileid/internal/lite"
@@ -32,6 +33,7 @@ const (
 	opTake
 	opDelete
 	opSweep
+	opParts // several calls that are made together
 )
 
 // op is one call and, once run, its outcome.
@@ -41,6 +43,7 @@ type op struct {
 	old, val []byte
 	ttl      int64 // milliseconds; 0 in opSwap keeps the record's life
 	limit    int64 // opSweep: records to look at after key
+	parts    []*op // of opParts
 
 	out  []byte
 	exp  int64 // of what was read or written, Unix milliseconds; 0 where it was kept
@@ -104,8 +107,9 @@ func (l *line) run(o *op) error {
 	}
 	l.mu.Unlock()
 
-	l.apply(batch)
-	for _, done := range batch {
+	calls := flat(batch)
+	l.apply(calls)
+	for _, done := range calls {
 		l.front.learn(done)
 	}
 
@@ -127,6 +131,22 @@ func (l *line) run(o *op) error {
 	}
 	l.mu.Unlock()
 	return o.err
+}
+
+// flat is the batch with the parts in place of what they are parts of.
+func flat(batch []*op) []*op {
+	if !slices.ContainsFunc(batch, func(o *op) bool { return o.kind == opParts }) {
+		return batch
+	}
+	var all []*op
+	for _, o := range batch {
+		if o.kind == opParts {
+			all = append(all, o.parts...)
+		} else {
+			all = append(all, o)
+		}
+	}
+	return all
 }
 
 // writes counts the calls that change something.

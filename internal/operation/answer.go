@@ -173,7 +173,10 @@ func (e *Engine) prepareAnswer(ctx context.Context, c *channel.Call) (channel.Pl
 	if err != nil {
 		return channel.Plan{}, &wire.Error{Code: wire.Malformed}, nil
 	}
-	op, err := e.read(ctx, claims.Txn)
+	read, asked := e.ops.GetCall(claims.Txn), e.pending.GetCall(promptsKey(c.Device.UserID))
+	e.KV.Batch(ctx, read, asked)
+	op, err := e.ops.Got(read)
+	op.ID = claims.Txn
 	if errors.Is(err, kv.ErrNotFound) {
 		return e.gone(ctx, c.Device, claims.Txn)
 	}
@@ -213,7 +216,7 @@ func (e *Engine) prepareAnswer(ctx context.Context, c *channel.Call) (channel.Pl
 				err = errors.Join(db.ErrAgain, err) // decided by another since it was read
 			}
 			if out != nil && err == nil {
-				after = func(ctx context.Context) { e.settle(ctx, &op, *out) }
+				after = func(ctx context.Context) { e.settle(ctx, &op, *out, asked) }
 			}
 			if werr != nil || err != nil {
 				return nil, werr, err

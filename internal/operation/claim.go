@@ -61,7 +61,7 @@ func (e *Engine) prepareClaim(ctx context.Context, c *channel.Call) (channel.Pla
 			}
 			switch {
 			case ended != nil && err == nil:
-				after = func(ctx context.Context) { e.settle(ctx, &op, *ended) }
+				after = func(ctx context.Context) { e.settle(ctx, &op, *ended, nil) }
 			case werr == nil && err == nil:
 				after = func(ctx context.Context) { e.claimed(ctx, &op, dev.ID) }
 			}

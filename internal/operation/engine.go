@@ -99,14 +99,17 @@ func (e *Engine) Start(ctx context.Context, op *Operation) error {
 	// It is there before it is counted: a newer request that finds it in the
 	// user's record must be able to end it. Nobody can see it before.
 	life := op.Expires().Sub(e.Clock.Now())
-	err := e.ops.Create(ctx, op.ID, *op, life+linger)
+	counted, err := e.put(ctx, op, life+linger)
 	if errors.Is(err, kv.ErrExists) {
 		*op, err = e.read(ctx, op.ID)
 	}
 	if err != nil {
 		return fault.Wrap(fault.Unavailable, "the operation could not be started; try again", err)
 	}
-	older, err := e.reserve(ctx, op)
+	var older []string
+	if !counted {
+		older, err = e.reserve(ctx, op)
+	}
 	if err != nil {
 		if derr := e.ops.Delete(context.WithoutCancel(ctx), op.ID); derr != nil {
 			e.Log.WarnContext(ctx, "an operation that was not started is left to expire", "operation", op.ID, "error", derr)
@@ -244,7 +247,7 @@ func (e *Engine) end(ctx context.Context, op *Operation, m Move, reason string) 
 		return Outcome{}, fault.Wrap(fault.Unavailable, "the operation could not be ended; try again", err)
 	}
 	if out.State.Terminal() {
-		e.settle(ctx, op, out)
+		e.settle(ctx, op, out, nil)
 	}
 	return out, nil
 }

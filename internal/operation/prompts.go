@@ -55,15 +55,43 @@ func (p *prompts) prune(now int64) {
 	}
 }
 
+// put makes the record of op and, if nothing else waits for its user, as for nearly
+// everybody, counts it with the same call. Not counted is not refused: see reserve.
+func (e *Engine) put(ctx context.Context, op *Operation, life time.Duration) (counted bool, err error) {
+	made, err := e.ops.CreateCall(op.ID, *op, life)
+	if err != nil {
+		return false, err
+	}
+	if op.Initiation == FromApp {
+		e.KV.Batch(ctx, made)
+		return false, made.Err
+	}
+	first, err := e.pending.CreateCall(promptsKey(op.UserID), prompts{Open: []prompt{op.prompt()}}, promptsLife)
+	if err != nil {
+		return false, err
+	}
+	e.KV.Batch(ctx, made, first)
+	if counted = first.Err == nil; counted && made.Err != nil { // there is nothing, or something else, to count
+		_, err = e.pending.Update(context.WithoutCancel(ctx), promptsKey(op.UserID), func(p prompts) (prompts, error) {
+			if p.free(Outcome{OperationID: op.ID}, e.Clock.Now()) {
+				return p, kv.ErrRemove
+			}
+			return p, nil
+		})
+		return false, errors.Join(made.Err, err)
+	}
+	return counted, made.Err
+}
+
+func (op *Operation) prompt() prompt {
+	return prompt{op.ID, op.ClientID, op.DeviceID, op.ExpiresAt}
+}
+
 // reserve counts op against its user's caps. It returns the operations of the
 // same client that op supersedes; they free their places.
 func (e *Engine) reserve(ctx context.Context, op *Operation) (older []string, err error) {
 	if op.Initiation == FromApp {
 		return nil, e.mayAsk(ctx, op)
-	}
-	first := prompts{Open: []prompt{{op.ID, op.ClientID, op.DeviceID, op.ExpiresAt}}}
-	if err = e.pending.Create(ctx, promptsKey(op.UserID), first, promptsLife); err == nil {
-		return nil, nil // as for nearly everybody: nothing waits
 	}
 	now := e.Clock.Now().UnixMilli()
 	_, err = e.pending.Upsert(ctx, promptsKey(op.UserID), promptsLife, func(p prompts, _ bool) (prompts, error) {
@@ -86,7 +114,7 @@ func (e *Engine) reserve(ctx context.Context, op *Operation) (older []string, er
 		if len(open) >= mostPrompts {
 			return p, fault.New(fault.LimitReached, "too many requests wait for this user")
 		}
-		p.Open = append(open, prompt{op.ID, op.ClientID, op.DeviceID, op.ExpiresAt})
+		p.Open = append(open, op.prompt())
 		return p, nil
 	})
 	if err != nil && fault.KindOf(err) == fault.Internal {
@@ -118,45 +146,74 @@ func (e *Engine) mayAsk(ctx context.Context, op *Operation) error {
 }
 
 // settle brings kv up to date with a decision and wakes who waits. It may fail
-// and be repeated: the outbox does it again until it went through.
-func (e *Engine) settle(ctx context.Context, op *Operation, out Outcome) {
+// and be repeated: the outbox does it again until it went through. asked is what
+// was read of the user's record a moment ago, nil for nothing.
+func (e *Engine) settle(ctx context.Context, op *Operation, out Outcome, asked *kv.Call) {
 	ctx = context.WithoutCancel(ctx)
-	if err := e.settled(ctx, out); err != nil {
+	if err := e.settled(ctx, out, asked); err != nil {
 		e.Log.WarnContext(ctx, "kv not brought up to date yet", "operation", op.ID, "error", err)
 		return
 	}
 	e.Outbox.Done(op.ID)
 }
 
-func (e *Engine) settled(ctx context.Context, out Outcome) error {
+func (e *Engine) settled(ctx context.Context, out Outcome, asked *kv.Call) error {
 	now := e.Clock.Now()
-	_, err := e.pending.Update(ctx, promptsKey(out.UserID), func(p prompts) (prompts, error) {
-		p.prune(now.UnixMilli())
-		for i, o := range p.Open {
-			if o.Operation == out.OperationID {
-				p.Open = append(p.Open[:i], p.Open[i+1:]...)
-				break
-			}
-		}
-		cool := map[State]time.Duration{Declined: coolDecline, Reported: coolReport}[out.State]
-		if until := out.At.Add(cool); cool > 0 && until.After(now) {
-			if p.Cool == nil {
-				p.Cool = map[string]int64{}
-			}
-			p.Cool[out.ClientID] = max(p.Cool[out.ClientID], until.UnixMilli())
-		}
-		if len(p.Open) == 0 && len(p.Cool) == 0 {
-			return p, kv.ErrRemove
-		}
-		return p, nil
-	})
-	if err != nil && !errors.Is(err, kv.ErrNotFound) {
+	freed, err := e.freeing(out, asked, now)
+	if err != nil {
 		return err
 	}
-	if err := e.ops.Delete(ctx, out.OperationID); err != nil {
-		return err
+	calls := []*kv.Call{e.ops.DeleteCall(out.OperationID), e.ops.NotifyCall(out.OperationID)}
+	if freed != nil {
+		calls = append(calls, freed)
 	}
-	return e.ops.Notify(ctx, out.OperationID)
+	e.KV.Batch(ctx, calls...)
+	if freed == nil || freed.Err != nil {
+		_, err = e.pending.Update(ctx, promptsKey(out.UserID), func(p prompts) (prompts, error) {
+			if p.free(out, now) {
+				return p, kv.ErrRemove
+			}
+			return p, nil
+		})
+		if errors.Is(err, kv.ErrNotFound) {
+			err = nil
+		}
+	}
+	return errors.Join(calls[0].Err, calls[1].Err, err)
+}
+
+// freeing is the call that takes the decided operation out of the user's record, as
+// it was read; nil if it was not, or if there was none.
+func (e *Engine) freeing(out Outcome, asked *kv.Call, now time.Time) (*kv.Call, error) {
+	if asked == nil || asked.Err != nil {
+		return nil, nil
+	}
+	p, err := e.pending.Got(asked)
+	if err != nil {
+		return nil, err
+	}
+	remove := p.free(out, now)
+	return e.pending.UpdateCall(asked, p, remove)
+}
+
+// free takes a decided operation out, and notes who may not ask for a while. It
+// reports whether nothing is left.
+func (p *prompts) free(out Outcome, now time.Time) bool {
+	p.prune(now.UnixMilli())
+	for i, o := range p.Open {
+		if o.Operation == out.OperationID {
+			p.Open = append(p.Open[:i], p.Open[i+1:]...)
+			break
+		}
+	}
+	cool := map[State]time.Duration{Declined: coolDecline, Reported: coolReport}[out.State]
+	if until := out.At.Add(cool); cool > 0 && until.After(now) {
+		if p.Cool == nil {
+			p.Cool = map[string]int64{}
+		}
+		p.Cool[out.ClientID] = max(p.Cool[out.ClientID], until.UnixMilli())
+	}
+	return len(p.Open) == 0 && len(p.Cool) == 0
 }
 
 // DeliverDecided is the outbox deliverer of OutboxDecided. The item is named after
@@ -166,7 +223,7 @@ func (e *Engine) DeliverDecided(ctx context.Context, it db.OutboxItem) error {
 	if err != nil {
 		return err
 	}
-	return e.settled(ctx, out)
+	return e.settled(ctx, out, nil)
 }
 
 // offered returns the pending operations that name the user and may be

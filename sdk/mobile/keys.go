@@ -27,7 +27,7 @@ type Keystore interface {
 	Delete(name string) error
 	// Attest is what the maker says of the signing key: by Android for
 	// AttestationChallenge, for which the key is made anew under its name, by App Attest
-	// for AppAttestHash of the key. Nil if it says nothing.
+	// for AppAttestHash of the key. NewNoAttestation, or nil, if it says nothing.
 	Attest(name, ek, ticket string) (*Attestation, error)
 }
 
@@ -42,7 +42,7 @@ type Biometry interface {
 	Sign(name, text string, digest []byte) ([]byte, error)
 	Delete(name string) error
 	// Attest is what the maker says of the key, for BioAttestationChallenge or
-	// BioAppAttestHash. Nil if it says nothing.
+	// BioAppAttestHash. NewNoAttestation, or nil, if it says nothing.
 	Attest(name, ek, jti string) (*Attestation, error)
 }
 
@@ -54,6 +54,9 @@ const (
 
 // Attestation is a statement of the phone's maker.
 type Attestation struct{ att wire.Attestation }
+
+// NewNoAttestation is none: in Swift nil would be an error.
+func NewNoAttestation() *Attestation { return &Attestation{} }
 
 // NewAndroidAttestation is of a key in Android's keystore; its certificates follow.
 func NewAndroidAttestation() *Attestation {
@@ -130,7 +133,7 @@ func (k keystore) Attest(name, ek, ticket string) (*wire.Attestation, error) {
 }
 
 func statement(a *Attestation, err error) (*wire.Attestation, error) {
-	if a == nil || err != nil {
+	if a == nil || a.att.Fmt == "" || err != nil {
 		return nil, err
 	}
 	return &a.att, nil

@@ -20,7 +20,7 @@ import (
 
 // Protocol is the version of mid/1 that this SDK speaks. A server that serves others
 // alone is met with CodeUpgrade or CodeServerOlder.
-const Protocol = wire.Version
+const Protocol = 1
 
 // Codes that are this SDK's own. The others are the sealed errors of mid/1:
 // auth_failed, match_failed, need, op_gone, device_blocked and so on.

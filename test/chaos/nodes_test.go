@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -27,6 +28,7 @@ import (
 // node is one of several processes behind one address.
 type node struct {
 	addr, admin string
+	args        []string // its own, after those of both
 	cmd         *exec.Cmd
 	done        chan error
 }
@@ -70,7 +72,8 @@ func freeAddr(t *testing.T) string {
 	return fmt.Sprintf("127.0.0.1:%d", port)
 }
 
-func startCluster(t *testing.T, dbURL, kvURL string) *cluster {
+// startCluster starts two nodes; second are more arguments of the second one.
+func startCluster(t *testing.T, dbURL, kvURL string, second ...string) *cluster {
 	t.Helper()
 	dir := t.TempDir()
 	c := &cluster{t: t, dir: dir}
@@ -91,7 +94,7 @@ func startCluster(t *testing.T, dbURL, kvURL string) *cluster {
 	issuer := strings.Replace(c.proxy.URL, "127.0.0.1", "localhost", 1)
 	c.args = []string{"--issuer", issuer, "--db-url", dbURL, "--kv-url", kvURL, "--master-key-file", filepath.Join(dir, "master.key"), "--data-dir", dir}
 	for i := range c.nodes {
-		c.nodes[i] = &node{addr: freeAddr(t), admin: freeAddr(t)}
+		c.nodes[i] = &node{addr: freeAddr(t), admin: freeAddr(t), args: [][]string{nil, second}[i]}
 		c.start(c.nodes[i])
 	}
 	t.Cleanup(func() {
@@ -106,7 +109,7 @@ func startCluster(t *testing.T, dbURL, kvURL string) *cluster {
 
 func (c *cluster) start(n *node) {
 	c.t.Helper()
-	n.cmd = exec.Command(bin, append([]string{"serve", "--listen", n.addr, "--admin-listen", n.admin, "--trusted-proxies", "127.0.0.0/8"}, c.args...)...)
+	n.cmd = exec.Command(bin, append([]string{"serve", "--listen", n.addr, "--admin-listen", n.admin, "--trusted-proxies", "127.0.0.0/8"}, slices.Concat(c.args, n.args)...)...)
 	n.cmd.Env, n.cmd.Stderr = program.Environ(), c.log
 	if err := n.cmd.Start(); err != nil {
 		c.t.Fatal(err)

@@ -43,9 +43,9 @@ type storm struct {
 	turn    int
 }
 
-func startStorm(t *testing.T, dbURL, kvURL string) *storm {
+func startStorm(t *testing.T, dbURL, kvURL string, second ...string) *storm {
 	t.Helper()
-	s := &storm{t: t, cluster: startCluster(t, dbURL, kvURL), dsn: dbURL, rounds: rounds(t)}
+	s := &storm{t: t, cluster: startCluster(t, dbURL, kvURL, second...), dsn: dbURL, rounds: rounds(t)}
 	for i, id := range s.backends() {
 		s.clients[i] = s.client(id)
 	}

@@ -86,8 +86,8 @@ func TestRTS4_3_d_ASessionMayBeIdleForFiveMinutes(t *testing.T) {
 
 func TestRTS6_1_APINHasSixDigitsAtLeast(t *testing.T) { refusedWith(t, strict(t), "pinMin", 4) }
 
-// RTS 24(2)(b), 25(2)(c); D13.
-func TestRTS25_2_c_NoSingleChannelBringsAllThatActivatesADevice(t *testing.T) {
+// RTS 24(2)(b), 25(2)(c).
+func TestD13_RTS25_2_c_NoSingleChannelBringsAllThatActivatesADevice(t *testing.T) {
 	r := strict(t)
 	refusedWith(t, r, "confirmation", "none")
 	u := r.User()

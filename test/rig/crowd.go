@@ -157,7 +157,7 @@ func (r *Rig) Copy(p *sdk.Phone) *sdk.Phone {
 	r.must(err)
 	file := &sdk.File{Path: filepath.Join(r.T.TempDir(), "copy.json")}
 	r.must(os.WriteFile(file.Path, text, 0o600))
-	return &sdk.Phone{Store: file, Keys: file, HTTP: p.HTTP, Now: p.Now, Rand: p.Rand, Platform: p.Platform, Model: p.Model}
+	return &sdk.Phone{Store: file, Keys: file, HTTP: p.HTTP, Now: p.Now, Rand: p.Rand, Platform: p.Platform, Model: p.Model, Stretch: p.Stretch}
 }
 
 // Tap is a transport that keeps the requests a phone sends to mid/1's rpc.

@@ -11,6 +11,8 @@ import (
 	"net/http"
 	"net/netip"
 	"path/filepath"
+	"slices"
+	"sync"
 	"testing"
 	"time"
 
@@ -22,6 +24,7 @@ import (
 	"mobileid/internal/identity"
 	"mobileid/internal/kv/kvtest"
 	"mobileid/sdk"
+	"mobileid/sdk/wire"
 )
 
 // PIN is that of every phone of the rig, WrongPIN is nobody's.
@@ -237,7 +240,27 @@ func (r *Rig) User() db.User {
 // Phone is a phone that belongs to nobody yet, in a file of the test's.
 func (r *Rig) Phone() *sdk.Phone {
 	file := &sdk.File{Path: filepath.Join(r.T.TempDir(), "phone.json")}
-	return &sdk.Phone{Store: file, Keys: file, HTTP: r.HTTP, Now: r.Now, Rand: rand.Reader, Platform: "cli", Model: "Test phone"}
+	return &sdk.Phone{Store: file, Keys: file, HTTP: r.HTTP, Now: r.Now, Rand: rand.Reader, Platform: "cli", Model: "Test phone", Stretch: stretchOnce()}
+}
+
+// stretchOnce stretches each PIN of a phone once: with the race detector it takes
+// half a second, which a test of thirty answers does not have.
+func stretchOnce() func(pin string, salt []byte) ([]byte, error) {
+	var mu sync.Mutex
+	known := map[string][]byte{}
+	return func(pin string, salt []byte) ([]byte, error) {
+		mu.Lock()
+		defer mu.Unlock()
+		key := pin + string(salt)
+		if known[key] == nil {
+			slow, err := wire.Stretch(pin, salt)
+			if err != nil {
+				return nil, err
+			}
+			known[key] = slow
+		}
+		return slices.Clone(known[key]), nil
+	}
 }
 
 // Registered is a phone that is registered for the user with PIN.
