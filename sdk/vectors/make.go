@@ -24,7 +24,7 @@ const (
 func Files() map[string][]byte {
 	out := map[string][]byte{}
 	for name, v := range map[string]any{
-		"formulas.json": formulas(), "request.json": requests(), "reply.json": replies(),
+		"formulas.json": formulas(), "calls.json": calls(), "request.json": requests(), "reply.json": replies(),
 		"keyset.json": keySets(), "answer.json": answers(), "evidence.json": evidence(), "view.json": views(), "link.json": links(), "risk.json": risks(),
 	} {
 		var buf bytes.Buffer
