@@ -61,12 +61,10 @@ run: build ## build, start server and demo shop, print the addresses
 demo: run ## the same as run
 
 .PHONY: test
-test: ## everything CI runs: tools, lint, verify, size, smoke, all tests with -race
+test: ## everything CI runs: tools, verify, lint, size, smoke, all tests with -race
 	@$(MAKE) --no-print-directory deps
-	@$(MAKE) --no-print-directory lint
 	@$(MAKE) --no-print-directory verify
-	@$(MAKE) --no-print-directory size
-	@$(MAKE) --no-print-directory smoke
+	@$(MAKE) --no-print-directory -j 2 lint size smoke
 	@$(MAKE) --no-print-directory race
 
 .PHONY: race

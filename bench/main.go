@@ -3,7 +3,7 @@
 // out, and node-oidc-provider as a peer, loads them in turn within the same run,
 // and prints CPU time a flow and the ratios between them: on a shared machine only
 // ratios carry over. With -growth it compares the server with itself when it holds
-// many users, and when many requests wait.
+// many users, and when many requests wait. With -webhooks it sends a queue of them.
 // docs/performance.md tells how to read the table.
 package main
 
@@ -33,6 +33,7 @@ type options struct {
 	settle  time.Duration
 	peer    string // folder of the peer; "": without
 	against string // another build of the server, to compare with in place of the floor and the peer
+	queue   int    // webhooks to send; 0: do what the other fields say
 	growth  int    // users, and pending requests, to compare with few and none; 0: do not
 }
 
@@ -53,6 +54,7 @@ func main() {
 	flag.StringVar(&o.peer, "peer", "bench/peer", "folder of node-oidc-provider, the peer; empty: without")
 	flag.StringVar(&o.against, "against", "", "another build of the server: compare with it, and with nothing else")
 	flag.IntVar(&o.growth, "growth", 0, "compare also few users with that many, and none pending with that many")
+	flag.IntVar(&o.queue, "webhooks", 0, "send a queue of that many webhooks, and do nothing else")
 	flag.Parse()
 	if flag.NArg() > 0 {
 		fmt.Fprintln(os.Stderr, "bench takes no arguments; see -help")
@@ -72,6 +74,9 @@ func exit(err error) {
 func bench(ctx context.Context, o options, to io.Writer) error {
 	if o.rounds < 1 || o.people < 1 || o.count < 1 || o.conns < 1 || o.cores < 1 {
 		return errors.New("every count is at least 1")
+	}
+	if o.queue > 0 {
+		return webhooks(ctx, o.queue, to)
 	}
 	dir, err := os.MkdirTemp("", "mobileid-bench-")
 	if err != nil {

@@ -256,11 +256,11 @@ func (p *Provider) readParameters(ctx context.Context, req *AuthorizeRequest) er
 	if err := p.readDetails(ctx, req); err != nil {
 		return err
 	}
-	return req.readClaims(form.Get("claims"))
+	return p.readClaims(ctx, req, form.Get("claims"))
 }
 
 // readClaims adds what the claims parameter demands of the login.
-func (req *AuthorizeRequest) readClaims(text string) error {
+func (p *Provider) readClaims(ctx context.Context, req *AuthorizeRequest, text string) error {
 	if !contains(req.Scopes, "openid") {
 		return nil
 	}
@@ -268,7 +268,14 @@ func (req *AuthorizeRequest) readClaims(text string) error {
 	if req.claims, wrong = readClaims(text, req.Client.Settings.Scopes); wrong != "" {
 		return req.fail(codeInvalidRequest, wrong)
 	}
-	least, known := req.claims.least()
+	hardware := false
+	if req.claims.essential {
+		var err error
+		if hardware, err = p.hardware(ctx); err != nil {
+			return unavailable(err)
+		}
+	}
+	least, known := req.claims.least(operation.Served(hardware))
 	if !known {
 		return req.fail(codeUnmet, "no login here reaches the acr that claims insists on")
 	}

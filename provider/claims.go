@@ -183,10 +183,10 @@ func readClaims(text string, registered []string) (out claimsRequest, wrong stri
 }
 
 // least is the weakest acr that meets the request: "" if any does. known is
-// false if an essential one can never be reached.
-func (c *claimsRequest) least() (acr string, known bool) {
+// false if an essential one can never be reached, going by those that are served.
+func (c *claimsRequest) least(served []string) (acr string, known bool) {
 	acr = leastACR(strings.Join(c.acr, " "))
-	return acr, !c.essential || contains(operation.Served(), acr)
+	return acr, !c.essential || contains(served, acr)
 }
 
 // asAsked is the acr to tell for a login that reached one: where the client

@@ -10,7 +10,9 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 
+	"mobileid/internal/db"
 	"mobileid/internal/keys"
 	"mobileid/internal/operation"
 	"mobileid/internal/view"
@@ -117,8 +119,8 @@ type metadata struct {
 	AuthorizationResponseISS bool     `json:"authorization_response_iss_parameter_supported"`
 }
 
-// describe makes the metadata.
-func (p *Provider) describe(further []string) (document, error) {
+// describe makes the metadata, with the class of attested hardware or without.
+func (p *Provider) describe(further []string, hardware bool) (document, error) {
 	claims := []string{"sub", "iss", "aud", "exp", "iat", "auth_time", "nonce", "acr", "amr", "sid", "txn", "sca", "at_hash", "mobileid_view_hash", "mobileid_data_hash"}
 	scopes := []string{"openid", "offline_access"}
 	for _, s := range claimScopes() {
@@ -142,7 +144,7 @@ func (p *Provider) describe(further []string) (document, error) {
 		IntrospectionEndpoint: p.issuer + "/introspect", RevocationEndpoint: p.issuer + "/revoke",
 		EndSessionEndpoint: p.issuer + "/logout", BackchannelLogout: true, BackchannelLogoutSession: true,
 		Scopes: scopes, ResponseTypes: c.GetResponseTypes(), ResponseModes: modes, GrantTypes: slices.DeleteFunc(grantTypes(), func(g string) bool { return p.grants[g] == nil }),
-		ACRValues: operation.Served(), SubjectTypes: []string{"public"}, IDTokenAlgs: signatureAlgs(), UserinfoAlgs: signatureAlgs(),
+		ACRValues: operation.Served(hardware), SubjectTypes: []string{"public"}, IDTokenAlgs: signatureAlgs(), UserinfoAlgs: signatureAlgs(),
 		ClaimsParameter: true, DetailsTypes: view.Types(), DisplayValues: []string{"page"}, UILocales: view.Languages(), Prompts: prompts(),
 		AuthMethods: append(confidentialMethods(), methodNone), RevocationAuthMethods: append(confidentialMethods(), methodNone), IntrospectionAuthMethods: confidentialMethods(),
 		AuthAlgs: signatureAlgs(), IntrospectionAuthAlgs: signatureAlgs(), RevocationAuthAlgs: signatureAlgs(),
@@ -153,8 +155,41 @@ func (p *Provider) describe(further []string) (document, error) {
 }
 
 // Discovery serves the metadata, for OpenID Connect and OAuth alike.
+// While the database is away it says what was so last.
 func (p *Provider) Discovery(w http.ResponseWriter, r *http.Request) {
+	hardware, err := p.hardware(r.Context())
+	if err != nil {
+		p.log.WarnContext(r.Context(), "whether phones with attested keys log in is not known anew", "error", err)
+	}
+	if hardware {
+		p.withHardware.serve(w, r)
+		return
+	}
 	p.metadata.serve(w, r)
+}
+
+// hardwareCache keeps whether a login can end in the class of attested hardware.
+type hardwareCache struct {
+	asked   atomic.Int64 // when, Unix nanoseconds; 0: never
+	reached atomic.Bool
+}
+
+// hardware is operation.HardwareReached of clientFresh ago at most. One request asks
+// the database; the others, and with an error all, go by what was so last.
+func (p *Provider) hardware(ctx context.Context) (bool, error) {
+	h, now := &p.reach, p.clk.Now().UnixNano()
+	asked := h.asked.Load()
+	if old := now - asked; old >= 0 && old < clientFresh.Nanoseconds() || !h.asked.CompareAndSwap(asked, now) {
+		return h.reached.Load(), nil
+	}
+	err := p.db.View(ctx, func(tx *db.Tx) error {
+		reached, err := operation.HardwareReached(tx, p.anchored)
+		if err == nil {
+			h.reached.Store(reached)
+		}
+		return err
+	})
+	return h.reached.Load(), err
 }
 
 // jwksCache keeps the key set of the ring's view it was made of.

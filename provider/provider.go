@@ -75,6 +75,8 @@ type Options struct {
 	// Failures limits failed authentications of a client from an address block,
 	// Requests the backchannel requests of a client.
 	Failures, Requests *limit.Limit
+	// Anchored says that makers are trusted who attest that phones' keys are in hardware.
+	Anchored bool
 	// Issued is told the grant type of every answer with tokens. It may be nil.
 	Issued func(grant string)
 }
@@ -103,7 +105,11 @@ type Provider struct {
 	remote     remoteCache
 	origins    originCache
 	metadata   document
-	jwks       jwksCache
+	// withHardware is metadata while a login can end in the class of attested hardware.
+	withHardware document
+	reach        hardwareCache
+	anchored     bool
+	jwks         jwksCache
 }
 
 // New makes a provider.
@@ -125,6 +131,9 @@ func New(o Options) (*Provider, error) {
 	}
 	p.clients.byID, p.remote.byID = map[string]*client{}, map[string]*remoteKeys{}
 	p.compose()
-	p.metadata, err = p.describe(o.Scopes)
-	return p, err
+	p.anchored = o.Anchored
+	var err2 error
+	p.metadata, err = p.describe(o.Scopes, false)
+	p.withHardware, err2 = p.describe(o.Scopes, true)
+	return p, errors.Join(err, err2)
 }

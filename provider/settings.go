@@ -69,8 +69,8 @@ func CheckClient(s *db.ClientSettings) error {
 	if s.Binding != "match" && s.Binding != "trusted" {
 		return fault.InField("/binding", "invalid", "binding is match or trusted")
 	}
-	if s.MinACR != "" && !slices.Contains(operation.Served(), s.MinACR) {
-		return fault.InField("/default_acr", "invalid", "default_acr is one of "+strings.Join(operation.Served(), ", "))
+	if least := operation.Served(true); s.MinACR != "" && !slices.Contains(least, s.MinACR) {
+		return fault.InField("/default_acr", "invalid", "default_acr is one of "+strings.Join(least, ", "))
 	}
 	return nil
 }

@@ -224,7 +224,7 @@ var english = sync.OnceValue(func() *texts {
 			hash:           "SHA-256",
 			content:        "What was to be signed, as the merchant sent it",
 			factorNames: []Param{
-				{"pos:swk", "The phone's key, kept in software"}, {"pos:hwk", "The phone's key, said to be in hardware"}, {"pos:hwk-att", "The phone's key, in hardware, attested"},
+				{"pos:swk", "The phone's key, kept in software"}, {"pos:hwk", "The phone's key, in hardware by the word of an attested app"}, {"pos:hwk-att", "The phone's key, in hardware, attested"},
 				{"kno:pin", "A PIN, checked by the server"}, {"inh:bio", "Biometry"}, {"inh:bio-att", "Biometry, its key attested"}, {"uv:wa", "User verification in the browser"},
 			},
 		},

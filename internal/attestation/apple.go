@@ -68,8 +68,9 @@ func parseAuthData(b []byte) (a authData, ok bool) {
 
 // apple verifies an App Attest object ("Validating apps that connect to your
 // server", developer.apple.com). It attests the build of the app on a phone of
-// Apple's; that build vouches for the key that Challenge covers. The development
-// environment attests no build that people have, so it proves no hardware.
+// Apple's; that build vouches for the key that Challenge covers, which nobody else
+// does: whoever hooks the running app has it vouch for a key in software. So the
+// level is Build. The development environment attests no build that people have.
 func (v *Verifier) apple(st *Statement, want Expect) (Result, error) {
 	o, err := parseObject(st.Object)
 	if err != nil || o.Fmt != AppleAppAttest {
@@ -122,7 +123,7 @@ func (v *Verifier) apple(st *Statement, want Expect) (Result, error) {
 	}
 	switch a.aaguid {
 	case appleProduction:
-		return Result{Level: Hardware, Keeper: "secure-enclave", App: app}, nil
+		return Result{Level: Build, Keeper: "secure-enclave", App: app}, nil
 	case appleDevelopment:
 		return Result{Level: Software, Keeper: "secure-enclave", App: app, Detail: "the development environment"}, nil
 	}

@@ -24,6 +24,7 @@ type Level string
 // Levels, weakest last.
 const (
 	Hardware Level = "hardware" // kept in hardware, by an unmodified system
+	Build    Level = "build"    // used by an unmodified build of the app, on its word kept in hardware
 	Software Level = "software" // attested, but not to be in hardware
 	Failed   Level = "failed"   // there was one, and a check failed
 	None     Level = "none"     // there was none
@@ -81,11 +82,11 @@ type Result struct {
 	Detail string `json:"detail,omitempty"`
 }
 
-// Lacking is why it is not Hardware, in a word: the check that failed, "software" or
-// "missing"; "" if it is.
+// Lacking is why it is neither Hardware nor Build, in a word: the check that failed,
+// "software" or "missing"; "" if it is one of them.
 func (r Result) Lacking() string {
 	switch r.Level {
-	case Hardware:
+	case Hardware, Build:
 		return ""
 	case Failed:
 		return r.Check

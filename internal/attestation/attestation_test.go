@@ -52,23 +52,24 @@ func (x *tried) app(edit func(*attesttest.AppAttest)) {
 	x.st = attestation.Statement{Format: attestation.AppleAppAttest, Object: x.maker.Apple(a)}
 }
 
-func TestAGoodStatementProvesHardware(t *testing.T) {
+func TestAGoodStatementProvesHardwareOrABuild(t *testing.T) {
 	for name, c := range map[string]struct {
 		make   func(*tried)
 		keeper string
+		level  attestation.Level
 	}{
-		"a key in the trusted environment": {func(x *tried) { x.key(nil) }, "tee"},
-		"a key in a StrongBox":             {func(x *tried) { x.key(func(k *attesttest.AndroidKey) { k.Level = 2 }) }, "strongbox"},
-		"a key that signs and verifies":    {func(x *tried) { x.key(func(k *attesttest.AndroidKey) { k.Purposes = []int{2, 3} }) }, "tee"},
+		"a key in the trusted environment": {func(x *tried) { x.key(nil) }, "tee", attestation.Hardware},
+		"a key in a StrongBox":             {func(x *tried) { x.key(func(k *attesttest.AndroidKey) { k.Level = 2 }) }, "strongbox", attestation.Hardware},
+		"a key that signs and verifies":    {func(x *tried) { x.key(func(k *attesttest.AndroidKey) { k.Purposes = []int{2, 3} }) }, "tee", attestation.Hardware},
 		"a key of any app, where none is asked": {func(x *tried) {
 			x.want.AndroidPackages, x.want.AndroidSigners = nil, nil
 			x.key(func(k *attesttest.AndroidKey) { k.Package = "" })
-		}, "tee"},
-		"an app of Apple's App Attest": {func(x *tried) { x.app(nil) }, "secure-enclave"},
+		}, "tee", attestation.Hardware},
+		"an app of Apple's App Attest": {func(x *tried) { x.app(nil) }, "secure-enclave", attestation.Build},
 	} {
 		x := newTried(t)
 		c.make(x)
-		if got := x.v.Verify(&x.st, x.want); got.Level != attestation.Hardware || got.Keeper != c.keeper || got.Check != "" {
+		if got := x.v.Verify(&x.st, x.want); got.Level != c.level || got.Keeper != c.keeper || got.Check != "" {
 			t.Errorf("%s: %+v", name, got)
 		}
 	}

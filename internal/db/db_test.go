@@ -133,6 +133,44 @@ func TestTheSchemaGoesUpAndDownAndUp(t *testing.T) {
 	})
 }
 
+// App Attest was once recorded as attested hardware, which it does not prove.
+func TestWhatAppAttestDidNotProveIsLowered(t *testing.T) {
+	both(t, func(t *testing.T, d *DB) {
+		to := func(v int64) {
+			t.Helper()
+			if err := d.migrating(t.Context(), func(p *goose.Provider) error { _, err := p.DownTo(t.Context(), v); return err }); err != nil {
+				t.Fatal(err)
+			}
+		}
+		to(13)
+		want := map[string]string{"dev_apple": `hwk {"level":"build","format":"apple-appattest"}`, "dev_android": `hwk-att {"level":"hardware","format":"android-key"}`, "dev_none": "swk "}
+		was := map[string][2]string{"dev_apple": {"hwk-att", `{"level":"hardware","format":"apple-appattest"}`}, "dev_android": {"hwk-att", `{"level":"hardware","format":"android-key"}`}, "dev_none": {"swk", ""}}
+		if err := d.Update(t.Context(), func(tx *Tx) error {
+			err := errors.Join(tx.InsertMerchant(Merchant{ID: "mer_1"}), tx.InsertApp(App{ID: "app_1", MerchantID: "mer_1", Policy: []byte("{}")}), tx.InsertUser(User{ID: "usr_1", MerchantID: "mer_1", State: UserActive, ExternalRef: "x"}))
+			for id, had := range was {
+				err = errors.Join(err, tx.InsertDevice(Device{ID: id, MerchantID: "mer_1", UserID: "usr_1", AppID: "app_1", DSKThumb: id, Pos: had[0], Attestation: had[1], Commitment: []byte{}, HandleSalt: []byte{}, Chain: Chain{Head: []byte{}}}))
+			}
+			return err
+		}); err != nil {
+			t.Fatal(err)
+		}
+		if err := d.Migrate(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		for id, want := range want {
+			if err := d.View(t.Context(), func(tx *Tx) error {
+				dev, err := tx.Device(id)
+				if got := dev.Pos + " " + dev.Attestation; got != want {
+					t.Errorf("%s: %s, want %s", id, got, want)
+				}
+				return err
+			}); err != nil {
+				t.Fatal(err)
+			}
+		}
+	})
+}
+
 func TestOtherURLsAreRefused(t *testing.T) {
 	for _, url := range []string{"", "sqlite:", "postgres://x:1/y?connect_timeout=1", "postgres://u:secret@127.0.0.1:1/y", "postgres://%zz", "/tmp/x.db"} {
 		if d, err := Open(t.Context(), url, clock.System{}); err == nil {

@@ -23,7 +23,7 @@ type Device struct {
 	Commitment                    []byte // fc and ns of its registration
 	KK                            []byte // knowledge key, sealed; nil until reg.finish
 	DBK                           string // biometric key, public JWK, JSON; "": none
-	Inh                           string // what DBK is worth: bio | bio-att; "": there is none
+	Inh                           string // what DBK is worth: bio | bio-app | bio-att; "": there is none
 	Pos                           string // swk | hwk | hwk-att
 	Attestation                   string // what came of it, JSON; "": none was asked for
 	Enrol                         string // qr | code

@@ -110,6 +110,27 @@ func (tx *Tx) AppsOf(merchantID string) ([]App, error) {
 	return out, err
 }
 
+// AppHardware is an App, and whether it has an ACTIVE device with an attested key.
+type AppHardware struct {
+	App
+	Attested bool
+}
+
+// AppsByHardware lists every App of every merchant.
+func (tx *Tx) AppsByHardware() ([]AppHardware, error) {
+	var out []AppHardware
+	err := tx.rows(`SELECT a.id, a.policy, EXISTS (SELECT 1 FROM devices d WHERE d.app_id = a.id AND d.pos = 'hwk-att' AND d.state = 'ACTIVE') FROM apps a`,
+		nil, func(scan func(...any) error) error {
+			var a AppHardware
+			var policy string
+			err := scan(&a.ID, &policy, &a.Attested)
+			a.Policy = json.RawMessage(policy)
+			out = append(out, a)
+			return err
+		})
+	return out, err
+}
+
 // InsertUser adds u; ErrConflict if the id or the merchant's external reference is taken.
 func (tx *Tx) InsertUser(u User) error {
 	attrs, err := toJSON(u.Attributes)

@@ -55,7 +55,7 @@ func (s *Statement) At() time.Time { return time.Unix(s.Iat, 0).UTC() }
 // Factors lists what the device proved, in words; possession comes first.
 func (s *Statement) Factors() []string {
 	out := []string{map[string]string{
-		"swk": "possession (key in software)", "hwk": "possession (key in hardware, not attested)", "hwk-att": "possession (key in hardware, attested)",
+		"swk": "possession (key in software)", "hwk": "possession (key in hardware by the word of an attested app)", "hwk-att": "possession (key in hardware, attested)",
 	}[s.SCA.Pos]}
 	if out[0] == "" {
 		out[0] = "possession"

@@ -123,7 +123,7 @@ type proof struct {
 // describe fills what an approval proved, and nothing that it did not.
 func (p *proof) describe(op *Operation, out *Outcome) {
 	key, kno, inh := "swk", "none", cmp.Or(p.inh, inhNone)
-	if p.device.Pos != "swk" {
+	if p.device.Pos == "hwk-att" { // of "hwk" only the app's build is proven
 		key = "hwk"
 	}
 	out.Factors, out.AMR, out.ACR = []string{"POSSESSION"}, []string{"pop", key}, ACRPossession
@@ -158,7 +158,7 @@ func Reach(dev *db.Device, policy identity.Policy) string {
 		return ACRWeb
 	case dev.Pos == "hwk-att":
 		return ACRAppHW
-	case policy.Trusted:
+	case dev.Pos == "hwk", policy.Trusted: // hwk: the build is attested
 		return ACRApp
 	}
 	return ACRWeb

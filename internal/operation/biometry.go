@@ -22,6 +22,10 @@ const (
 	inhAtt  = "bio-att" // the phone's maker says so of this key
 )
 
+// inhBuild is what a device keeps of a key that an attested build vouched for as it was
+// added: inhBio, whatever became of the attestation of its other key.
+const inhBuild = "bio-app"
+
 // Inherence is what the device's biometric key proves, as its App's policy stands:
 // bio, bio-att, or none. That a key is released by biometry alone is a claim of the
 // phone: it counts if the maker makes it, or the maker or an admin vouches for the app.
@@ -31,7 +35,7 @@ func Inherence(dev *db.Device, policy identity.Policy) string {
 		return inhNone
 	case dev.Inh == inhAtt:
 		return inhAtt
-	case policy.Trusted || dev.Pos == "hwk-att":
+	case dev.Inh == inhBuild || policy.Trusted || dev.Pos != "swk":
 		return inhBio
 	}
 	return inhNone
@@ -177,8 +181,11 @@ func (e *Engine) prepareBioAdd(ctx context.Context, c *channel.Call) (channel.Pl
 	}
 	return e.withPIN(c, body, body.KPF, func(tx *db.Tx, dev *db.Device, policy identity.Policy) (*wire.Error, error) {
 		dev.DBK, dev.Inh = string(jwk), inhBio
-		if att.Level == attestation.Hardware {
+		switch att.Level {
+		case attestation.Hardware:
 			dev.Inh = inhAtt
+		case attestation.Build:
+			dev.Inh = inhBuild
 		}
 		if werr := takes(dev, policy, att); werr != nil {
 			return werr, e.Audit.Append(tx, audit.Record{Act: "device.biometry_refused", Merchant: dev.MerchantID, User: dev.UserID, Device: dev.ID,
@@ -204,7 +211,7 @@ func takes(dev *db.Device, policy identity.Policy, att attestation.Result) *wire
 	if !native || !policy.Allows(identity.MethodBiometric) {
 		return &wire.Error{Code: wire.NotAllowed}
 	}
-	if Inherence(dev, policy) == inhNone || policy.Attestation == identity.AttestationRequired && dev.Inh != inhAtt {
+	if Inherence(dev, policy) == inhNone || policy.Attestation == identity.AttestationRequired && dev.Inh == inhBio {
 		return &wire.Error{Code: wire.AttestationFailed, Check: att.Lacking()}
 	}
 	return nil

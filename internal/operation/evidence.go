@@ -74,10 +74,11 @@ func (e *Engine) keep(tx *db.Tx, op *Operation, token string) error {
 	return errors.Join(tx.InsertEvidence(op.ID, op.MerchantID, token), e.stampLater(tx, op))
 }
 
-// attested is the format in which the device's key was attested.
+// attested is the format in which the device's key, or the build that uses it, was
+// attested.
 func attested(dev *db.Device) string {
 	var res attestation.Result
-	if dev.Pos != "hwk-att" || json.Unmarshal([]byte(dev.Attestation), &res) != nil || res.Format == "" {
+	if dev.Pos == "swk" || json.Unmarshal([]byte(dev.Attestation), &res) != nil || res.Format == "" {
 		return "none"
 	}
 	return res.Format

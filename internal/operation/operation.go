@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"mobileid/internal/attestation"
+	"mobileid/internal/db"
+	"mobileid/internal/identity"
 	"mobileid/internal/risk"
 )
 
@@ -201,9 +203,28 @@ const (
 // ACRs lists the values, weakest first.
 func ACRs() []string { return []string{ACRPossession, ACRWeb, ACRApp, ACRAppHW} }
 
-// Served lists the values that a login can end with today: every login proves a
-// PIN, and no attestation is verified yet.
-func Served() []string { return []string{ACRWeb, ACRApp} }
+// Served lists the values that a login can end with: every one proves two factors.
+// hardware is what HardwareReached says.
+func Served(hardware bool) []string {
+	if hardware {
+		return []string{ACRWeb, ACRApp, ACRAppHW}
+	}
+	return []string{ACRWeb, ACRApp}
+}
+
+// HardwareReached reports whether a login can end with ACRAppHW: some native App has
+// an ACTIVE device whose key is attested, or gets one, since it asks for attestation
+// and makers are trusted (anchored) that attest keys in hardware.
+func HardwareReached(tx *db.Tx, anchored bool) (reached bool, err error) {
+	all, err := tx.AppsByHardware()
+	for i := 0; i < len(all) && err == nil && !reached; i++ {
+		var p identity.Policy
+		if p, err = identity.PolicyOf(all[i].App); err == nil && p.Kind != "web" {
+			reached = all[i].Attested || anchored && p.Attestation != identity.AttestationOff
+		}
+	}
+	return reached, err
+}
 
 // Rank is the place of an acr in ACRs, or -1.
 func Rank(acr string) int {

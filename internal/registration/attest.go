@@ -53,6 +53,17 @@ func lacking(policy identity.Policy, att attestation.Result) string {
 	return att.Lacking()
 }
 
+// possession is sca's pos of a device whose key was attested so.
+func possession(level attestation.Level) string {
+	switch level {
+	case attestation.Hardware:
+		return "hwk-att"
+	case attestation.Build:
+		return "hwk"
+	}
+	return "swk"
+}
+
 func record(att attestation.Result) (string, error) {
 	text, err := json.Marshal(att)
 	return string(text), err

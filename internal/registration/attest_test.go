@@ -3,12 +3,18 @@ package registration_test
 import (
 	"crypto"
 	"crypto/ecdsa"
+	"encoding/base64"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
+	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 	"testing"
+	"time"
 
 	"mobileid/config"
 	"mobileid/internal/attestation"
@@ -87,6 +93,86 @@ func (public) Sign(io.Reader, []byte, crypto.SignerOpts) ([]byte, error) {
 
 func (p public) Public() crypto.PublicKey { return p.key }
 
+// served is what discovery says of acr.
+func served(r *rig.Rig) string {
+	r.Clock.Advance(3 * time.Second) // longer than what a node read may be kept
+	return fmt.Sprint(r.Get("/.well-known/openid-configuration").JSON["acr_values_supported"])
+}
+
+const (
+	classes = "[urn:mobileid:acr:web urn:mobileid:acr:app]"
+	insists = `{"id_token":{"acr":{"essential":true,"value":"urn:mobileid:acr:app-hw"}}}`
+)
+
+// The class of attested hardware is advertised, and can be insisted on, exactly while
+// a login can end in it, and the ID token then has it.
+func TestTheClassOfAttestedHardwareIsServedWhileItCanBeReached(t *testing.T) {
+	r, m := world(t, identity.AttestationOff)
+	set := func(settings map[string]any) {
+		t.Helper()
+		app := r.REST("GET", "/apps/"+r.App.ID, nil)
+		if a := r.REST("PATCH", "/apps/"+r.App.ID, map[string]any{"settings": settings}, "If-Match", app.Header.Get("Etag")); a.Status != http.StatusOK {
+			t.Fatal(a)
+		}
+	}
+	u, soft := r.Person()
+	if got := served(r); got != classes {
+		t.Fatalf("no App asks for attestation: %s", got)
+	}
+	if left := r.Browser().Open(r.AuthorizeURL("claims", insists)).Left; left == nil || left.Query().Get("error") != "unmet_authentication_requirements" {
+		t.Errorf("insisting on what cannot be reached leads to %v", left)
+	}
+	set(map[string]any{"attestation": "OPTIONAL"})
+	with := strings.Replace(classes, "]", " urn:mobileid:acr:app-hw]", 1)
+	if got := served(r); got != with {
+		t.Errorf("an App asks for attestation: %s", got)
+	}
+	// A phone without it does not get there.
+	r.Browser().Open(r.AuthorizeURL("login_hint", u.ExternalRef, "claims", insists))
+	if ops, err := soft.List(t.Context()); err != nil || len(ops) != 0 {
+		t.Errorf("a phone in software is asked %v, %v", ops, err)
+	}
+	hard, d, _, err := enrol(t, r, android(m, nil))
+	if err != nil {
+		t.Fatal(err)
+	}
+	code := r.Login(r.Browser(), db.User{ExternalRef: "userId:" + d.UserID}, hard, "claims", insists).Get("code")
+	payload := strings.Split(r.Redeem(code).Text("id_token"), ".")[1]
+	raw, err := base64.RawURLEncoding.DecodeString(payload)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var token struct {
+		ACR string
+		AMR []string
+		SCA operation.SCA
+	}
+	if err := json.Unmarshal(raw, &token); err != nil || token.ACR != operation.ACRAppHW || !slices.Contains(token.AMR, "hwk") || token.SCA.Pos != "hwk-att" {
+		t.Errorf("the ID token says %+v, %v", token, err)
+	}
+	// The phone reaches it although its App does not ask any more; gone, nobody does.
+	set(map[string]any{"attestation": "OFF"})
+	if got := served(r); got != with {
+		t.Errorf("an attested phone is there: %s", got)
+	}
+	r.SetDevice(hard, db.DeviceDeactivated)
+	if got := served(r); got != classes {
+		t.Errorf("the attested phone is gone: %s", got)
+	}
+	// Pages in a browser reach nothing by attestation.
+	set(map[string]any{"attestation": "REQUIRED", "kind": "web"})
+	if got := served(r); got != classes {
+		t.Errorf("an App of pages: %s", got)
+	}
+}
+
+func TestWithoutAnAnchorNoAppReachesAttestedHardware(t *testing.T) {
+	r := rig.Start(t, rig.Options{Policy: identity.Policy{Attestation: identity.AttestationRequired}})
+	if got := served(r); got != classes {
+		t.Error(got)
+	}
+}
+
 // enrol registers a phone with what its maker says and returns what was recorded.
 func enrol(t *testing.T, r *rig.Rig, say func(*ecdsa.PublicKey, string, string) *wire.Attestation) (*sdk.Phone, db.Device, attestation.Result, error) {
 	t.Helper()
@@ -112,15 +198,35 @@ func enrol(t *testing.T, r *rig.Rig, say func(*ecdsa.PublicKey, string, string) 
 	return p, d, res, nil
 }
 
-func TestAnAttestedKeyMakesItsPhoneAHardwareOne(t *testing.T) {
+// Android attests the key, App Attest the build that uses it: both are let in where
+// attestation is required, and prove different things.
+func TestAnAttestedPhoneReachesWhatWasProven(t *testing.T) {
 	r, m := world(t, identity.AttestationRequired)
-	for name, say := range map[string]func(*ecdsa.PublicKey, string, string) *wire.Attestation{"Android": android(m, nil), "App Attest": apple(t, m)} {
-		_, d, res, err := enrol(t, r, say)
-		if err != nil || d.Pos != "hwk-att" || res.Level != attestation.Hardware {
+	for name, c := range map[string]struct {
+		say        func(*ecdsa.PublicKey, string, string) *wire.Attestation
+		pos, acr   string
+		level      attestation.Level
+		amr, other string
+	}{
+		"Android":    {android(m, nil), "hwk-att", operation.ACRAppHW, attestation.Hardware, "hwk", "swk"},
+		"App Attest": {apple(t, m), "hwk", operation.ACRApp, attestation.Build, "swk", "hwk"},
+	} {
+		p, d, res, err := enrol(t, r, c.say)
+		if err != nil || d.Pos != c.pos || res.Level != c.level {
 			t.Fatalf("%s: %v, pos %s, %+v", name, err, d.Pos, res)
 		}
-		if got := operation.Reach(&d, identity.Policy{}.WithDefaults()); got != operation.ACRAppHW {
+		if got := operation.Reach(&d, identity.Policy{}.WithDefaults()); got != c.acr {
 			t.Errorf("%s reaches %s", name, got)
+		}
+		if got := operation.Reach(&d, identity.Policy{Kind: "web"}.WithDefaults()); got != operation.ACRWeb {
+			t.Errorf("%s reaches %s in a browser", name, got)
+		}
+		r.Ask(r.Backend, db.User{ExternalRef: "userId:" + d.UserID})
+		op := r.Waiting(p)
+		r.Approve(p, "")
+		out, _ := r.Decision(op.Txn)
+		if out.ACR != c.acr || out.SCA.Pos != c.pos || !slices.Contains(out.AMR, c.amr) || slices.Contains(out.AMR, c.other) {
+			t.Errorf("%s: %s, %v, %+v", name, out.ACR, out.AMR, out.SCA)
 		}
 		a := r.REST("GET", "/registrations/"+d.OperationID, nil)
 		var told struct{ Attestation attestation.Result }

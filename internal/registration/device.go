@@ -153,9 +153,7 @@ func (r *Registrations) commitBegin(tx *db.Tx, t *ticket, dev *db.Device, body *
 		if dev.Attestation, err = record(att); err != nil {
 			return nil, nil, err
 		}
-		if att.Level == attestation.Hardware {
-			dev.Pos = "hwk-att"
-		}
+		dev.Pos = possession(att.Level)
 	}
 	confirm := t.Confirm
 	if body.Locator != "" {

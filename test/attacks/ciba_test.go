@@ -158,27 +158,26 @@ func TestC11_PollsThatAreTooFastOrOverlapAreToldToSlowDown(t *testing.T) {
 }
 
 func TestC12_AnotherClientsRequestIsUnknownAndUntouched(t *testing.T) {
-	rig.Each(t, func(t *testing.T, r *rig.Rig) {
-		u, p := r.Person()
-		other := r.Client(node.ClientOptions{Name: "Other", Binding: "trusted", Grants: []string{grantCIBA}, Scopes: []string{"openid"}})
-		id := r.Ask(r.Backend, u).Text("auth_req_id")
-		for range 5 { // and no interval of the owner's grows by it
-			is(t, "pending", r.Poll(other, id), nil, "400 invalid_grant")
+	r := rig.Start(t, rig.Options{})
+	u, p := r.Person()
+	other := r.Client(node.ClientOptions{Name: "Other", Binding: "trusted", Grants: []string{grantCIBA}, Scopes: []string{"openid"}})
+	id := r.Ask(r.Backend, u).Text("auth_req_id")
+	for range 5 { // and no interval of the owner's grows by it
+		is(t, "pending", r.Poll(other, id), nil, "400 invalid_grant")
+	}
+	r.Approve(p, "")
+	is(t, "approved", r.Poll(other, id), nil, "400 invalid_grant")
+	tokens := r.Poll(r.Backend, id)
+	is(t, "its own client", tokens, nil, "200")
+	is(t, "redeemed", r.Poll(other, id), nil, "400 invalid_grant")
+	if a := r.Get("/userinfo", "Authorization", "Bearer "+tokens.Text("access_token")); a.Status != 200 {
+		t.Errorf("a stranger's poll revoked the tokens: %s", a)
+	}
+	for _, made := range []string{"x", id + "x", id[:len(id)-1], strings.ToUpper(id), "", strings.Repeat("A", 5000)} {
+		if a := r.Poll(r.Backend, made); a.Status != 400 || a.Text("error") != "invalid_grant" && a.Text("error") != "invalid_request" {
+			t.Errorf("%.20q: %s", made, a)
 		}
-		r.Approve(p, "")
-		is(t, "approved", r.Poll(other, id), nil, "400 invalid_grant")
-		tokens := r.Poll(r.Backend, id)
-		is(t, "its own client", tokens, nil, "200")
-		is(t, "redeemed", r.Poll(other, id), nil, "400 invalid_grant")
-		if a := r.Get("/userinfo", "Authorization", "Bearer "+tokens.Text("access_token")); a.Status != 200 {
-			t.Errorf("a stranger's poll revoked the tokens: %s", a)
-		}
-		for _, made := range []string{"x", id + "x", id[:len(id)-1], strings.ToUpper(id), "", strings.Repeat("A", 5000)} {
-			if a := r.Poll(r.Backend, made); a.Status != 400 || a.Text("error") != "invalid_grant" && a.Text("error") != "invalid_request" {
-				t.Errorf("%.20q: %s", made, a)
-			}
-		}
-	})
+	}
 }
 
 func TestC13_EachOutcomeHasItsError(t *testing.T) {

@@ -35,43 +35,42 @@ func silent(r *rig.Rig, binding string) node.NewClient {
 
 // C4 for clients that may not learn who exists.
 func TestC4_ABackchannelRequestTellsNothingOfItsUser(t *testing.T) {
-	rig.Each(t, func(t *testing.T, r *rig.Rig) {
-		for _, binding := range []string{"match", "trusted"} {
-			hints := strangers(r)
-			acks := map[string]rig.Answer{}
-			c := silent(r, binding)
-			for name, hint := range hints {
-				a := ask(r, c, url.Values{"login_hint": {hint}, "requested_expiry": {"60"}})
-				if a.Status != 200 || len(a.Text("auth_req_id")) != 52 || a.JSON["expires_in"] != 60.0 || a.JSON["interval"] != 5.0 ||
-					(len(a.Text("mobileid_match_code")) == 3) != (binding == "match") {
-					t.Errorf("%s, %s: %s", binding, name, a)
-				}
-				if want := slices.Sorted(maps.Keys(acks["any"].JSON)); len(want) > 0 && !slices.Equal(want, slices.Sorted(maps.Keys(a.JSON))) {
-					t.Errorf("%s, %s: members of another shape: %s", binding, name, a)
-				}
-				acks["any"], acks[name] = a, a
+	r := rig.Start(t, rig.Options{})
+	for _, binding := range []string{"match", "trusted"} {
+		hints := strangers(r)
+		acks := map[string]rig.Answer{}
+		c := silent(r, binding)
+		for name, hint := range hints {
+			a := ask(r, c, url.Values{"login_hint": {hint}, "requested_expiry": {"60"}})
+			if a.Status != 200 || len(a.Text("auth_req_id")) != 52 || a.JSON["expires_in"] != 60.0 || a.JSON["interval"] != 5.0 ||
+				(len(a.Text("mobileid_match_code")) == 3) != (binding == "match") {
+				t.Errorf("%s, %s: %s", binding, name, a)
 			}
-			delete(acks, "any")
-			for name, a := range acks {
-				is(t, name+", another client's poll", r.Poll(r.Backend, a.Text("auth_req_id")), nil, "400 invalid_grant")
+			if want := slices.Sorted(maps.Keys(acks["any"].JSON)); len(want) > 0 && !slices.Equal(want, slices.Sorted(maps.Keys(a.JSON))) {
+				t.Errorf("%s, %s: members of another shape: %s", binding, name, a)
 			}
-			r.Clock.Advance(59 * time.Second)
-			words := rig.Crowd(len(acks), func(i int) string {
-				name := slices.Sorted(maps.Keys(acks))[i]
-				return rig.Word(r.TryPoll(c, acks[name].Text("auth_req_id")))
-			})
-			if got := rig.Count(words); !got.Is(rig.Tally{"400 authorization_pending": len(acks)}) {
-				t.Errorf("%s, before the end: %v", binding, got)
-			}
-			for name, a := range acks {
-				is(t, name+", polled at once again", r.Poll(c, a.Text("auth_req_id")), nil, "400 slow_down")
-			}
-			r.Clock.Advance(time.Second)
-			for name, a := range acks {
-				is(t, name+", at the end", r.Poll(c, a.Text("auth_req_id")), nil, "400 expired_token")
-			}
+			acks["any"], acks[name] = a, a
 		}
-	})
+		delete(acks, "any")
+		for name, a := range acks {
+			is(t, name+", another client's poll", r.Poll(r.Backend, a.Text("auth_req_id")), nil, "400 invalid_grant")
+		}
+		r.Clock.Advance(59 * time.Second)
+		words := rig.Crowd(len(acks), func(i int) string {
+			name := slices.Sorted(maps.Keys(acks))[i]
+			return rig.Word(r.TryPoll(c, acks[name].Text("auth_req_id")))
+		})
+		if got := rig.Count(words); !got.Is(rig.Tally{"400 authorization_pending": len(acks)}) {
+			t.Errorf("%s, before the end: %v", binding, got)
+		}
+		for name, a := range acks {
+			is(t, name+", polled at once again", r.Poll(c, a.Text("auth_req_id")), nil, "400 slow_down")
+		}
+		r.Clock.Advance(time.Second)
+		for name, a := range acks {
+			is(t, name+", at the end", r.Poll(c, a.Text("auth_req_id")), nil, "400 expired_token")
+		}
+	}
 }
 
 // Two requests in a row: the first is superseded, whoever it was for.

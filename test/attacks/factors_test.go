@@ -80,29 +80,28 @@ func TestAnApprovalWithoutAProofIsNoFailureAndNoApproval(t *testing.T) {
 }
 
 func TestC19_WithoutTheNumberOnTheScreenNothingIsApproved(t *testing.T) {
-	rig.Each(t, func(t *testing.T, r *rig.Rig) {
-		u, p := r.Person()
-		ack := r.Ask(r.Match, u)
-		op := r.Waiting(p)
-		for n, typed := range []string{"", "000", "abc"} {
-			_, err := p.Approve(t.Context(), op, rig.PIN, typed)
-			if e := r.Refused(err, wire.MatchFailed); *e.Left != 2-n {
-				t.Fatalf("%q: %d left", typed, *e.Left)
-			}
+	r := rig.Start(t, rig.Options{})
+	u, p := r.Person()
+	ack := r.Ask(r.Match, u)
+	op := r.Waiting(p)
+	for n, typed := range []string{"", "000", "abc"} {
+		_, err := p.Approve(t.Context(), op, rig.PIN, typed)
+		if e := r.Refused(err, wire.MatchFailed); *e.Left != 2-n {
+			t.Fatalf("%q: %d left", typed, *e.Left)
 		}
-		_, err := p.Approve(t.Context(), op, rig.PIN, ack.Text("mobileid_match_code"))
-		if e := r.Refused(err, wire.OpGone); e.State != "LOCKED" {
-			t.Fatalf("the fourth try: %+v", e)
-		}
-		is(t, "the client", r.Poll(r.Match, ack.Text("auth_req_id")), nil, "400 access_denied")
-		// Numbers are no PINs: nothing was counted on the phone.
-		if d := r.Device(p); d.Failures != 0 || r.Reread(u).FailCount != 0 {
-			t.Fatalf("%d failures", d.Failures)
-		}
-		ack = r.Ask(r.Match, u)
-		r.Approve(p, ack.Text("mobileid_match_code"))
-		is(t, "the next", r.Poll(r.Match, ack.Text("auth_req_id")), nil, "200")
-	})
+	}
+	_, err := p.Approve(t.Context(), op, rig.PIN, ack.Text("mobileid_match_code"))
+	if e := r.Refused(err, wire.OpGone); e.State != "LOCKED" {
+		t.Fatalf("the fourth try: %+v", e)
+	}
+	is(t, "the client", r.Poll(r.Match, ack.Text("auth_req_id")), nil, "400 access_denied")
+	// Numbers are no PINs: nothing was counted on the phone.
+	if d := r.Device(p); d.Failures != 0 || r.Reread(u).FailCount != 0 {
+		t.Fatalf("%d failures", d.Failures)
+	}
+	ack = r.Ask(r.Match, u)
+	r.Approve(p, ack.Text("mobileid_match_code"))
+	is(t, "the next", r.Poll(r.Match, ack.Text("auth_req_id")), nil, "200")
 }
 
 // Wrong numbers of several phones are three together, not three each.

@@ -54,6 +54,7 @@ func statuses(t *testing.T, c net.Conn, within time.Duration) (out []int, closed
 }
 
 func TestH1_SlowSendersAreCutOff(t *testing.T) {
+	t.Parallel() // it waits
 	r := rig.Start(t, rig.Options{})
 	const each = 40
 	var all sync.WaitGroup
@@ -100,6 +101,7 @@ func TestH1_SlowSendersAreCutOff(t *testing.T) {
 }
 
 func TestH1_WhoTakesNoAnswerIsCutOff(t *testing.T) {
+	t.Parallel() // it waits
 	r := rig.Start(t, rig.Options{})
 	sheet := regexp.MustCompile(`/static/[^"]+\.css`).FindString(r.Get("/").Body)
 	ask := strings.Repeat("GET "+sheet+" HTTP/1.1\r\nHost: localhost\r\n\r\n", 20)

@@ -74,33 +74,32 @@ func idToken(t *testing.T, r *rig.Rig, code string) map[string]any {
 }
 
 func TestA22_TheSessionIDChangesAtLoginAndAtStepUp(t *testing.T) {
-	rig.Each(t, func(t *testing.T, r *rig.Rig) {
-		u, p := r.Person()
-		b := r.Browser()
-		page := b.Open(r.AuthorizeURL("login_hint", u.ExternalRef))
-		before := cookie(t, r, b)
-		r.Approve(p, page.Match())
-		b.Open(page.URL.String())
-		after := cookie(t, r, b)
-		if before == "" || after == "" || before == after {
-			t.Fatalf("%q before the login, %q after it", before, after)
+	r := rig.Start(t, rig.Options{})
+	u, p := r.Person()
+	b := r.Browser()
+	page := b.Open(r.AuthorizeURL("login_hint", u.ExternalRef))
+	before := cookie(t, r, b)
+	r.Approve(p, page.Match())
+	b.Open(page.URL.String())
+	after := cookie(t, r, b)
+	if before == "" || after == "" || before == after {
+		t.Fatalf("%q before the login, %q after it", before, after)
+	}
+	r.Login(b, u, p, "prompt", "login")
+	stepped := cookie(t, r, b)
+	if stepped == after {
+		t.Fatal("the id survived a step-up")
+	}
+	if got := silently(t, r, b); got != "code" {
+		t.Fatalf("the new session: %s", got)
+	}
+	for name, old := range map[string]string{"before the login": before, "before the step-up": after} {
+		thief := r.Browser()
+		plant(t, r, thief, old)
+		if got := silently(t, r, thief); got != "login_required" {
+			t.Errorf("the id of %s: %s", name, got)
 		}
-		r.Login(b, u, p, "prompt", "login")
-		stepped := cookie(t, r, b)
-		if stepped == after {
-			t.Fatal("the id survived a step-up")
-		}
-		if got := silently(t, r, b); got != "code" {
-			t.Fatalf("the new session: %s", got)
-		}
-		for name, old := range map[string]string{"before the login": before, "before the step-up": after} {
-			thief := r.Browser()
-			plant(t, r, thief, old)
-			if got := silently(t, r, thief); got != "login_required" {
-				t.Errorf("the id of %s: %s", name, got)
-			}
-		}
-	})
+	}
 }
 
 func TestA22_APlantedIDIsNeverTakenUp(t *testing.T) {
@@ -208,25 +207,24 @@ func TestW16_ASessionEndsAfterThirtyIdleMinutes(t *testing.T) {
 }
 
 func TestW16_ASessionEndsAfterTwelveHoursHoweverBusy(t *testing.T) {
-	rig.Each(t, func(t *testing.T, r *rig.Rig) {
-		u, p := r.Person()
-		b := r.Browser()
-		r.Login(b, u, p)
-		for range 47 {
-			r.Clock.Advance(15 * time.Minute)
-			if asks(t, r, b) {
-				t.Fatal("asked again within twelve hours")
-			}
+	r := rig.Start(t, rig.Options{})
+	u, p := r.Person()
+	b := r.Browser()
+	r.Login(b, u, p)
+	for range 47 {
+		r.Clock.Advance(15 * time.Minute)
+		if asks(t, r, b) {
+			t.Fatal("asked again within twelve hours")
 		}
-		r.Clock.Advance(15*time.Minute - time.Millisecond)
-		if got := silently(t, r, b); got != "code" {
-			t.Fatalf("just before twelve hours: %s", got)
-		}
-		r.Clock.Advance(time.Millisecond)
-		if got := silently(t, r, b); got != "login_required" {
-			t.Fatalf("after twelve hours: %s", got)
-		}
-	})
+	}
+	r.Clock.Advance(15*time.Minute - time.Millisecond)
+	if got := silently(t, r, b); got != "code" {
+		t.Fatalf("just before twelve hours: %s", got)
+	}
+	r.Clock.Advance(time.Millisecond)
+	if got := silently(t, r, b); got != "login_required" {
+		t.Fatalf("after twelve hours: %s", got)
+	}
 }
 
 func TestPromptAndMaxAge(t *testing.T) {

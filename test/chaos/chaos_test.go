@@ -118,9 +118,10 @@ func (c *client) rest(path string, body any) answer {
 }
 
 // TestKillsUnderLoadLoseNothingAcknowledged kills the server at random points of
-// 100 logins and starts it again each time.
+// 30 logins a round and starts it again each time.
 func TestKillsUnderLoadLoseNothingAcknowledged(t *testing.T) {
-	const workers, each = 10, 10
+	const workers = 10
+	each := 3 * rounds(t)
 	dir := t.TempDir()
 	srv := program.Start(t, bin, dir)
 	c := &client{t: t, srv: srv, c: http.Client{Timeout: 30 * time.Second, Transport: &http.Transport{DisableKeepAlives: true}}}
@@ -133,7 +134,7 @@ func TestKillsUnderLoadLoseNothingAcknowledged(t *testing.T) {
 	for _, s := range people {
 		wg.Go(func() {
 			for i := range each {
-				all.add(c.login(s, i%10 == 9))
+				all.add(c.login(s, i%6 == 5))
 			}
 		})
 	}
@@ -145,7 +146,7 @@ func TestKillsUnderLoadLoseNothingAcknowledged(t *testing.T) {
 		case <-finished:
 			running = false
 		case <-time.After(time.Duration(50+mathrand.IntN(300)) * time.Millisecond):
-			if kills < 20 {
+			if kills < 10*rounds(t) {
 				srv.Kill()
 				kills++
 				srv.Start()

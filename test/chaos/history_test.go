@@ -16,6 +16,7 @@ import (
 	"mobileid/internal/operation"
 	"mobileid/sdk"
 	"mobileid/sdk/wire"
+	"mobileid/test/rig"
 )
 
 // someone is a user with a phone, and what the phone knows of wrong PINs.
@@ -33,7 +34,7 @@ func (c *client) person(dir string) *someone {
 	user := c.rest("/users", map[string]any{"externalRef": s.ref})
 	file := &sdk.File{Path: filepath.Join(dir, s.ref+".json")}
 	s.phone = &sdk.Phone{Store: file, Keys: file, HTTP: &c.c, Now: time.Now, Rand: rand.Reader, Platform: "cli", Model: "Chaos",
-		Pause: func(int) { time.Sleep(30 * time.Millisecond) }}
+		Pause: func(int) { time.Sleep(30 * time.Millisecond) }, Stretch: rig.StretchOnce()}
 	reg := c.rest("/registrations", map[string]any{"userId": user.text("id")})
 	if _, err := s.phone.Register(context.Background(), reg.text("link")); err != nil {
 		c.t.Errorf("register: %v", err)

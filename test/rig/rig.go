@@ -240,12 +240,12 @@ func (r *Rig) User() db.User {
 // Phone is a phone that belongs to nobody yet, in a file of the test's.
 func (r *Rig) Phone() *sdk.Phone {
 	file := &sdk.File{Path: filepath.Join(r.T.TempDir(), "phone.json")}
-	return &sdk.Phone{Store: file, Keys: file, HTTP: r.HTTP, Now: r.Now, Rand: rand.Reader, Platform: "cli", Model: "Test phone", Stretch: stretchOnce()}
+	return &sdk.Phone{Store: file, Keys: file, HTTP: r.HTTP, Now: r.Now, Rand: rand.Reader, Platform: "cli", Model: "Test phone", Stretch: StretchOnce()}
 }
 
-// stretchOnce stretches each PIN of a phone once: with the race detector it takes
+// StretchOnce stretches each PIN of a phone once: with the race detector it takes
 // half a second, which a test of thirty answers does not have.
-func stretchOnce() func(pin string, salt []byte) ([]byte, error) {
+func StretchOnce() func(pin string, salt []byte) ([]byte, error) {
 	var mu sync.Mutex
 	known := map[string][]byte{}
 	return func(pin string, salt []byte) ([]byte, error) {

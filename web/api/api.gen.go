@@ -187,6 +187,7 @@ func (e AppSettingsRisk) Valid() bool {
 
 // Defines values for AttestationLevel.
 const (
+	AttestationLevelBuild    AttestationLevel = "build"
 	AttestationLevelFailed   AttestationLevel = "failed"
 	AttestationLevelHardware AttestationLevel = "hardware"
 	AttestationLevelNone     AttestationLevel = "none"
@@ -196,6 +197,8 @@ const (
 // Valid indicates whether the value is a known member of the AttestationLevel enum.
 func (e AttestationLevel) Valid() bool {
 	switch e {
+	case AttestationLevelBuild:
+		return true
 	case AttestationLevelFailed:
 		return true
 	case AttestationLevelHardware:

@@ -318,7 +318,7 @@ func (n *Node) wire(shopURL string) error {
 	p, err := provider.New(provider.Options{
 		Failures: limits.Failures, Requests: limits.Client,
 		Issuer: issuer, DB: n.DB, KV: n.kv, Keys: n.Keys, Box: n.box, Flows: n.Flows, Audit: n.Audit, Egress: n.egress, Clock: n.Clock, Log: n.Log,
-		ClientIP: clientIP, FormPost: web.FormPost, Scopes: web.Scopes(),
+		ClientIP: clientIP, FormPost: web.FormPost, Scopes: web.Scopes(), Anchored: n.Config.Attestation.AndroidRoots != "",
 		Issued: func(grant string) { n.gauges.tokens.WithLabelValues(grant).Inc() },
 	})
 	if err != nil {
