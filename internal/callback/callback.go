@@ -28,13 +28,14 @@ const (
 	SignatureFinished      = "signature.finished"
 	DeviceState            = "device.state.change"
 	DeviceAdded            = "device.added" // to a user who has others
+	DeviceFactor           = "device.factor.change"
 	UserState              = "user.state.change"
 	Test                   = "test" // only ever by hand
 )
 
 // Types lists what an endpoint can ask for.
 func Types() []string {
-	return []string{RegistrationFinished, AuthenticationFinished, SignatureFinished, DeviceState, DeviceAdded, UserState}
+	return []string{RegistrationFinished, AuthenticationFinished, SignatureFinished, DeviceState, DeviceAdded, DeviceFactor, UserState}
 }
 
 // Life is how long an event is tried to be told.
@@ -130,6 +131,21 @@ func DeviceMoved(tx *db.Tx, d *db.Device, to, reason string) error {
 		data["reason"] = reason
 	}
 	return Happened(tx, db.Event{MerchantID: d.MerchantID, Type: DeviceState, UserID: d.UserID, DeviceID: d.ID, Data: data})
+}
+
+// Changes of a device's factors.
+const (
+	FactorAdded    = "ADDED"
+	FactorReplaced = "REPLACED"
+	FactorRemoved  = "REMOVED"
+)
+
+// FactorMoved is Happened of a factor of the device: POSSESSION, KNOWLEDGE or
+// INHERENCE. Whoever changed it was in possession of the phone; the person is to hear
+// of it another way (RTS article 26, ASVS 6.3.7), and the merchant has one.
+func FactorMoved(tx *db.Tx, d *db.Device, factor, change string) error {
+	return Happened(tx, db.Event{MerchantID: d.MerchantID, Type: DeviceFactor, UserID: d.UserID, DeviceID: d.ID,
+		Data: map[string]string{"factor": factor, "change": change}})
 }
 
 // seal writes the body, once.

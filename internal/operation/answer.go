@@ -96,6 +96,13 @@ func (e *Engine) prepareList(ctx context.Context, c *channel.Call) (channel.Plan
 	return channel.Plan{Reply: reply}, nil, nil
 }
 
+// Factors of an outcome, and of what happens to a device.
+const (
+	factorPossession = "POSSESSION"
+	factorKnowledge  = "KNOWLEDGE"
+	factorInherence  = "INHERENCE"
+)
+
 // proof is what an answer brought, verified as far as it goes without the
 // transaction: possession is proven, knowledge not yet.
 type proof struct {
@@ -126,13 +133,13 @@ func (p *proof) describe(op *Operation, out *Outcome) {
 	if p.device.Pos == "hwk-att" { // of "hwk" only the app's build is proven
 		key = "hwk"
 	}
-	out.Factors, out.AMR, out.ACR = []string{"POSSESSION"}, []string{"pop", key}, ACRPossession
+	out.Factors, out.AMR, out.ACR = []string{factorPossession}, []string{"pop", key}, ACRPossession
 	if p.knows {
 		kno = "pin"
-		out.Factors, out.AMR = append(out.Factors, "KNOWLEDGE"), append(out.AMR, "pin")
+		out.Factors, out.AMR = append(out.Factors, factorKnowledge), append(out.AMR, "pin")
 	}
 	if inh != inhNone { // RFC 8176 has no value for a biometry that is not known to be a finger or a face
-		out.Factors = append(out.Factors, "INHERENCE")
+		out.Factors = append(out.Factors, factorInherence)
 	}
 	if len(out.Factors) > 1 {
 		out.AMR, out.ACR = append(out.AMR, "mfa"), Reach(p.device, p.policy)

@@ -9,6 +9,7 @@ import (
 
 	"mobileid/internal/attestation"
 	"mobileid/internal/audit"
+	"mobileid/internal/callback"
 	"mobileid/internal/channel"
 	"mobileid/internal/db"
 	"mobileid/internal/identity"
@@ -180,6 +181,10 @@ func (e *Engine) prepareBioAdd(ctx context.Context, c *channel.Call) (channel.Pl
 		return channel.Plan{}, nil, err
 	}
 	return e.withPIN(c, body, body.KPF, func(tx *db.Tx, dev *db.Device, policy identity.Policy) (*wire.Error, error) {
+		change := callback.FactorAdded
+		if dev.DBK != "" {
+			change = callback.FactorReplaced
+		}
 		dev.DBK, dev.Inh = string(jwk), inhBio
 		switch att.Level {
 		case attestation.Hardware:
@@ -200,8 +205,9 @@ func (e *Engine) prepareBioAdd(ctx context.Context, c *channel.Call) (channel.Pl
 		} else if err != nil {
 			return nil, err
 		}
-		return nil, e.Audit.Append(tx, audit.Record{Act: "device.biometry_added", Merchant: dev.MerchantID, User: dev.UserID, Device: dev.ID,
-			Details: map[string]string{"key": key.KeyID(), "inh": dev.Inh, "attestation": att.Format}})
+		return nil, errors.Join(callback.FactorMoved(tx, dev, factorInherence, change),
+			e.Audit.Append(tx, audit.Record{Act: "device.biometry_added", Merchant: dev.MerchantID, User: dev.UserID, Device: dev.ID,
+				Details: map[string]string{"key": key.KeyID(), "inh": dev.Inh, "attestation": att.Format}}))
 	})
 }
 
@@ -255,6 +261,7 @@ func (e *Engine) prepareBioRemove(_ context.Context, c *channel.Call) (channel.P
 		if err := tx.SetBiometry(dev.ID, "", ""); err != nil {
 			return nil, nil, err
 		}
-		return wire.Changed{}, nil, e.Audit.Append(tx, audit.Record{Act: "device.biometry_removed", Merchant: dev.MerchantID, User: dev.UserID, Device: dev.ID})
+		return wire.Changed{}, nil, errors.Join(callback.FactorMoved(tx, dev, factorInherence, callback.FactorRemoved),
+			e.Audit.Append(tx, audit.Record{Act: "device.biometry_removed", Merchant: dev.MerchantID, User: dev.UserID, Device: dev.ID}))
 	}}, nil, nil
 }

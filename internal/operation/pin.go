@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"mobileid/internal/audit"
+	"mobileid/internal/callback"
 	"mobileid/internal/channel"
 	"mobileid/internal/db"
 	"mobileid/internal/identity"
@@ -23,7 +24,8 @@ func (e *Engine) preparePIN(_ context.Context, c *channel.Call) (channel.Plan, *
 		if err := tx.ReplaceKnowledge(dev.ID, e.Box.Seal(KnowledgePurpose(dev.ID), body.KK)); err != nil {
 			return nil, err
 		}
-		return nil, e.Audit.Append(tx, audit.Record{Act: "device.pin_changed", Merchant: dev.MerchantID, User: dev.UserID, Device: dev.ID})
+		return nil, errors.Join(callback.FactorMoved(tx, dev, factorKnowledge, callback.FactorReplaced),
+			e.Audit.Append(tx, audit.Record{Act: "device.pin_changed", Merchant: dev.MerchantID, User: dev.UserID, Device: dev.ID}))
 	})
 }
 
@@ -51,8 +53,9 @@ func (e *Engine) prepareRotate(_ context.Context, c *channel.Call) (channel.Plan
 		if err := tx.RotateDevice(dev.ID, string(jwk), key.KeyID(), e.Box.Seal(KnowledgePurpose(dev.ID), body.KK)); err != nil {
 			return nil, err
 		}
-		return nil, e.Audit.Append(tx, audit.Record{Act: "device.keys_rotated", Merchant: dev.MerchantID, User: dev.UserID, Device: dev.ID,
-			Details: map[string]string{"from": dev.DSKThumb, "to": key.KeyID()}})
+		return nil, errors.Join(callback.FactorMoved(tx, dev, factorPossession, callback.FactorReplaced),
+			e.Audit.Append(tx, audit.Record{Act: "device.keys_rotated", Merchant: dev.MerchantID, User: dev.UserID, Device: dev.ID,
+				Details: map[string]string{"from": dev.DSKThumb, "to": key.KeyID()}}))
 	})
 }
 
@@ -117,7 +120,8 @@ func (e *Engine) proves(tx *db.Tx, dev *db.Device, policy identity.Policy, kpf [
 	}
 	werr, blocked, _, err := e.countFailure(tx, dev, policy)
 	if blocked && err == nil {
-		err = e.Audit.Append(tx, audit.Record{Act: "device.blocked", Merchant: dev.MerchantID, User: dev.UserID, Device: dev.ID})
+		err = errors.Join(callback.DeviceMoved(tx, dev, db.DeviceBlocked, "too many failed attempts"),
+			e.Audit.Append(tx, audit.Record{Act: "device.blocked", Merchant: dev.MerchantID, User: dev.UserID, Device: dev.ID}))
 	}
 	return werr, err
 }

@@ -722,7 +722,7 @@ type Event struct {
 	ID          string            `json:"id"`
 	OperationID string            `json:"operationId,omitempty,omitzero"`
 
-	// Type device.state.change, device.added, user.state.change, …
+	// Type device.state.change, device.added, device.factor.change, user.state.change, …
 	Type   string `json:"type"`
 	UserID string `json:"userId,omitempty,omitzero"`
 }
