@@ -29,14 +29,20 @@ const inhBuild = "bio-app"
 
 // Inherence is what the device's biometric key proves, as its App's policy stands:
 // bio, bio-att, or none. That a key is released by biometry alone is a claim of the
-// phone: it counts if the maker makes it, or the maker or an admin vouches for the app.
+// phone: it counts if the maker makes it, or the maker or an admin vouches for the app
+// and the App does not want this very key attested. A signing key in attested hardware
+// (hwk-att) vouches for no app: Android says of any app that its key is there.
 func Inherence(dev *db.Device, policy identity.Policy) string {
 	switch {
 	case dev.Inh == "" || policy.Kind == "web" || !policy.Allows(identity.MethodBiometric):
 		return inhNone
 	case dev.Inh == inhAtt:
 		return inhAtt
-	case dev.Inh == inhBuild || policy.Trusted || dev.Pos != "swk":
+	case dev.Inh == inhBuild:
+		return inhBio
+	case policy.Attestation == identity.AttestationRequired:
+		return inhNone
+	case policy.Trusted || dev.Pos == "hwk": // hwk: the build is attested
 		return inhBio
 	}
 	return inhNone
@@ -217,7 +223,8 @@ func takes(dev *db.Device, policy identity.Policy, att attestation.Result) *wire
 	if !native || !policy.Allows(identity.MethodBiometric) {
 		return &wire.Error{Code: wire.NotAllowed}
 	}
-	if Inherence(dev, policy) == inhNone || policy.Attestation == identity.AttestationRequired && dev.Inh == inhBio {
+	refuted := att.Level == attestation.Failed || att.Level == attestation.Software
+	if refuted || Inherence(dev, policy) == inhNone {
 		return &wire.Error{Code: wire.AttestationFailed, Check: att.Lacking()}
 	}
 	return nil

@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"mobileid/internal/attestation/attesttest"
+	"mobileid/internal/db"
 	"mobileid/internal/identity"
 	"mobileid/sdk"
 	"mobileid/sdk/keystoretest"
@@ -134,5 +135,92 @@ func TestAnAttestedAppVouchesForABiometricKey(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
+	}
+}
+
+// Android says of any app that its key is in hardware: the attestation of a signing
+// key is nobody's word for a second key that the same app names.
+func TestAnAttestedSigningKeyVouchesForNoOtherKey(t *testing.T) {
+	r, m := world(t, identity.AttestationOptional)
+	u := r.User()
+	p := r.RegisteredAs(u, func(p *sdk.Phone) {
+		p.Platform, p.Keys, p.Bio = "android", attester{p.Keys, android(m, nil)}, &keystoretest.Soft{}
+	})
+	if d := r.Device(p); d.Pos != "hwk-att" {
+		t.Fatalf("pos %s", d.Pos)
+	}
+	err := p.AddBiometry(t.Context(), rig.PIN, "x")
+	if e := r.Refused(err, wire.AttestationFailed); e.Check != "missing" {
+		t.Errorf("told %q", e.Check)
+	}
+	if d := r.Device(p); d.DBK != "" || d.Failures != 0 {
+		t.Errorf("%+v", d)
+	}
+}
+
+// A maker that says no is not overruled, neither by an admin's word for the app nor by
+// an attested build.
+func TestARefutedBiometricKeyIsRefusedWhoeverVouchesForTheApp(t *testing.T) {
+	r, m := world(t, identity.AttestationOptional)
+	u := r.User()
+	build := r.RegisteredAs(u, func(p *sdk.Phone) { p.Platform, p.Keys = "ios", attester{p.Keys, apple(t, m)} })
+	change(t, r, func(p *identity.Policy) { p.Trusted = true })
+	trusted := r.RegisteredAs(u, func(p *sdk.Phone) { p.Platform = "android" })
+	for vouched, p := range map[string]*sdk.Phone{"the build": build, "an admin": trusted} {
+		for check, edit := range map[string]func(*attesttest.AndroidKey){
+			"auth":     func(k *attesttest.AndroidKey) { k.UserAuth = 0 },
+			"software": func(k *attesttest.AndroidKey) { k.Level = 0 },
+		} {
+			p.Bio = bioAttester{&keystoretest.Soft{}, released(m, edit)}
+			err := p.AddBiometry(t.Context(), rig.PIN, "x")
+			if e := r.Refused(err, wire.AttestationFailed); e.Check != check {
+				t.Errorf("%s: told %q, want %q", vouched, e.Check, check)
+			}
+			if d := r.Device(p); d.DBK != "" {
+				t.Errorf("%s, %s: added", vouched, check)
+			}
+		}
+	}
+}
+
+// A key that was good enough while attestation was optional proves nothing once the App
+// requires it.
+func TestABiometricKeyWithoutAttestationCountsNoMoreWhereItIsRequired(t *testing.T) {
+	r, m := world(t, identity.AttestationOptional)
+	change(t, r, func(p *identity.Policy) { p.Trusted = true })
+	for platform, say := range map[string]func(*ecdsa.PublicKey, string, string) *wire.Attestation{"android": android(m, nil), "ios": apple(t, m)} {
+		u := r.User()
+		p := r.RegisteredAs(u, func(p *sdk.Phone) { p.Platform, p.Keys, p.Bio = platform, attester{p.Keys, say}, &keystoretest.Soft{} })
+		if err := p.AddBiometry(t.Context(), rig.PIN, "x"); err != nil {
+			t.Fatal(err)
+		}
+		r.Ask(r.Backend, u)
+		op := r.Waiting(p)
+		change(t, r, func(p *identity.Policy) { p.Attestation = identity.AttestationRequired })
+		_, err := p.ApproveBio(t.Context(), op, "x", "")
+		if e := r.Refused(err, wire.Need); !slices.Equal(e.Need, []string{wire.FactorPIN}) {
+			t.Errorf("%s: it needs %v", platform, e.Need)
+		}
+		change(t, r, func(p *identity.Policy) { p.Attestation = identity.AttestationOptional })
+		if _, err := p.ApproveBio(t.Context(), op, "x", ""); err != nil {
+			t.Errorf("%s: where it is optional again: %v", platform, err)
+		}
+	}
+}
+
+// change changes the App's policy as it is.
+func change(t *testing.T, r *rig.Rig, edit func(*identity.Policy)) {
+	t.Helper()
+	var version int64
+	r.SQL(func(tx *db.Tx) error {
+		app, err := tx.App(r.App.ID)
+		version = app.Version
+		return err
+	})
+	if _, err := r.Node.Users.ChangeApp(t.Context(), r.Merchant.ID, r.App.ID, version, func(_ *string, p *identity.Policy) error {
+		edit(p)
+		return nil
+	}); err != nil {
+		t.Fatal(err)
 	}
 }
