@@ -26,6 +26,7 @@ type Config struct {
 	KV             KV
 	MasterKeyFile  string // made on first start with mode 0600
 	Egress         Egress
+	Push           Push
 	Log            Log
 	Audit          Audit
 	Limits         Limits
@@ -47,6 +48,12 @@ type KV struct {
 
 // Egress says where requests to addresses that clients name may go.
 type Egress struct {
+	Allow []netip.Prefix // besides public addresses
+}
+
+// Push says where pushes may go. Phones name those addresses, so what Egress
+// allows for clients and operators does not count for them.
+type Push struct {
 	Allow []netip.Prefix // besides public addresses
 }
 

@@ -38,6 +38,7 @@ var keys = []key{
 	{path: "kv.url", usage: "short-lived store, sqlite:PATH, postgres://USER@HOST/DATABASE, redis://HOST:PORT or rediss://HOST:PORT; redis-sentinel:// or redis-cluster:// and several hosts (default: the database of --db-url, if that is PostgreSQL, or else kv.db in the data folder)"},
 	{path: "master_key_file", usage: "file of the key that seals all others, made on first start (default: master.key in the data folder)"},
 	{path: "egress.allow", list: true, usage: "networks besides the public ones that clients may have called, such as 127.0.0.0/8 for development"},
+	{path: "push.allow", list: true, usage: "networks besides the public ones that phones may have called for their pushes, such as that of a UnifiedPush distributor inside"},
 	{path: "log.level", def: "info", usage: "debug, info, warn or error"},
 	{path: "log.format", def: "text", usage: "text or json"},
 	{path: "audit.anchor_file", usage: "file that the heads of the audit chain are appended to (default: audit-anchors.log in the data folder)"},

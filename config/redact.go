@@ -84,6 +84,7 @@ func (c *Config) Redacted() ([]byte, error) {
 		"kv.url":                    c.KV.URL.String(),
 		"master_key_file":           c.MasterKeyFile,
 		"egress.allow":              prefixes(c.Egress.Allow),
+		"push.allow":                prefixes(c.Push.Allow),
 		"log.level":                 strings.ToLower(c.Log.Level.String()),
 		"log.format":                c.Log.Format,
 		"telemetry.otlp_endpoint":   c.Telemetry.OTLPEndpoint,

@@ -35,6 +35,7 @@ func (l *loader) check() *Config {
 	l.checkListeners()
 	c.TrustedProxies = l.networks("trusted_proxies")
 	c.Egress.Allow = l.networks("egress.allow")
+	c.Push.Allow = l.networks("push.allow")
 	c.Limits = l.checkLimits()
 	l.verify("audit.anchor_syslog", anchorSyslog(c.Audit.AnchorSyslog))
 	l.verify("audit.anchor_url", anchorURL(c.Audit.AnchorURL))

@@ -43,19 +43,21 @@ const (
 
 // Config is what a Notifier needs.
 type Config struct {
-	DB     *db.DB
-	KV     kv.KV
-	Box    *keys.Box
-	Audit  *audit.Writer
-	Clock  clock.Clock
-	Log    *slog.Logger
+	DB    *db.DB
+	KV    kv.KV
+	Box   *keys.Box
+	Audit *audit.Writer
+	Clock clock.Clock
+	Log   *slog.Logger
+	// Egress is for pushes alone: what phones name neither reaches what others may,
+	// nor shuts a host for them.
 	Egress *egress.Client
 	// Key is the server's own name at push services (VAPID), ES256. Addresses are
 	// bound to it, so it does not change.
 	Key func(context.Context) (*keys.Key, error)
 	// Issuer is the server's address, by which a push service can find its operator.
 	Issuer string
-	// Inside reports hosts of the operator's own networks; nil: there are none.
+	// Inside reports hosts that Egress may call though they are not public; nil: none.
 	Inside func(host string) bool
 }
 

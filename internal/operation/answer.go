@@ -13,7 +13,6 @@ import (
 	"mobileid/internal/db"
 	"mobileid/internal/identity"
 	"mobileid/internal/keys"
-	"mobileid/internal/kv"
 	"mobileid/internal/risk"
 	"mobileid/sdk/wire"
 )
@@ -184,7 +183,7 @@ func (e *Engine) prepareAnswer(ctx context.Context, c *channel.Call) (channel.Pl
 	e.KV.Batch(ctx, read, asked)
 	op, err := e.ops.Got(read)
 	op.ID = claims.Txn
-	if errors.Is(err, kv.ErrNotFound) {
+	if absent(err) {
 		return e.gone(ctx, c.Device, claims.Txn)
 	}
 	if err != nil {

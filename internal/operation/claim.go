@@ -7,7 +7,6 @@ import (
 	"mobileid/internal/audit"
 	"mobileid/internal/channel"
 	"mobileid/internal/db"
-	"mobileid/internal/kv"
 	"mobileid/sdk/wire"
 )
 
@@ -36,7 +35,7 @@ func (e *Engine) prepareClaim(ctx context.Context, c *channel.Call) (channel.Pla
 		return channel.Plan{}, werr, nil
 	}
 	op, err := e.read(ctx, body.Txn)
-	if errors.Is(err, kv.ErrNotFound) {
+	if absent(err) {
 		return e.gone(ctx, c.Device, body.Txn)
 	}
 	if err != nil {

@@ -108,7 +108,12 @@ func (e *Engine) Start(ctx context.Context, op *Operation) error {
 	}
 	var older []string
 	if !counted {
-		older, err = e.reserve(ctx, op)
+		older, err = e.reserve(ctx, op, nil)
+	}
+	if fault.Is(err, fault.LimitReached) {
+		if foreign := e.foreign(ctx, op.UserID); len(foreign) > 0 {
+			older, err = e.reserve(ctx, op, foreign)
+		}
 	}
 	if err != nil {
 		if derr := e.ops.Delete(context.WithoutCancel(ctx), op.ID); derr != nil {
@@ -131,11 +136,25 @@ func (e *Engine) Start(ctx context.Context, op *Operation) error {
 	return nil
 }
 
-// read is the pending operation, or kv.ErrNotFound.
+// read is the pending operation; kv.ErrNotFound, or kv.ErrRecord if its record has
+// the form of another version of the server.
 func (e *Engine) read(ctx context.Context, id string) (Operation, error) {
 	op, err := e.ops.Get(ctx, id)
 	op.ID = id
 	return op, err
+}
+
+// absent reports that there is no operation for this node: none, or one of another
+// version, before an upgrade or beside this node, which alone may still decide it.
+func absent(err error) bool { return errors.Is(err, kv.ErrNotFound) || errors.Is(err, kv.ErrRecord) }
+
+// lost is the outcome of an operation that is absent, or not_found.
+func (e *Engine) lost(ctx context.Context, id string) (Outcome, error) {
+	out, err := e.decided(ctx, id)
+	if errors.Is(err, db.ErrNotFound) {
+		err = fault.New(fault.NotFound, "nothing is known of this operation; please start again")
+	}
+	return out, err
 }
 
 // decided reads the outcome; db.ErrNotFound while the operation is open.
@@ -149,7 +168,9 @@ func (e *Engine) decided(ctx context.Context, id string) (out Outcome, err error
 
 // Status returns where the operation is: its outcome, or the state PENDING. An
 // operation whose time is over is decided as expired before that is told.
-// not_found means that nothing is known of it: the user has to try again.
+// not_found means that nothing is known of it: the user has to try again. One that
+// only a node of another version can read is unavailable until that decides it, or
+// until its record is over.
 func (e *Engine) Status(ctx context.Context, id string) (Outcome, error) {
 	out, err := e.decided(ctx, id)
 	if !errors.Is(err, db.ErrNotFound) {
@@ -157,11 +178,7 @@ func (e *Engine) Status(ctx context.Context, id string) (Outcome, error) {
 	}
 	op, err := e.read(ctx, id)
 	if errors.Is(err, kv.ErrNotFound) {
-		// It may have been decided, and forgotten by kv, between the two reads.
-		if out, err = e.decided(ctx, id); errors.Is(err, db.ErrNotFound) {
-			err = fault.New(fault.NotFound, "nothing is known of this operation; please start again")
-		}
-		return out, err
+		return e.lost(ctx, id) // it may have been decided, and forgotten by kv, between the two reads
 	}
 	if err != nil {
 		return Outcome{}, fault.Wrap(fault.Unavailable, "the operation cannot be read; try again", err)
@@ -219,8 +236,8 @@ func (e *Engine) Watch(id string) (<-chan struct{}, func()) { return e.ops.Watch
 // returned either way.
 func (e *Engine) End(ctx context.Context, id string, m Move, reason string) (Outcome, error) {
 	op, err := e.read(ctx, id)
-	if errors.Is(err, kv.ErrNotFound) {
-		return e.Status(ctx, id)
+	if absent(err) {
+		return e.lost(ctx, id)
 	}
 	if err != nil {
 		return Outcome{}, fault.Wrap(fault.Unavailable, "the operation cannot be read; try again", err)

@@ -3,6 +3,7 @@ package operation
 import (
 	"context"
 	"errors"
+	"slices"
 	"time"
 
 	"mobileid/internal/db"
@@ -88,8 +89,8 @@ func (op *Operation) prompt() prompt {
 }
 
 // reserve counts op against its user's caps. It returns the operations of the
-// same client that op supersedes; they free their places.
-func (e *Engine) reserve(ctx context.Context, op *Operation) (older []string, err error) {
+// same client that op supersedes; they free their places, and so do those of foreign.
+func (e *Engine) reserve(ctx context.Context, op *Operation, foreign []string) (older []string, err error) {
 	if op.Initiation == FromApp {
 		return nil, e.mayAsk(ctx, op)
 	}
@@ -102,8 +103,8 @@ func (e *Engine) reserve(ctx context.Context, op *Operation) (older []string, er
 		}
 		open := p.Open[:0]
 		for _, o := range p.Open {
-			if o.Operation == op.ID {
-				continue // counted before
+			if o.Operation == op.ID || slices.Contains(foreign, o.Operation) {
+				continue // counted before, or not for this node to count
 			}
 			if o.Client == op.ClientID {
 				older = append(older, o.Operation)
@@ -121,6 +122,20 @@ func (e *Engine) reserve(ctx context.Context, op *Operation) (older []string, er
 		err = fault.Wrap(fault.Unavailable, "the operation could not be started; try again", err)
 	}
 	return older, err
+}
+
+// foreign lists what another version of the server asks the user.
+func (e *Engine) foreign(ctx context.Context, userID string) (ids []string) {
+	p, err := e.pending.Get(ctx, promptsKey(userID))
+	if err != nil {
+		return nil
+	}
+	for _, o := range p.Open {
+		if _, err := e.read(ctx, o.Operation); errors.Is(err, kv.ErrRecord) {
+			ids = append(ids, o.Operation)
+		}
+	}
+	return ids
 }
 
 // cooling reports a client that may not ask the user for a while.
@@ -243,8 +258,8 @@ func (e *Engine) offered(ctx context.Context, dev *db.Device) ([]Operation, erro
 			continue
 		}
 		op, err := e.read(ctx, o.Operation)
-		if errors.Is(err, kv.ErrNotFound) {
-			continue // just decided
+		if absent(err) {
+			continue // just decided, or another version's
 		}
 		if err != nil {
 			return nil, err

@@ -1,6 +1,10 @@
 package operation
 
 import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -10,6 +14,7 @@ import (
 	"time"
 
 	"mobileid/internal/audit"
+	"mobileid/internal/channel"
 	"mobileid/internal/clock"
 	"mobileid/internal/db"
 	"mobileid/internal/fault"
@@ -17,6 +22,7 @@ import (
 	"mobileid/internal/kv"
 	"mobileid/internal/kv/kvtest"
 	"mobileid/internal/outbox"
+	"mobileid/sdk/wire"
 )
 
 // house is an engine on real stores with a clock that the test moves.
@@ -250,5 +256,90 @@ func TestAnOperationEndsByTheDatabasesClockOnly(t *testing.T) {
 	h.clock.Advance(DefaultLife)
 	if out, err := ahead.Status(t.Context(), op.ID); err != nil || out.State != Expired {
 		t.Fatalf("at its end: %s, %v", out.State, err)
+	}
+}
+
+// other leaves what a node of another version of the server asks: a record of its form,
+// counted for the user.
+func (h *house) other(client, user string) string {
+	h.t.Helper()
+	op := h.must(client, user)
+	raw, err := op.MarshalBinary()
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	raw[0] = 3
+	key := "o/{" + op.ID + "}"
+	if err := errors.Join(h.KV.Delete(h.t.Context(), key), h.KV.Create(h.t.Context(), key, raw, DefaultLife)); err != nil {
+		h.t.Fatal(err)
+	}
+	return op.ID
+}
+
+func TestWhatAnotherVersionAsksStandsInNobodysWay(t *testing.T) {
+	h := newHouse(t)
+	old := h.other("a", "usr_1")
+	b := h.must("b", "usr_1")
+	if got := h.offers("usr_1"); !slices.Equal(got, []string{b.ID}) {
+		t.Fatalf("offered beside it: %v", got)
+	}
+	if _, err := h.End(t.Context(), old, Cancel, ""); !fault.Is(err, fault.NotFound) {
+		t.Fatalf("ending it: %v", err)
+	}
+	a := h.must("a", "usr_1") // the same client asks anew
+	if got := h.offers("usr_1"); !slices.Equal(got, []string{b.ID, a.ID}) {
+		t.Fatalf("offered: %v", got)
+	}
+	if err := h.Withdraw(t.Context(), "usr_1", "", "locked"); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []string{"a", "b", "c"} {
+		h.other(c, "usr_2")
+	}
+	d := h.must("d", "usr_2") // three wait, and take no place here
+	if got := h.offers("usr_2"); !slices.Equal(got, []string{d.ID}) {
+		t.Fatalf("offered: %v", got)
+	}
+}
+
+func TestWhatAnotherVersionDecidesIsToldHere(t *testing.T) {
+	h := newHouse(t)
+	id := h.other("a", "usr_1")
+	if _, err := h.Status(t.Context(), id); !fault.Is(err, fault.Unavailable) {
+		t.Fatalf("while it may still be decided: %v", err)
+	}
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	jwk, err := wire.FromECDSA(&key.PublicKey)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ans, err := wire.SignAnswer(key, wire.AnswerClaims{Txn: id, Dec: wire.Approve})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for op, body := range map[string]any{wire.OpAnswer: wire.Answer{Ans: ans}, wire.OpClaim: wire.Claim{Txn: id, App: make([]byte, 32)}} {
+		raw, err := json.Marshal(body)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, werr, err := h.Handlers()[op].Prepare(t.Context(), &channel.Call{Device: &db.Device{ID: "dev_1", UserID: "usr_1"}, Key: &key.PublicKey, KeyID: jwk.KeyID(), Body: raw})
+		if werr == nil || werr.Code != wire.OpNotHere || err != nil {
+			t.Fatalf("%s of it: %v, %v", op, werr, err)
+		}
+	}
+	err = h.DB.Update(t.Context(), func(tx *db.Tx) error {
+		return Record(tx, h.Audit, Outcome{OperationID: id, Kind: KindAuthentication, State: Completed, MerchantID: "mer_1", ClientID: "a", UserID: "usr_1", At: tx.Now()}, nil, "", nil)
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := h.state(id); got != Completed {
+		t.Fatalf("it is %s", got)
+	}
+	if out, err := h.End(t.Context(), id, Cancel, ""); err != nil || out.State != Completed {
+		t.Fatalf("ended as %s, %v", out.State, err)
 	}
 }

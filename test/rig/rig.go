@@ -47,7 +47,8 @@ type Options struct {
 	// point. The test then lives in real time, and Rig.Clock stands still.
 	Clocks []clock.Clock
 	Policy identity.Policy // of the App
-	Egress []netip.Prefix  // what may be called besides public addresses
+	Egress []netip.Prefix  // what may be called besides public addresses, but for pushes
+	Push   []netip.Prefix  // what pushes may go to besides public addresses
 	TLS    bool            // the server speaks https by itself
 	Trace  string          // URL of an OTLP collector; "": no traces
 	TSA    string          // URL of a time-stamping authority; "": none
@@ -143,7 +144,7 @@ func Start(t testing.TB, o Options) *Rig {
 	if o.DB != "" {
 		cfg.DB.URL, cfg.KV.URL = config.StoreURL(o.DB), config.StoreURL(o.DB)
 	}
-	cfg.Egress.Allow = o.Egress
+	cfg.Egress.Allow, cfg.Push.Allow = o.Egress, o.Push
 	if o.TLS {
 		cfg.TLS = r.secure()
 		r.Issuer = cfg.SelfIssuer(node.Port(ln))

@@ -132,9 +132,9 @@ type Node struct {
 	web      *web.Server
 	metrics  *prometheus.Registry
 	gauges   *gauges
-	egress   *egress.Client
-	traces   *traces     // nil: none are made
-	tls      *tls.Config // of the public listener; nil: http
+	egress   *egress.Client // to what clients and operators name
+	traces   *traces        // nil: none are made
+	tls      *tls.Config    // of the public listener; nil: http
 }
 
 // NewLog makes the log of the configuration.
@@ -266,7 +266,10 @@ func (n *Node) wire(shopURL string) error {
 	regs := registration.New(registration.Config{Origin: issuer, Attest: attest, DB: n.DB, KV: n.kv, Keys: n.Keys, Box: n.box, Audit: n.Audit, Clock: n.Clock, Log: n.Log, Draining: n.drain,
 		Started: n.gauges.operationStarted, Decided: n.gauges.operationDecided})
 	n.regs = regs
-	wakes := notify.New(notify.Config{DB: n.DB, KV: n.kv, Box: n.box, Audit: n.Audit, Clock: n.Clock, Log: n.Log, Egress: n.egress, Issuer: issuer, Inside: n.inside,
+	// Pushes have a way out of their own: whoever has a phone names their addresses,
+	// so neither the operator's networks nor a host's silence is shared with the others.
+	wakes := notify.New(notify.Config{DB: n.DB, KV: n.kv, Box: n.box, Audit: n.Audit, Clock: n.Clock, Log: n.Log, Issuer: issuer,
+		Egress: egress.New(n.Config.Push.Allow, n.Clock), Inside: within(n.Config.Push.Allow),
 		Key: func(ctx context.Context) (*keys.Key, error) { return n.Keys.Current(ctx, keys.Push) }})
 	n.outbox.Register(notify.OutboxWake, wakes.DeliverWake)
 	n.outbox.Register(notify.OutboxAgain, wakes.DeliverAgain)
