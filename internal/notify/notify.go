@@ -80,6 +80,7 @@ type wake struct {
 type Wake struct {
 	UserID      string `json:"user"`
 	DeviceID    string `json:"device,omitempty"` // "": every ACTIVE device of the user
+	AppID       string `json:"app,omitempty"`    // "": phones of every App
 	OperationID string `json:"op"`
 	Tag         string `json:"tag,omitempty"` // the merchant's own, opaque to everybody else
 	Until       int64  `json:"until"`         // Unix ms: what comes later is of no use
@@ -167,7 +168,7 @@ func (n *Notifier) read(ctx context.Context, it db.OutboxItem) (w Wake, to []db.
 	to = slices.DeleteFunc(to, func(a db.PushAddress) bool {
 		policy, perr := identity.PolicyOf(a.Policy)
 		err = errors.Join(err, perr)
-		return policy.Push == identity.PushOff
+		return policy.Push == identity.PushOff || w.AppID != "" && w.AppID != a.Policy.ID
 	})
 	return w, to, err
 }
