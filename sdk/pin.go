@@ -50,7 +50,8 @@ func (p *Phone) ChangePIN(ctx context.Context, old, pin string) error {
 
 // Rotate replaces the phone's keys, by proof of the PIN, which stays: the old and
 // the new signing key both sign. What was said of ChangePIN about a lost reply
-// holds here too.
+// holds here too. An App that requires attestation does not take it (*wire.Error
+// not_allowed): such a phone registers anew.
 func (p *Phone) Rotate(ctx context.Context, pin string) error {
 	unlock, st, err := p.open(StatusActive)
 	if err != nil {

@@ -67,6 +67,8 @@ func sealedWords(e *wire.Error) string {
 			return "this phone is not accepted for what it says, or does not say, of itself; the operation is over (see --finding, --country)"
 		}
 		return "this phone cannot prove what is asked for: " + strings.Join(e.Need, ", ")
+	case wire.NotAllowed:
+		return "the App does not allow this; new keys, where it requires attestation, need a new registration"
 	case wire.OpGone:
 		return "too late: the operation is " + e.State
 	case wire.OpNotHere:

@@ -186,7 +186,7 @@ func (e *Engine) prepareBioAdd(ctx context.Context, c *channel.Call) (channel.Pl
 	if err != nil {
 		return channel.Plan{}, nil, err
 	}
-	return e.withPIN(c, body, body.KPF, func(tx *db.Tx, dev *db.Device, policy identity.Policy) (*wire.Error, error) {
+	return e.withPIN(c, authorised{body: body, kpf: body.KPF, act: func(tx *db.Tx, dev *db.Device, policy identity.Policy) (*wire.Error, error) {
 		change := callback.FactorAdded
 		if dev.DBK != "" {
 			change = callback.FactorReplaced
@@ -214,7 +214,7 @@ func (e *Engine) prepareBioAdd(ctx context.Context, c *channel.Call) (channel.Pl
 		return nil, errors.Join(callback.FactorMoved(tx, dev, factorInherence, change),
 			e.Audit.Append(tx, audit.Record{Act: "device.biometry_added", Merchant: dev.MerchantID, User: dev.UserID, Device: dev.ID,
 				Details: map[string]string{"key": key.KeyID(), "inh": dev.Inh, "attestation": att.Format}}))
-	})
+	}})
 }
 
 // takes is why the policy refuses a biometric key of the device; nil if it does not.
