@@ -62,7 +62,7 @@ func quiet(t *testing.T, r *rig.Rig) {
 	for end := time.Now().Add(20 * time.Second); ; time.Sleep(20 * time.Millisecond) {
 		var items int64
 		r.SQL(func(tx *db.Tx) (err error) {
-			items, err = tx.OutboxDue()
+			items, err = tx.OutboxDue(db.OutboxKinds{})
 			return err
 		})
 		if items == 0 {

@@ -127,6 +127,7 @@ type Node struct {
 	drain    chan struct{}
 	regs     *registration.Registrations
 	outbox   *outbox.Worker
+	pushes   *outbox.Worker // of the outbox's pushes
 	webhooks *callback.Callbacks
 	sealer   *audit.Sealer
 	web      *web.Server
@@ -271,8 +272,9 @@ func (n *Node) wire(shopURL string) error {
 	wakes := notify.New(notify.Config{DB: n.DB, KV: n.kv, Box: n.box, Audit: n.Audit, Clock: n.Clock, Log: n.Log, Issuer: issuer,
 		Egress: egress.New(n.Config.Push.Allow, n.Clock), Inside: within(n.Config.Push.Allow),
 		Key: func(ctx context.Context) (*keys.Key, error) { return n.Keys.Current(ctx, keys.Push) }})
-	n.outbox.Register(notify.OutboxWake, wakes.DeliverWake)
-	n.outbox.Register(notify.OutboxAgain, wakes.DeliverAgain)
+	n.pushes = n.outbox.Apart(notify.OutboxKinds)
+	n.pushes.Register(notify.OutboxWake, wakes.DeliverWake)
+	n.pushes.Register(notify.OutboxAgain, wakes.DeliverAgain)
 	n.Flows = flows.New(flows.Config{DB: n.DB, KV: n.kv, Users: n.Users, Operations: ops, Clock: n.Clock, Log: n.Log, Wake: wakes.Queue})
 
 	n.outbox.Register(flows.OutboxWithdrawn, n.Flows.DeliverWithdrawn)
