@@ -48,7 +48,7 @@ func (e *Engine) prepareRotate(_ context.Context, c *channel.Call) (channel.Plan
 	mayRotate := func(policy identity.Policy) bool { return policy.Attestation != identity.AttestationRequired }
 	return e.withPIN(c, authorised{body: body, kpf: body.KPF, risk: body.Risk, allowed: mayRotate, act: func(tx *db.Tx, dev *db.Device, _ identity.Policy) (*wire.Error, error) {
 		// A key that any device has or had serves nobody else, and each factor has its own.
-		if _, err := tx.DeviceByKey(key.KeyID()); !errors.Is(err, db.ErrNotFound) || dev.DBK == string(jwk) {
+		if serves, err := tx.KeyServes(string(jwk), key.KeyID()); serves || err != nil {
 			return &wire.Error{Code: wire.Malformed}, err
 		}
 		if err := tx.RotateDevice(dev.ID, string(jwk), key.KeyID(), e.Box.Seal(KnowledgePurpose(dev.ID), body.KK)); err != nil {
