@@ -186,7 +186,7 @@ func (e *Engine) prepareBioAdd(ctx context.Context, c *channel.Call) (channel.Pl
 	if err != nil {
 		return channel.Plan{}, nil, err
 	}
-	return e.withPIN(c, authorised{body: body, kpf: body.KPF, act: func(tx *db.Tx, dev *db.Device, policy identity.Policy) (*wire.Error, error) {
+	return e.withPIN(c, authorised{body: body, kpf: body.KPF, risk: body.Risk, act: func(tx *db.Tx, dev *db.Device, policy identity.Policy) (*wire.Error, error) {
 		change := callback.FactorAdded
 		if dev.DBK != "" {
 			change = callback.FactorReplaced
