@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"mobileid/internal/clock"
+	"mobileid/internal/egress/egresstest"
 )
 
 // merchant is a host that hangs up on whoever comes, until it is well.
@@ -45,7 +46,7 @@ func named(t *testing.T) (*Client, *clock.Manual, func(host, url string) string)
 	clk := clock.NewManual(time.Unix(1_800_000_000, 0))
 	c := at(t, func(s *settings) {
 		s.clk = clk
-		s.resolver = names(t, func(string) []string { return []string{"127.0.0.1"} })
+		s.resolver = egresstest.Resolver(t, func(string) []string { return []string{"127.0.0.1"} })
 	})
 	return c, clk, func(host, url string) string { return strings.Replace(url, "127.0.0.1", host, 1) }
 }

@@ -56,8 +56,11 @@ type Answer struct {
 // New makes a client. It connects to public addresses at the ports of https
 // (443, 8443), and to whatever is in allow: the operator's own networks. What
 // counts is the address at the moment of dialling, whatever its name said before.
-func New(allow []netip.Prefix, clk clock.Clock) *Client {
-	return build(settings{allow: allow, ports: []uint16{443, 8443}, wait: wait, clk: clk})
+func New(allow []netip.Prefix, clk clock.Clock) *Client { return NewVia(nil, allow, clk) }
+
+// NewVia is New with names looked up by the resolver; nil: the system's.
+func NewVia(resolver *net.Resolver, allow []netip.Prefix, clk clock.Clock) *Client {
+	return build(settings{allow: allow, ports: []uint16{443, 8443}, wait: wait, clk: clk, resolver: resolver})
 }
 
 // settings are what a test may want otherwise.

@@ -25,9 +25,12 @@ import (
 )
 
 // Kinds of outbox item: who is to be woken, and one device that could not be yet.
+// Where they are sent is up to phones, and may be slow: OutboxKinds are delivered
+// apart from all others.
 const (
-	OutboxWake  = "push.wake"
-	OutboxAgain = "push.again"
+	OutboxKinds = "push."
+	OutboxWake  = OutboxKinds + "wake"
+	OutboxAgain = OutboxKinds + "again"
 )
 
 const (

@@ -20,7 +20,7 @@ func (e *Engine) preparePIN(_ context.Context, c *channel.Call) (channel.Plan, *
 	if werr := c.Decode(&body); werr != nil || len(body.KK) != wire.KeySize {
 		return channel.Plan{}, &wire.Error{Code: wire.Malformed}, nil
 	}
-	return e.withPIN(c, authorised{body: body, kpf: body.KPF, act: func(tx *db.Tx, dev *db.Device, _ identity.Policy) (*wire.Error, error) {
+	return e.withPIN(c, authorised{body: body, kpf: body.KPF, risk: body.Risk, act: func(tx *db.Tx, dev *db.Device, _ identity.Policy) (*wire.Error, error) {
 		if err := tx.ReplaceKnowledge(dev.ID, e.Box.Seal(KnowledgePurpose(dev.ID), body.KK)); err != nil {
 			return nil, err
 		}
@@ -46,9 +46,9 @@ func (e *Engine) prepareRotate(_ context.Context, c *channel.Call) (channel.Plan
 		return channel.Plan{}, nil, err
 	}
 	mayRotate := func(policy identity.Policy) bool { return policy.Attestation != identity.AttestationRequired }
-	return e.withPIN(c, authorised{body: body, kpf: body.KPF, allowed: mayRotate, act: func(tx *db.Tx, dev *db.Device, _ identity.Policy) (*wire.Error, error) {
+	return e.withPIN(c, authorised{body: body, kpf: body.KPF, risk: body.Risk, allowed: mayRotate, act: func(tx *db.Tx, dev *db.Device, _ identity.Policy) (*wire.Error, error) {
 		// A key that any device has or had serves nobody else, and each factor has its own.
-		if _, err := tx.DeviceByKey(key.KeyID()); !errors.Is(err, db.ErrNotFound) || dev.DBK == string(jwk) {
+		if serves, err := tx.KeyServes(string(jwk), key.KeyID()); serves || err != nil {
 			return &wire.Error{Code: wire.Malformed}, err
 		}
 		if err := tx.RotateDevice(dev.ID, string(jwk), key.KeyID(), e.Box.Seal(KnowledgePurpose(dev.ID), body.KK)); err != nil {
@@ -64,6 +64,7 @@ func (e *Engine) prepareRotate(_ context.Context, c *channel.Call) (channel.Plan
 type authorised struct {
 	body    interface{ Unproven() ([]byte, error) } // what kpf covers
 	kpf     []byte
+	risk    []byte                     // what the phone says of itself, as it was sent; empty: nothing
 	allowed func(identity.Policy) bool // by the App's policy, whatever the PIN; nil: always
 	act     func(*db.Tx, *db.Device, identity.Policy) (*wire.Error, error)
 }
@@ -76,7 +77,16 @@ func (e *Engine) withPIN(c *channel.Call, a authorised) (channel.Plan, *wire.Err
 	if err != nil {
 		return channel.Plan{}, nil, err
 	}
+	var said *wire.Risk
+	if len(a.risk) > 0 {
+		if said, err = wire.ParseRisk(a.risk); err != nil {
+			return channel.Plan{}, &wire.Error{Code: wire.Malformed}, nil
+		}
+	}
 	return channel.Plan{Commit: func(tx *db.Tx, dev *db.Device) (any, *wire.Error, error) {
+		if werr, err := mayTry(tx, dev); werr != nil || err != nil {
+			return nil, werr, err
+		}
 		app, err := tx.App(dev.AppID)
 		if err != nil {
 			return nil, nil, err
@@ -87,6 +97,9 @@ func (e *Engine) withPIN(c *channel.Call, a authorised) (channel.Plan, *wire.Err
 		}
 		if a.allowed != nil && !a.allowed(policy) {
 			return nil, &wire.Error{Code: wire.NotAllowed}, nil
+		}
+		if werr, err := e.riskRefused(tx, dev, policy, c.Op, said); werr != nil || err != nil {
+			return nil, werr, err
 		}
 		werr, err := e.proves(tx, dev, policy, a.kpf, func(kk []byte) [32]byte { return wire.CallProof(kk, c.Op, bytes, c.JTI, c.Head) })
 		if werr == nil && err == nil {
@@ -99,9 +112,8 @@ func (e *Engine) withPIN(c *channel.Call, a authorised) (channel.Plan, *wire.Err
 	}}, nil, nil
 }
 
-// proves reports whether kpf proves knowledge outside an operation. A wrong one is
-// counted as in any answer, and may block the device.
-func (e *Engine) proves(tx *db.Tx, dev *db.Device, policy identity.Policy, kpf []byte, proof func(kk []byte) [32]byte) (*wire.Error, error) {
+// mayTry reports a user, or a device, of whom no proof is looked at.
+func mayTry(tx *db.Tx, dev *db.Device) (*wire.Error, error) {
 	user, err := tx.User(dev.UserID)
 	if err != nil {
 		return nil, err
@@ -109,9 +121,12 @@ func (e *Engine) proves(tx *db.Tx, dev *db.Device, policy identity.Policy, kpf [
 	if user.State != db.UserActive {
 		return &wire.Error{Code: wire.UserLocked}, nil
 	}
-	if werr := spent(tx, dev, user.FailDay, user.FailCount); werr != nil {
-		return werr, nil
-	}
+	return spent(tx, dev, user.FailDay, user.FailCount), nil
+}
+
+// proves reports whether kpf proves knowledge outside an operation. A wrong one is
+// counted as in any answer, and may block the device.
+func (e *Engine) proves(tx *db.Tx, dev *db.Device, policy identity.Policy, kpf []byte, proof func(kk []byte) [32]byte) (*wire.Error, error) {
 	if len(kpf) == 0 {
 		return &wire.Error{Code: wire.Need, Need: []string{wire.FactorPIN}}, nil
 	}
