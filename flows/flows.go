@@ -169,6 +169,9 @@ func (f *Flows) start(ctx context.Context, a ask) (asked, error) {
 		user = db.User{ID: f.Operations.Nobody(a.client.MerchantID, hint.UserID+hint.ExternalRef), State: db.UserActive}
 		err = nil
 	}
+	if app := a.options.appID; app != "" {
+		phones = slices.DeleteFunc(phones, func(d db.Device) bool { return d.AppID != app })
+	}
 	if err == nil {
 		err = f.reachable(ctx, &user, phones, hint.DeviceID, minACR, a.methods(app))
 	}
@@ -215,7 +218,7 @@ func (f *Flows) start(ctx context.Context, a ask) (asked, error) {
 // wake has the phones be woken. Whoever asked is not told of a failure: the phones
 // see the operation without a push too.
 func (f *Flows) wake(ctx context.Context, op *operation.Operation, tag string) {
-	err := f.Wake(ctx, notify.Wake{UserID: op.UserID, DeviceID: op.DeviceID, OperationID: op.ID, Tag: tag, Until: op.ExpiresAt})
+	err := f.Wake(ctx, notify.Wake{UserID: op.UserID, DeviceID: op.DeviceID, AppID: op.AppID, OperationID: op.ID, Tag: tag, Until: op.ExpiresAt})
 	if err != nil {
 		f.Log.WarnContext(ctx, "phones are not woken", "operation", op.ID, "error", err)
 	}

@@ -48,7 +48,7 @@ type Request struct {
 	AuthLevel   string   // operation.TwoFactor, which "" means, or operation.OneFactor
 	AuthMethods []string // one of them must be proven; empty: those that the client's App allows
 	MinACR      string
-	AppID       string
+	AppID       string // whose phones alone are asked and may answer; "": those of every App
 	Initiation  string // operation.FromBackend, which "" means, or operation.FromApp
 	ClientData  string // told back as it is, 1 KiB at most
 	SendPush    bool

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"mobileid/internal/db"
 	"mobileid/internal/keys"
@@ -170,26 +171,50 @@ func (p *Provider) Discovery(w http.ResponseWriter, r *http.Request) {
 
 // hardwareCache keeps whether a login can end in the class of attested hardware.
 type hardwareCache struct {
-	asked   atomic.Int64 // when, Unix nanoseconds; 0: never
+	asking  sync.Mutex   // held by the request that asks the database
+	asked   atomic.Int64 // when last, Unix nanoseconds; 0: nothing is known yet
 	reached atomic.Bool
 }
 
+// reachTimeout bounds how long the database is asked.
+const reachTimeout = 5 * time.Second
+
 // hardware is operation.HardwareReached of clientFresh ago at most. One request asks
-// the database; the others, and with an error all, go by what was so last.
+// the database, for all: whether it goes away changes nothing. Until the first answer
+// the others wait for it; later they, and with an error all, go by what was so last.
 func (p *Provider) hardware(ctx context.Context) (bool, error) {
-	h, now := &p.reach, p.clk.Now().UnixNano()
-	asked := h.asked.Load()
-	if old := now - asked; old >= 0 && old < clientFresh.Nanoseconds() || !h.asked.CompareAndSwap(asked, now) {
+	h := &p.reach
+	if h.fresh(p.clk.Now()) {
 		return h.reached.Load(), nil
 	}
-	err := p.db.View(ctx, func(tx *db.Tx) error {
-		reached, err := operation.HardwareReached(tx, p.anchored)
-		if err == nil {
-			h.reached.Store(reached)
-		}
+	if h.asked.Load() == 0 {
+		h.asking.Lock()
+	} else if !h.asking.TryLock() {
+		return h.reached.Load(), nil
+	}
+	defer h.asking.Unlock()
+	now := p.clk.Now()
+	if h.fresh(now) {
+		return h.reached.Load(), nil
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), reachTimeout)
+	defer cancel()
+	var reached bool
+	err := p.db.View(ctx, func(tx *db.Tx) (err error) {
+		reached, err = operation.HardwareReached(tx, p.anchored)
 		return err
 	})
+	if err == nil {
+		h.reached.Store(reached)
+	}
+	h.asked.Store(now.UnixNano()) // after a failure too: a database that is away is not asked by everybody
 	return h.reached.Load(), err
+}
+
+func (h *hardwareCache) fresh(now time.Time) bool {
+	asked := h.asked.Load()
+	old := now.UnixNano() - asked
+	return asked != 0 && old >= 0 && old < clientFresh.Nanoseconds()
 }
 
 // jwksCache keeps the key set of the ring's view it was made of.

@@ -99,6 +99,10 @@ func (p *Phone) AddBiometry(ctx context.Context, pin, prompt string) error {
 	if done, err := p.pending(ctx, st, wire.OpBioAdd); done || err != nil {
 		return err
 	}
+	said, err := p.statement(ctx)
+	if err != nil {
+		return err
+	}
 	was, err := p.knowledge(st, pin)
 	if err != nil {
 		return err
@@ -115,7 +119,7 @@ func (p *Phone) AddBiometry(ctx context.Context, pin, prompt string) error {
 		return err
 	}
 	res, err := p.do(ctx, st, intent{op: wire.OpBioAdd, body: func(jti, ek string) (any, error) {
-		body := wire.BioAdd{}
+		body := wire.BioAdd{Risk: said}
 		if a, ok := p.Bio.(BioAttester); ok {
 			if body.Att, err = a.AttestBio(ref, ek, jti); err != nil {
 				return nil, err

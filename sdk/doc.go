@@ -64,8 +64,8 @@ type Phone struct {
 	Rand     io.Reader
 	Platform string // "cli", "android", …
 	Model    string // label in the user's device list
-	// Risk looks at the phone before an approval and at the end of the registration;
-	// nil: nothing is said, which Apps that ask refuse.
+	// Risk looks at the phone before whatever the PIN or biometry proves: an approval,
+	// another PIN, other keys, a biometric key, and the end of the registration. nil: nothing is said, which Apps that ask refuse.
 	Risk Risk
 	// Pause waits between two sends of the same bytes; nil means not to send
 	// them again.

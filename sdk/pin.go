@@ -23,6 +23,10 @@ func (p *Phone) ChangePIN(ctx context.Context, old, pin string) error {
 	if done, err := p.pending(ctx, st, wire.OpPIN); done || err != nil {
 		return err
 	}
+	said, err := p.statement(ctx)
+	if err != nil {
+		return err
+	}
 	was, err := p.knowledge(st, old)
 	if err != nil {
 		return err
@@ -36,7 +40,7 @@ func (p *Phone) ChangePIN(ctx context.Context, old, pin string) error {
 	}
 	res, err := p.do(ctx, st, intent{op: wire.OpPIN, body: func(jti, _ string) (any, error) {
 		st.Next = next
-		body := wire.PINChange{KK: kk}
+		body := wire.PINChange{KK: kk, Risk: said}
 		bytes, err := body.Unproven()
 		if err != nil {
 			return nil, err
@@ -50,7 +54,8 @@ func (p *Phone) ChangePIN(ctx context.Context, old, pin string) error {
 
 // Rotate replaces the phone's keys, by proof of the PIN, which stays: the old and
 // the new signing key both sign. What was said of ChangePIN about a lost reply
-// holds here too.
+// holds here too. An App that requires attestation does not take it (*wire.Error
+// not_allowed): such a phone registers anew.
 func (p *Phone) Rotate(ctx context.Context, pin string) error {
 	unlock, st, err := p.open(StatusActive)
 	if err != nil {
@@ -58,6 +63,10 @@ func (p *Phone) Rotate(ctx context.Context, pin string) error {
 	}
 	defer unlock()
 	if done, err := p.pending(ctx, st, wire.OpRotate); done || err != nil {
+		return err
+	}
+	said, err := p.statement(ctx)
+	if err != nil {
 		return err
 	}
 	was, err := p.knowledge(st, pin)
@@ -90,7 +99,7 @@ func (p *Phone) Rotate(ctx context.Context, pin string) error {
 		if err != nil {
 			return nil, err
 		}
-		body := wire.Rotation{New: jws, KK: kk}
+		body := wire.Rotation{New: jws, KK: kk, Risk: said}
 		bytes, err := body.Unproven()
 		if err != nil {
 			return nil, err

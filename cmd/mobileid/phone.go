@@ -95,7 +95,7 @@ func phoneCommand() *cobra.Command {
 	for _, c := range []*cobra.Command{register, answer, watch, pin, rotate} {
 		c.Flags().StringVar(&f.pin, "pin", "", "the PIN (or "+pinVariable+"; asked for when neither is set)")
 	}
-	for _, c := range []*cobra.Command{register, answer, watch} {
+	for _, c := range []*cobra.Command{register, answer, watch, pin, rotate} {
 		f.says.flags(c.Flags())
 	}
 	group.AddCommand(register, inbox, claim, answer, pin, rotate, push, history, remove, decline, watch)

@@ -64,9 +64,11 @@ func sealedWords(e *wire.Error) string {
 		return fmt.Sprintf("that is not the number on the other screen; %d attempts are left", left)
 	case wire.Need:
 		if slices.Contains(e.Need, wire.NeedRisk) {
-			return "this phone is not accepted for what it says, or does not say, of itself; the operation is over (see --finding, --country)"
+			return "this phone is not accepted for what it says, or does not say, of itself; an operation it was asked for is over (see --finding, --country)"
 		}
 		return "this phone cannot prove what is asked for: " + strings.Join(e.Need, ", ")
+	case wire.NotAllowed:
+		return "the App does not allow this; new keys, where it requires attestation, need a new registration"
 	case wire.OpGone:
 		return "too late: the operation is " + e.State
 	case wire.OpNotHere:

@@ -3,6 +3,7 @@ package db
 import (
 	"encoding/json"
 	"errors"
+	"fmt"
 	"time"
 )
 
@@ -81,13 +82,32 @@ func (tx *Tx) Enqueue(it OutboxItem, delay time.Duration) error {
 		it.ID, it.Kind, it.Subject, it.Payload, millis(tx.Now().Add(delay)), millis(tx.Now()))
 }
 
-// Lease takes up to most due items and makes them due again after lease, so
+// OutboxKinds says which items are meant, by their kind; the zero value: all.
+type OutboxKinds struct {
+	Prefix string // letters, digits and dots
+	Others bool   // all kinds but those that begin with Prefix
+}
+
+// and is the condition as one more of a statement whose last argument is there already.
+func (k OutboxKinds) and(args ...any) (condition string, all []any) {
+	if k.Prefix == "" {
+		return "", args
+	}
+	op := "LIKE"
+	if k.Others {
+		op = "NOT LIKE"
+	}
+	return fmt.Sprintf(" AND kind %s $%d", op, len(args)+1), append(args, k.Prefix+"%")
+}
+
+// Lease takes up to most due items of the kinds and makes them due again after lease, so
 // that another worker takes over should this one die. What another node is just
 // leasing is left to it.
-func (tx *Tx) Lease(most int, lease time.Duration) ([]OutboxItem, error) {
+func (tx *Tx) Lease(kinds OutboxKinds, most int, lease time.Duration) ([]OutboxItem, error) {
 	var out []OutboxItem
-	err := tx.rows(`UPDATE outbox SET due_at = $2, attempts = attempts + 1 WHERE id IN (SELECT id FROM outbox WHERE due_at <= $1 ORDER BY due_at LIMIT $3`+tx.skipLocked()+`)
-		RETURNING id, kind, subject, payload, attempts`, []any{millis(tx.Now()), millis(tx.Now().Add(lease)), most},
+	and, args := kinds.and(millis(tx.Now()), millis(tx.Now().Add(lease)), most)
+	err := tx.rows(`UPDATE outbox SET due_at = $2, attempts = attempts + 1 WHERE id IN (SELECT id FROM outbox WHERE due_at <= $1`+and+` ORDER BY due_at LIMIT $3`+tx.skipLocked()+`)
+		RETURNING id, kind, subject, payload, attempts`, args,
 		func(scan func(...any) error) error {
 			var it OutboxItem
 			err := scan(&it.ID, &it.Kind, &it.Subject, &it.Payload, &it.Attempts)
@@ -135,9 +155,10 @@ func (tx *Tx) Postpone(id string, delay time.Duration) error {
 	return err
 }
 
-// OutboxDue reports how many items are due.
-func (tx *Tx) OutboxDue() (n int64, err error) {
-	err = tx.row(`SELECT count(*) FROM outbox WHERE due_at <= $1`, []any{millis(tx.Now())}, &n)
+// OutboxDue reports how many items of the kinds are due.
+func (tx *Tx) OutboxDue(kinds OutboxKinds) (n int64, err error) {
+	and, args := kinds.and(millis(tx.Now()))
+	err = tx.row(`SELECT count(*) FROM outbox WHERE due_at <= $1`+and, args, &n)
 	return n, err
 }
 

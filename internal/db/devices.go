@@ -91,6 +91,17 @@ func (tx *Tx) DeviceByKey(thumb string) (Device, error) {
 	return tx.device(`WHERE dsk_thumb = $1`, thumb)
 }
 
+// KeyServes reports whether any device has the key, a public JWK with its thumbprint,
+// for signing or for biometry.
+func (tx *Tx) KeyServes(jwk, thumb string) (bool, error) {
+	var id string
+	err := tx.row(`SELECT id FROM devices WHERE dsk_thumb = $1 UNION ALL SELECT id FROM devices WHERE dbk = $2 AND dbk <> '' LIMIT 1`, []any{thumb, jwk}, &id)
+	if err == ErrNotFound {
+		return false, nil
+	}
+	return err == nil, err
+}
+
 // DeviceByJWE returns the device whose last state-changing request had the hash.
 func (tx *Tx) DeviceByJWE(hash []byte) (Device, error) {
 	return tx.device(`WHERE last_jwe = $1`, hash)
@@ -151,16 +162,9 @@ func (tx *Tx) RotateDevice(id, dsk, thumb string, sealed []byte) error {
 }
 
 // SetBiometry gives an ACTIVE device another biometric key, or none ("" and "").
-// ErrNotFound if it is not ACTIVE, ErrConflict if any device has the key.
+// ErrNotFound if it is not ACTIVE. That no device has the key, the caller has seen
+// (KeyServes).
 func (tx *Tx) SetBiometry(id, dbk, inh string) error {
-	if dbk != "" {
-		var other string
-		if err := tx.row(`SELECT id FROM devices WHERE dbk = $1`, []any{dbk}, &other); err == nil {
-			return ErrConflict
-		} else if err != ErrNotFound {
-			return err
-		}
-	}
 	return tx.must(`UPDATE devices SET dbk = $2, inh = $3 WHERE id = $1 AND state = 'ACTIVE'`, id, dbk, inh)
 }
 

@@ -251,7 +251,7 @@ func TestAnItemOfTheOutboxIsLeasedOnce(t *testing.T) {
 		got := crowd(8, func(i int) error {
 			for range items {
 				var some []OutboxItem
-				err := []*DB{a, b}[i%2].Update(ctx, func(tx *Tx) (err error) { some, err = tx.Lease(10, time.Minute); return err })
+				err := []*DB{a, b}[i%2].Update(ctx, func(tx *Tx) (err error) { some, err = tx.Lease(OutboxKinds{}, 10, time.Minute); return err })
 				if err != nil || len(some) == 0 {
 					return err
 				}

@@ -28,7 +28,7 @@ const (
 )
 
 // breaker keeps requests from hosts that do not answer, so that they hold nobody
-// else up. For each host:
+// else up. For each host and port:
 //
 //	           answered                       silent
 //	   ┌──────────────────────┐      ┌────────────────────┐
@@ -52,7 +52,7 @@ type host struct {
 
 func newBreaker(clk clock.Clock) *breaker { return &breaker{clk: clk, hosts: map[string]*host{}} }
 
-// enter asks whether a request to the host may start. The caller says by done how
+// enter asks whether a request to HOST:PORT may start. The caller says by done how
 // it ended.
 func (b *breaker) enter(name string) (done func(outcome), err error) {
 	b.mu.Lock()

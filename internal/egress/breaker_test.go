@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -14,6 +15,7 @@ import (
 	"time"
 
 	"mobileid/internal/clock"
+	"mobileid/internal/egress/egresstest"
 )
 
 // merchant is a host that hangs up on whoever comes, until it is well.
@@ -44,7 +46,7 @@ func named(t *testing.T) (*Client, *clock.Manual, func(host, url string) string)
 	clk := clock.NewManual(time.Unix(1_800_000_000, 0))
 	c := at(t, func(s *settings) {
 		s.clk = clk
-		s.resolver = names(t, func(string) []string { return []string{"127.0.0.1"} })
+		s.resolver = egresstest.Resolver(t, func(string) []string { return []string{"127.0.0.1"} })
 	})
 	return c, clk, func(host, url string) string { return strings.Replace(url, "127.0.0.1", host, 1) }
 }
@@ -89,6 +91,40 @@ func TestF8_AHostThatDoesNotAnswerIsLeftAloneForAWhile(t *testing.T) {
 	for i := range tripAfter { // it counts from the start
 		if err := get(to("shop.example", m.URL)); errors.Is(err, ErrUnreachable) {
 			t.Errorf("failure %d after it was well: %v", i, err)
+		}
+	}
+}
+
+// Whoever may name one port of a host must not be able to shut the others.
+func TestF8_SilenceAtOnePortShutsNoOther(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	silent := "http://" + l.Addr().String()
+	l.Close()
+	m := newMerchant(t)
+	m.well.Store(true)
+	c, _, to := named(t)
+	get := func(url string) error { _, err := c.Send(t.Context(), Request{URL: url}); return err }
+	for range tripAfter {
+		if err := get(to("shop.example", silent)); err == nil || errors.Is(err, ErrUnreachable) {
+			t.Fatal(err)
+		}
+	}
+	if err := get(to("shop.example", silent)); !errors.Is(err, ErrUnreachable) {
+		t.Errorf("the silent port: %v", err)
+	}
+	if err := get(to("shop.example", m.URL)); err != nil {
+		t.Errorf("another port of the host: %v", err)
+	}
+	for address, place := range map[string]string{"https://A.example./x": "a.example:443", "https://a.example:443/": "a.example:443", "http://a.example": "a.example:80", "https://[2001:DB8::1]:8443/": "[2001:db8::1]:8443"} {
+		u, err := url.Parse(address)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := placeOf(u); got != place {
+			t.Errorf("%s is %s, want %s", address, got, place)
 		}
 	}
 }
@@ -217,7 +253,7 @@ func TestF8_TheBreakerUnderACrowd(t *testing.T) {
 		})
 	}
 	all.Wait()
-	if _, err := c.breaker.enter("gone.example"); !errors.Is(err, ErrUnreachable) || len(c.breaker.hosts) != 1 {
+	if _, err := c.breaker.enter(strings.Replace(l.Addr().String(), "127.0.0.1", "gone.example", 1)); !errors.Is(err, ErrUnreachable) || len(c.breaker.hosts) != 1 {
 		t.Errorf("%v, %d hosts", err, len(c.breaker.hosts))
 	}
 }

@@ -56,8 +56,11 @@ type Answer struct {
 // New makes a client. It connects to public addresses at the ports of https
 // (443, 8443), and to whatever is in allow: the operator's own networks. What
 // counts is the address at the moment of dialling, whatever its name said before.
-func New(allow []netip.Prefix, clk clock.Clock) *Client {
-	return build(settings{allow: allow, ports: []uint16{443, 8443}, wait: wait, clk: clk})
+func New(allow []netip.Prefix, clk clock.Clock) *Client { return NewVia(nil, allow, clk) }
+
+// NewVia is New with names looked up by the resolver; nil: the system's.
+func NewVia(resolver *net.Resolver, allow []netip.Prefix, clk clock.Clock) *Client {
+	return build(settings{allow: allow, ports: []uint16{443, 8443}, wait: wait, clk: clk, resolver: resolver})
 }
 
 // settings are what a test may want otherwise.
@@ -138,7 +141,7 @@ func (c *Client) Send(ctx context.Context, r Request) (Answer, error) {
 		}
 	}
 	req.Header.Set("User-Agent", "mobileid")
-	done, err := c.breaker.enter(hostOf(u))
+	done, err := c.breaker.enter(placeOf(u))
 	if err != nil {
 		return Answer{}, fmt.Errorf("egress: %s: %w", u.Host, err)
 	}
@@ -175,8 +178,22 @@ func (c *Client) exchange(req *http.Request) (Answer, error) {
 	return Answer{res.StatusCode, res.Header, body}, err
 }
 
-// hostOf is the name or address that the breaker knows a host by.
+// hostOf is the name or address of a host in one form.
 func hostOf(u *url.URL) string { return strings.TrimSuffix(strings.ToLower(u.Hostname()), ".") }
+
+// placeOf is HOST:PORT, by which the breaker knows a host: one port's silence says
+// nothing about what answers at another.
+func placeOf(u *url.URL) string {
+	port := u.Port()
+	switch {
+	case port != "":
+	case u.Scheme == "https":
+		port = "443"
+	default:
+		port = "80"
+	}
+	return net.JoinHostPort(hostOf(u), port)
+}
 
 // outcomeOf is what an exchange says about the host. An answer of any status says
 // that it is there: a 500 costs us nothing, and on a host that several merchants

@@ -1,7 +1,6 @@
 package egress
 
 import (
-	"context"
 	"errors"
 	"net"
 	"net/http"
@@ -13,9 +12,9 @@ import (
 	"time"
 
 	"mobileid/internal/clock"
+	"mobileid/internal/egress/egresstest"
 
 	"code.dny.dev/ssrf"
-	"golang.org/x/net/dns/dnsmessage"
 )
 
 func loopback() []netip.Prefix {
@@ -56,55 +55,13 @@ func canary(t *testing.T) (port uint16, visits *atomic.Int32) {
 	return uint16(l.Addr().(*net.TCPAddr).Port), visits
 }
 
-// names is a DNS server that answers what say returns, for every name, and a
-// resolver that asks nobody else.
-func names(t *testing.T, say func(name string) []string) *net.Resolver {
-	t.Helper()
-	conn, err := net.ListenPacket("udp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { conn.Close() })
-	go func() {
-		buf := make([]byte, 1500)
-		for {
-			n, from, err := conn.ReadFrom(buf)
-			if err != nil {
-				return
-			}
-			var m dnsmessage.Message
-			if m.Unpack(buf[:n]) != nil || len(m.Questions) != 1 {
-				continue
-			}
-			q := m.Questions[0]
-			m.Response, m.Authoritative, m.Additionals = true, true, nil
-			for _, ip := range say(strings.TrimSuffix(q.Name.String(), ".")) {
-				a := netip.MustParseAddr(ip)
-				h := dnsmessage.ResourceHeader{Name: q.Name, Class: q.Class, Type: q.Type}
-				switch {
-				case a.Is4() && q.Type == dnsmessage.TypeA:
-					m.Answers = append(m.Answers, dnsmessage.Resource{Header: h, Body: &dnsmessage.AResource{A: a.As4()}})
-				case a.Is6() && q.Type == dnsmessage.TypeAAAA:
-					m.Answers = append(m.Answers, dnsmessage.Resource{Header: h, Body: &dnsmessage.AAAAResource{AAAA: a.As16()}})
-				}
-			}
-			if out, err := m.Pack(); err == nil {
-				_, _ = conn.WriteTo(out, from)
-			}
-		}
-	}()
-	return &net.Resolver{PreferGo: true, Dial: func(ctx context.Context, _, _ string) (net.Conn, error) {
-		return (&net.Dialer{}).DialContext(ctx, "udp", conn.LocalAddr().String())
-	}}
-}
-
 func TestF1_NothingButPublicAddressesIsReached(t *testing.T) {
 	port, visits := canary(t)
 	// Every name leads to the canary, and the canary's port is allowed: only the
 	// filter of addresses stands in between.
 	clk := clock.NewManual(time.Unix(1_800_000_000, 0))
 	c := build(settings{ports: []uint16{443, 8443, port}, wait: 5 * time.Second, clk: clk,
-		resolver: names(t, func(string) []string { return []string{"127.0.0.1", "::1"} })})
+		resolver: egresstest.Resolver(t, func(string) []string { return []string{"127.0.0.1", "::1"} })})
 	targets := map[string][]string{
 		"loopback":            {"127.0.0.1", "127.8.9.1", "[::1]", "localhost", "LOCALHOST", "localhost.", "a.localhost", "localhost.localdomain"},
 		"unspecified":         {"0.0.0.0", "0.1.2.3", "[::]", "0", "0x0"},
@@ -169,7 +126,7 @@ func portSuffix(port uint16) string {
 func TestF2_WhatANameSaidBeforeDoesNotCount(t *testing.T) {
 	port, visits := canary(t)
 	var asked atomic.Int32
-	resolver := names(t, func(string) []string {
+	resolver := egresstest.Resolver(t, func(string) []string {
 		if asked.Add(1) <= 2 { // A and AAAA of the check
 			return []string{"192.0.78.1"}
 		}
@@ -265,7 +222,7 @@ func TestF12_TheEnvironmentNamesNoProxy(t *testing.T) {
 	defer srv.Close()
 	// net/http itself never uses a proxy for loopback, so the name must be another.
 	c := at(t, func(s *settings) {
-		s.resolver = names(t, func(string) []string { return []string{"127.0.0.1"} })
+		s.resolver = egresstest.Resolver(t, func(string) []string { return []string{"127.0.0.1"} })
 	})
 	a, err := c.Send(t.Context(), Request{URL: strings.Replace(srv.URL, "127.0.0.1", "merchant.example", 1)})
 	if err != nil || a.Status != 200 || visits.Load() != 0 {

@@ -22,6 +22,8 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"mobileid/internal/egress/egresstest"
 )
 
 // raw is a server that does what it likes with each request until the other
@@ -178,7 +180,7 @@ func TestF4_ATLSHandshakeAndANameHaveNoLonger(t *testing.T) {
 	defer close(hang)
 	c := at(t, func(s *settings) {
 		short(s)
-		s.resolver = names(t, func(string) []string { <-hang; return nil })
+		s.resolver = egresstest.Resolver(t, func(string) []string { <-hang; return nil })
 	})
 	_, err = c.Send(t.Context(), Request{URL: "https://slow.example/"})
 	if timeout, ok := errors.AsType[net.Error](err); !ok || !timeout.Timeout() {
@@ -245,7 +247,7 @@ func TestF6_NothingIsSentUnderABadCertificate(t *testing.T) {
 		defer srv.Close()
 		c := at(t, func(s *settings) {
 			s.roots = roots
-			s.resolver = names(t, func(string) []string { return []string{"127.0.0.1"} })
+			s.resolver = egresstest.Resolver(t, func(string) []string { return []string{"127.0.0.1"} })
 		})
 		_, err := c.Send(t.Context(), Request{Method: http.MethodPost, URL: strings.Replace(srv.URL, "127.0.0.1", "merchant.example", 1), Body: []byte("secret")})
 		return err

@@ -25,9 +25,12 @@ import (
 )
 
 // Kinds of outbox item: who is to be woken, and one device that could not be yet.
+// Where they are sent is up to phones, and may be slow: OutboxKinds are delivered
+// apart from all others.
 const (
-	OutboxWake  = "push.wake"
-	OutboxAgain = "push.again"
+	OutboxKinds = "push."
+	OutboxWake  = OutboxKinds + "wake"
+	OutboxAgain = OutboxKinds + "again"
 )
 
 const (
@@ -80,6 +83,7 @@ type wake struct {
 type Wake struct {
 	UserID      string `json:"user"`
 	DeviceID    string `json:"device,omitempty"` // "": every ACTIVE device of the user
+	AppID       string `json:"app,omitempty"`    // "": phones of every App
 	OperationID string `json:"op"`
 	Tag         string `json:"tag,omitempty"` // the merchant's own, opaque to everybody else
 	Until       int64  `json:"until"`         // Unix ms: what comes later is of no use
@@ -167,7 +171,7 @@ func (n *Notifier) read(ctx context.Context, it db.OutboxItem) (w Wake, to []db.
 	to = slices.DeleteFunc(to, func(a db.PushAddress) bool {
 		policy, perr := identity.PolicyOf(a.Policy)
 		err = errors.Join(err, perr)
-		return policy.Push == identity.PushOff
+		return policy.Push == identity.PushOff || w.AppID != "" && w.AppID != a.Policy.ID
 	})
 	return w, to, err
 }

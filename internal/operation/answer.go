@@ -192,7 +192,7 @@ func (e *Engine) prepareAnswer(ctx context.Context, c *channel.Call) (channel.Pl
 	shown := op.shown(c.Device)
 	want := wire.ClaimsFor(&shown)
 	want.Dec, want.CV, want.Iat, want.JTI, want.HR = claims.Dec, claims.CV, claims.Iat, claims.JTI, wire.RiskHash(body.Risk)
-	if op.UserID != c.Device.UserID || op.DeviceID != "" && op.DeviceID != c.Device.ID || claims != want || claims.CV != "" {
+	if !op.addresses(c.Device) || claims != want || claims.CV != "" {
 		// Another user's operation and a changed answer look the same from outside.
 		return channel.Plan{}, &wire.Error{Code: wire.OpNotHere}, nil
 	}

@@ -186,7 +186,7 @@ func (e *Engine) prepareBioAdd(ctx context.Context, c *channel.Call) (channel.Pl
 	if err != nil {
 		return channel.Plan{}, nil, err
 	}
-	return e.withPIN(c, body, body.KPF, func(tx *db.Tx, dev *db.Device, policy identity.Policy) (*wire.Error, error) {
+	return e.withPIN(c, authorised{body: body, kpf: body.KPF, risk: body.Risk, act: func(tx *db.Tx, dev *db.Device, policy identity.Policy) (*wire.Error, error) {
 		change := callback.FactorAdded
 		if dev.DBK != "" {
 			change = callback.FactorReplaced
@@ -203,18 +203,16 @@ func (e *Engine) prepareBioAdd(ctx context.Context, c *channel.Call) (channel.Pl
 				Details: map[string]string{"check": werr.Check, "detail": att.Detail}})
 		}
 		// A key serves one device, and one factor of it.
-		if _, err := tx.DeviceByKey(key.KeyID()); !errors.Is(err, db.ErrNotFound) {
+		if serves, err := tx.KeyServes(dev.DBK, key.KeyID()); serves || err != nil {
 			return &wire.Error{Code: wire.Malformed}, err
 		}
-		if err := tx.SetBiometry(dev.ID, dev.DBK, dev.Inh); errors.Is(err, db.ErrConflict) {
-			return &wire.Error{Code: wire.Malformed}, nil
-		} else if err != nil {
+		if err := tx.SetBiometry(dev.ID, dev.DBK, dev.Inh); err != nil {
 			return nil, err
 		}
 		return nil, errors.Join(callback.FactorMoved(tx, dev, factorInherence, change),
 			e.Audit.Append(tx, audit.Record{Act: "device.biometry_added", Merchant: dev.MerchantID, User: dev.UserID, Device: dev.ID,
 				Details: map[string]string{"key": key.KeyID(), "inh": dev.Inh, "attestation": att.Format}}))
-	})
+	}})
 }
 
 // takes is why the policy refuses a biometric key of the device; nil if it does not.

@@ -22,8 +22,7 @@ func (e *Engine) claimSecret(id string) []byte {
 
 // claimable reports whether dev, showing secret, may take op over.
 func (e *Engine) claimable(op *Operation, dev *db.Device, secret []byte) bool {
-	return op.Initiation == FromApp && wire.Equal(e.claimSecret(op.ID), secret) &&
-		op.UserID == dev.UserID && (op.DeviceID == "" || op.DeviceID == dev.ID)
+	return op.Initiation == FromApp && wire.Equal(e.claimSecret(op.ID), secret) && op.addresses(dev)
 }
 
 // prepareClaim binds an operation that is not addressed by name to the first

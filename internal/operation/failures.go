@@ -59,7 +59,7 @@ func (e *Engine) authFailed(tx *db.Tx, op *Operation, p *proof) (*Outcome, *wire
 			return nil, nil, err
 		}
 		for _, d := range others {
-			if d.ID != p.device.ID && identity.MayAnswer(&d, tx.Now()) {
+			if d.ID != p.device.ID && op.addresses(&d) && identity.MayAnswer(&d, tx.Now()) {
 				return nil, werr, nil // another phone may still answer
 			}
 		}

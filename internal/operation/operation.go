@@ -78,7 +78,7 @@ type Operation struct {
 	Level      string // OneFactor, or "" for TwoFactor
 	Methods    string // identity.Methods of which one must be proven, space-delimited; "": any
 	Initiation string // FromApp, or "" for FromBackend
-	AppID      string
+	AppID      string // "": phones of any App
 	ClientData string // the client's own, told back as it is
 	Initiator  Initiator
 	Scope      string // of a backchannel request: what its client asked for, space-delimited
@@ -88,6 +88,12 @@ type Operation struct {
 
 // Expires is when the operation can no longer be decided but as expired.
 func (o *Operation) Expires() time.Time { return time.UnixMilli(o.ExpiresAt) }
+
+// addresses reports whether the operation is before dev: its user's, and if it names a
+// device or an App, that one.
+func (o *Operation) addresses(dev *db.Device) bool {
+	return o.UserID == dev.UserID && (o.DeviceID == "" || o.DeviceID == dev.ID) && (o.AppID == "" || o.AppID == dev.AppID)
+}
 
 // backchannelUntil is ExpiresAt of a backchannel request, 0 of anything else.
 func (o *Operation) backchannelUntil() int64 {

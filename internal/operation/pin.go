@@ -20,18 +20,18 @@ func (e *Engine) preparePIN(_ context.Context, c *channel.Call) (channel.Plan, *
 	if werr := c.Decode(&body); werr != nil || len(body.KK) != wire.KeySize {
 		return channel.Plan{}, &wire.Error{Code: wire.Malformed}, nil
 	}
-	return e.withPIN(c, body, body.KPF, func(tx *db.Tx, dev *db.Device, _ identity.Policy) (*wire.Error, error) {
+	return e.withPIN(c, authorised{body: body, kpf: body.KPF, risk: body.Risk, act: func(tx *db.Tx, dev *db.Device, _ identity.Policy) (*wire.Error, error) {
 		if err := tx.ReplaceKnowledge(dev.ID, e.Box.Seal(KnowledgePurpose(dev.ID), body.KK)); err != nil {
 			return nil, err
 		}
 		return nil, errors.Join(callback.FactorMoved(tx, dev, factorKnowledge, callback.FactorReplaced),
 			e.Audit.Append(tx, audit.Record{Act: "device.pin_changed", Merchant: dev.MerchantID, User: dev.UserID, Device: dev.ID}))
-	})
+	}})
 }
 
 // prepareRotate replaces a device's signing key and with it its knowledge key: the
 // request is signed by the old one, the new one signs inside it, and the PIN is
-// proven.
+// proven. Nobody attests the new one, so an App that requires it takes none.
 func (e *Engine) prepareRotate(_ context.Context, c *channel.Call) (channel.Plan, *wire.Error, error) {
 	var body wire.Rotation
 	if werr := c.Decode(&body); werr != nil || len(body.KK) != wire.KeySize {
@@ -45,9 +45,10 @@ func (e *Engine) prepareRotate(_ context.Context, c *channel.Call) (channel.Plan
 	if err != nil {
 		return channel.Plan{}, nil, err
 	}
-	return e.withPIN(c, body, body.KPF, func(tx *db.Tx, dev *db.Device, _ identity.Policy) (*wire.Error, error) {
+	mayRotate := func(policy identity.Policy) bool { return policy.Attestation != identity.AttestationRequired }
+	return e.withPIN(c, authorised{body: body, kpf: body.KPF, risk: body.Risk, allowed: mayRotate, act: func(tx *db.Tx, dev *db.Device, _ identity.Policy) (*wire.Error, error) {
 		// A key that any device has or had serves nobody else, and each factor has its own.
-		if _, err := tx.DeviceByKey(key.KeyID()); !errors.Is(err, db.ErrNotFound) || dev.DBK == string(jwk) {
+		if serves, err := tx.KeyServes(string(jwk), key.KeyID()); serves || err != nil {
 			return &wire.Error{Code: wire.Malformed}, err
 		}
 		if err := tx.RotateDevice(dev.ID, string(jwk), key.KeyID(), e.Box.Seal(KnowledgePurpose(dev.ID), body.KK)); err != nil {
@@ -56,22 +57,36 @@ func (e *Engine) prepareRotate(_ context.Context, c *channel.Call) (channel.Plan
 		return nil, errors.Join(callback.FactorMoved(tx, dev, factorPossession, callback.FactorReplaced),
 			e.Audit.Append(tx, audit.Record{Act: "device.keys_rotated", Merchant: dev.MerchantID, User: dev.UserID, Device: dev.ID,
 				Details: map[string]string{"from": dev.DSKThumb, "to": key.KeyID()}}))
-	})
+	}})
 }
 
-// provable is the body of a call that the PIN authorises.
-type provable interface {
-	Unproven() ([]byte, error)
+// authorised is a call outside operations that the PIN authorises.
+type authorised struct {
+	body    interface{ Unproven() ([]byte, error) } // what kpf covers
+	kpf     []byte
+	risk    []byte                     // what the phone says of itself, as it was sent; empty: nothing
+	allowed func(identity.Policy) bool // by the App's policy, whatever the PIN; nil: always
+	act     func(*db.Tx, *db.Device, identity.Policy) (*wire.Error, error)
 }
 
-// withPIN is the plan of a call outside operations: act, once kpf has proven
-// knowledge over the body.
-func (e *Engine) withPIN(c *channel.Call, body provable, kpf []byte, act func(*db.Tx, *db.Device, identity.Policy) (*wire.Error, error)) (channel.Plan, *wire.Error, error) {
-	bytes, err := body.Unproven()
+// withPIN is the plan of such a call: act, once kpf has proven knowledge over the
+// body. What is refused without regard to the PIN is refused before it is looked at,
+// so that the refusal does not tell whether it was right.
+func (e *Engine) withPIN(c *channel.Call, a authorised) (channel.Plan, *wire.Error, error) {
+	bytes, err := a.body.Unproven()
 	if err != nil {
 		return channel.Plan{}, nil, err
 	}
+	var said *wire.Risk
+	if len(a.risk) > 0 {
+		if said, err = wire.ParseRisk(a.risk); err != nil {
+			return channel.Plan{}, &wire.Error{Code: wire.Malformed}, nil
+		}
+	}
 	return channel.Plan{Commit: func(tx *db.Tx, dev *db.Device) (any, *wire.Error, error) {
+		if werr, err := mayTry(tx, dev); werr != nil || err != nil {
+			return nil, werr, err
+		}
 		app, err := tx.App(dev.AppID)
 		if err != nil {
 			return nil, nil, err
@@ -80,9 +95,15 @@ func (e *Engine) withPIN(c *channel.Call, body provable, kpf []byte, act func(*d
 		if err != nil {
 			return nil, nil, err
 		}
-		werr, err := e.proves(tx, dev, policy, kpf, func(kk []byte) [32]byte { return wire.CallProof(kk, c.Op, bytes, c.JTI, c.Head) })
+		if a.allowed != nil && !a.allowed(policy) {
+			return nil, &wire.Error{Code: wire.NotAllowed}, nil
+		}
+		if werr, err := e.riskRefused(tx, dev, policy, c.Op, said); werr != nil || err != nil {
+			return nil, werr, err
+		}
+		werr, err := e.proves(tx, dev, policy, a.kpf, func(kk []byte) [32]byte { return wire.CallProof(kk, c.Op, bytes, c.JTI, c.Head) })
 		if werr == nil && err == nil {
-			werr, err = act(tx, dev, policy)
+			werr, err = a.act(tx, dev, policy)
 		}
 		if werr != nil || err != nil {
 			return nil, werr, err
@@ -91,9 +112,8 @@ func (e *Engine) withPIN(c *channel.Call, body provable, kpf []byte, act func(*d
 	}}, nil, nil
 }
 
-// proves reports whether kpf proves knowledge outside an operation. A wrong one is
-// counted as in any answer, and may block the device.
-func (e *Engine) proves(tx *db.Tx, dev *db.Device, policy identity.Policy, kpf []byte, proof func(kk []byte) [32]byte) (*wire.Error, error) {
+// mayTry reports a user, or a device, of whom no proof is looked at.
+func mayTry(tx *db.Tx, dev *db.Device) (*wire.Error, error) {
 	user, err := tx.User(dev.UserID)
 	if err != nil {
 		return nil, err
@@ -101,9 +121,12 @@ func (e *Engine) proves(tx *db.Tx, dev *db.Device, policy identity.Policy, kpf [
 	if user.State != db.UserActive {
 		return &wire.Error{Code: wire.UserLocked}, nil
 	}
-	if werr := spent(tx, dev, user.FailDay, user.FailCount); werr != nil {
-		return werr, nil
-	}
+	return spent(tx, dev, user.FailDay, user.FailCount), nil
+}
+
+// proves reports whether kpf proves knowledge outside an operation. A wrong one is
+// counted as in any answer, and may block the device.
+func (e *Engine) proves(tx *db.Tx, dev *db.Device, policy identity.Policy, kpf []byte, proof func(kk []byte) [32]byte) (*wire.Error, error) {
 	if len(kpf) == 0 {
 		return &wire.Error{Code: wire.Need, Need: []string{wire.FactorPIN}}, nil
 	}

@@ -264,7 +264,9 @@ func (e *Engine) offered(ctx context.Context, dev *db.Device) ([]Operation, erro
 		if err != nil {
 			return nil, err
 		}
-		ops = append(ops, op)
+		if op.addresses(dev) { // or it is for phones of another App
+			ops = append(ops, op)
+		}
 	}
 	return ops, nil
 }
@@ -279,13 +281,11 @@ func (e *Engine) Withdraw(ctx context.Context, userID, deviceID, reason string) 
 	if err != nil {
 		return err
 	}
-	others := false
+	var others []db.Device
 	if deviceID != "" {
-		err := e.DB.View(ctx, func(tx *db.Tx) error {
-			devices, err := tx.DevicesOf(userID)
-			for _, d := range devices {
-				others = others || d.ID != deviceID && identity.MayAnswer(&d, tx.Now())
-			}
+		err := e.DB.View(ctx, func(tx *db.Tx) (err error) {
+			others, err = tx.DevicesOf(userID)
+			others = slices.DeleteFunc(others, func(d db.Device) bool { return d.ID == deviceID || !identity.MayAnswer(&d, tx.Now()) })
 			return err
 		})
 		if err != nil {
@@ -293,8 +293,17 @@ func (e *Engine) Withdraw(ctx context.Context, userID, deviceID, reason string) 
 		}
 	}
 	for _, o := range p.Open {
-		if deviceID != "" && o.Device != deviceID && (o.Device != "" || others) {
-			continue
+		if deviceID != "" && o.Device != deviceID {
+			if o.Device != "" {
+				continue
+			}
+			op, err := e.read(ctx, o.Operation)
+			if absent(err) || slices.ContainsFunc(others, func(d db.Device) bool { return op.addresses(&d) }) {
+				continue
+			}
+			if err != nil {
+				return err
+			}
 		}
 		if _, err := e.End(ctx, o.Operation, Cancel, reason); err != nil && !fault.Is(err, fault.NotFound) {
 			return err

@@ -192,7 +192,7 @@ func TestADecisionIsDeliveredToKVAgainWithoutHarm(t *testing.T) {
 	var item db.OutboxItem
 	h.clock.Advance(settleAfter)
 	err := h.DB.Update(t.Context(), func(tx *db.Tx) error {
-		items, err := tx.Lease(10, time.Minute)
+		items, err := tx.Lease(db.OutboxKinds{}, 10, time.Minute)
 		if err == nil && len(items) != 1 {
 			err = fmt.Errorf("%d items", len(items))
 		}

@@ -31,14 +31,25 @@ type Worker struct {
 	db         *db.DB
 	log        *slog.Logger
 	deliverers map[string]Deliverer
+	kinds      db.OutboxKinds
 
 	mu   sync.Mutex
 	done []string
 }
 
-// New makes a worker; the deliverers are fixed from here on.
+// New makes a worker of all kinds.
 func New(d *db.DB, log *slog.Logger) *Worker {
 	return &Worker{db: d, log: log, deliverers: map[string]Deliverer{}}
+}
+
+// Apart makes another worker, of the kinds that begin with the prefix, and leaves
+// them to it: however slow they are, w's own do not wait for them. Each is Run, on
+// every node. It must be called before Run, and once.
+func (w *Worker) Apart(prefix string) *Worker {
+	other := New(w.db, w.log)
+	other.kinds = db.OutboxKinds{Prefix: prefix}
+	w.kinds = db.OutboxKinds{Prefix: prefix, Others: true}
+	return other
 }
 
 // Register names the deliverer of a kind. It must be called before Run.
@@ -96,7 +107,7 @@ func (w *Worker) flush(ctx context.Context) {
 func (w *Worker) deliver(ctx context.Context) int {
 	var waiting int64
 	err := w.db.View(ctx, func(tx *db.Tx) (err error) {
-		waiting, err = tx.OutboxDue()
+		waiting, err = tx.OutboxDue(w.kinds)
 		return err
 	})
 	if err != nil || waiting == 0 {
@@ -104,7 +115,7 @@ func (w *Worker) deliver(ctx context.Context) int {
 	}
 	var items []db.OutboxItem
 	err = w.db.Update(ctx, func(tx *db.Tx) (err error) {
-		items, err = tx.Lease(batch, lease)
+		items, err = tx.Lease(w.kinds, batch, lease)
 		return err
 	})
 	if err != nil {

@@ -55,9 +55,14 @@ func (p *post) restart(d *db.DB) {
 
 func (p *post) write(delay time.Duration, ids ...string) {
 	p.t.Helper()
+	p.writeOf("letter", delay, ids...)
+}
+
+func (p *post) writeOf(kind string, delay time.Duration, ids ...string) {
+	p.t.Helper()
 	err := p.db.Update(p.t.Context(), func(tx *db.Tx) error {
 		for _, id := range ids {
-			if err := tx.Enqueue(db.OutboxItem{ID: id, Kind: "letter", Payload: "hello " + id}, delay); err != nil {
+			if err := tx.Enqueue(db.OutboxItem{ID: id, Kind: kind, Payload: "hello " + id}, delay); err != nil {
 				return err
 			}
 		}

@@ -297,3 +297,27 @@ func TestAnAppThatDoesNotAskDoesNotLook(t *testing.T) {
 		t.Errorf("%v, pos %s, %q", err, d.Pos, d.Attestation)
 	}
 }
+
+// D16: an attested key is not exchanged for one that nobody attests, and the refusal
+// is the same with the right PIN and with a wrong one.
+func TestD16_WhereItIsRequiredNoKeyIsExchangedForAnother(t *testing.T) {
+	r, m := world(t, identity.AttestationOptional)
+	p, before, _, err := enrol(t, r, android(m, nil))
+	if err != nil {
+		t.Fatal(err)
+	}
+	change(t, r, func(p *identity.Policy) { p.Attestation = identity.AttestationRequired })
+	for _, pin := range []string{rig.PIN, rig.WrongPIN, rig.PIN} {
+		r.Refused(p.Rotate(t.Context(), pin), wire.NotAllowed)
+		if d := r.Device(p); d.DSKThumb != before.DSKThumb || d.Pos != "hwk-att" || d.Failures != 0 || string(d.KK) != string(before.KK) {
+			t.Errorf("pos %s, %d failures, the key replaced: %t", d.Pos, d.Failures, d.DSKThumb != before.DSKThumb)
+		}
+	}
+	change(t, r, func(p *identity.Policy) { p.Attestation = identity.AttestationOptional })
+	if err := p.Rotate(t.Context(), rig.PIN); err != nil {
+		t.Fatal(err)
+	}
+	if d := r.Device(p); d.DSKThumb == before.DSKThumb || d.Pos != "swk" {
+		t.Errorf("where it is optional: pos %s", d.Pos)
+	}
+}

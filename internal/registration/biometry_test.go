@@ -131,8 +131,9 @@ func TestAnAttestedAppVouchesForABiometricKey(t *testing.T) {
 			if out, _ := r.Decision(op.Txn); out.SCA.Inh != "bio" {
 				t.Errorf("%s: %+v", mode, out.SCA)
 			}
-			if err := p.Rotate(t.Context(), rig.PIN); err != nil {
-				t.Fatal(err)
+			want := map[string]string{identity.AttestationOptional: "ok", identity.AttestationRequired: wire.NotAllowed}[mode]
+			if err := p.Rotate(t.Context(), rig.PIN); rig.Sealed(err) != want {
+				t.Fatalf("%s: new keys: %v", mode, err)
 			}
 		}
 	}

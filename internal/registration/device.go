@@ -137,6 +137,10 @@ func (r *Registrations) commitBegin(tx *db.Tx, t *ticket, dev *db.Device, body *
 		return nil, &wire.Error{Code: wire.AttestationFailed, Check: check}, r.Audit.Append(tx, audit.Record{Act: "registration.attestation_refused",
 			Merchant: t.MerchantID, User: t.UserID, Client: t.ClientID, Operation: t.ID, Details: map[string]string{"check": check, "detail": att.Detail}})
 	}
+	// A key serves one device, and one factor of it.
+	if serves, err := tx.KeyServes(dev.DSK, dev.DSKThumb); serves || err != nil {
+		return nil, refused, err
+	}
 	if err := tx.Redeem("activation", t.ID, "", t.expires()); errors.Is(err, db.ErrConflict) {
 		return nil, refused, nil
 	} else if err != nil {

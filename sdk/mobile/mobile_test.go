@@ -5,11 +5,15 @@ import (
 	"crypto/ecdsa"
 	"crypto/rand"
 	"errors"
+	"net/netip"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"mobileid/internal/identity"
+	"mobileid/internal/notify/pushtest"
+	"mobileid/internal/risk"
 	"mobileid/sdk"
 	"mobileid/sdk/keystoretest"
 	"mobileid/sdk/mobile"
@@ -79,6 +83,11 @@ func (s sensor) Sign(name, text string, digest []byte) ([]byte, error) {
 }
 
 func (s sensor) Attest(string, string, string) (*mobile.Attestation, error) { return nil, nil }
+
+// rasp is what a library says of the phone.
+type rasp func() (*mobile.Statement, error)
+
+func (r rasp) Measure() (*mobile.Statement, error) { return r() }
 
 // app is an app on a phone, and its finger.
 func app(t *testing.T) (*mobile.Phone, *keystoretest.Soft) {
@@ -238,5 +247,82 @@ func TestWhatAnAppMayPassByMistakeIsAnsweredAndNothingFalls(t *testing.T) {
 	p.Cancel() // nothing is under way
 	if in, err := p.List(); err != nil || !in.OK() {
 		t.Errorf("%+v, %v", in, err)
+	}
+}
+
+// An App that requires a statement takes phones that say what they found, and no others.
+func TestAnAppSaysWhatItFoundOfItsPhone(t *testing.T) {
+	r := rig.Start(t, rig.Options{Policy: identity.Policy{Trusted: true, Risk: risk.Rules{Mode: risk.Required, BlockFindings: []string{wire.FindingRooted}, AllowCountries: []string{"NO"}}}})
+	u := r.User()
+	p, _ := app(t)
+	said, found, fails := mobile.NewStatement(), "", error(nil)
+	p.SetRisk(rasp(func() (*mobile.Statement, error) {
+		if fails != nil || said == nil {
+			return nil, fails
+		}
+		s := *said
+		if found != "" {
+			s.Found(found)
+		}
+		return &s, nil
+	}))
+	said.OS, said.App, said.Country, said.CountrySource = "17", "1.2", "NO", wire.CountryNetwork
+	if reg, err := p.Register(r.Link(u)); err != nil || !reg.OK() {
+		t.Fatalf("%+v, %v", reg, err)
+	}
+	if reg, err := p.Finish(rig.PIN); err != nil || reg.State != "active" {
+		t.Fatalf("%+v, %v", reg, err)
+	}
+	op := ask(t, r, u.ID, p)
+	res, err := p.Approve(op, rig.PIN, "")
+	done(t, res, err, "")
+	out, _ := r.Decision(op.Txn)
+	if out.Risk == nil || out.Risk.Verdict == risk.Blocked || out.Risk.OSVersion != "17" || out.Risk.AppVersion != "1.2" || out.Risk.Country != "NO" || out.Risk.Model != "Pixel" {
+		t.Errorf("%+v", out.Risk)
+	}
+	op = ask(t, r, u.ID, p)
+	fails = errors.New("the library fell over")
+	if res, err := p.Approve(op, rig.PIN, ""); err == nil || !strings.Contains(err.Error(), "fell over") {
+		t.Errorf("%+v, %v", res, err)
+	}
+	fails, said = nil, nil
+	if res, err := p.Approve(op, rig.PIN, ""); err == nil {
+		t.Errorf("nothing was said: %+v", res)
+	}
+	said, found = &mobile.Statement{Country: "NO", CountrySource: wire.CountryNetwork}, wire.FindingRooted
+	res, err = p.Approve(op, rig.PIN, "")
+	if r := done(t, res, err, "need"); r.Needs != wire.NeedRisk {
+		t.Errorf("%+v", r)
+	}
+	p.SetRisk(nil)
+	op = ask(t, r, u.ID, p)
+	res, err = p.Approve(op, rig.PIN, "")
+	if r := done(t, res, err, "need"); r.Needs != wire.NeedRisk {
+		t.Errorf("%+v", r)
+	}
+}
+
+func TestAnAppIsWokenByPush(t *testing.T) {
+	r := rig.Start(t, rig.Options{Policy: identity.Policy{Trusted: true}, Push: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}})
+	user, p, _ := registered(t, r)
+	push, err := p.SetPush("", nil, nil)
+	if err != nil || !push.OK() || len(push.Key) != 65 {
+		t.Fatalf("%+v, %v", push, err)
+	}
+	s := pushtest.Start(t)
+	if push, err = p.SetPush(s.URL, s.P256DH, s.Auth); err != nil || !push.OK() {
+		t.Fatalf("%+v, %v", push, err)
+	}
+	a := r.REST("POST", "/authentications", map[string]any{"userId": user, "sendPush": true})
+	for end := time.Now().Add(20 * time.Second); len(s.Got()) == 0; time.Sleep(20 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatal("no push came")
+		}
+	}
+	if got := s.Got()[0]; got.Err != nil || !strings.Contains(string(got.Plain), a.Text("id")) {
+		t.Errorf("%s, %v", got.Plain, got.Err)
+	}
+	if push, err = p.SetPush("http://192.0.2.1/", s.P256DH, s.Auth); err != nil || push.Result.Code != wire.AddressRefused {
+		t.Errorf("%+v, %v", push, err)
 	}
 }

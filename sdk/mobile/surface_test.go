@@ -190,7 +190,7 @@ func TestTheRulesFindWhatGomobileDoesNotBind(t *testing.T) {
 
 var (
 	snippet = regexp.MustCompile("(?s)```(kotlin|swift)\n(.*?)```")
-	called  = regexp.MustCompile(`\b(phone|registration|inbox|operation|result|attestation|Mobile)!?\??\.(\w+)`)
+	called  = regexp.MustCompile(`\b(phone|registration|inbox|operation|result|attestation|statement|push|Mobile)!?\??\.(\w+)`)
 	made    = regexp.MustCompile(`\bMobile(New\w+)\(`)
 )
 
@@ -202,7 +202,8 @@ func TestTheSnippetsOfTheDocumentationCallWhatIsThere(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	names := map[string]string{"phone": "Phone", "registration": "Registration", "inbox": "Inbox", "operation": "Operation", "result": "Result", "attestation": "Attestation"}
+	names := map[string]string{"phone": "Phone", "registration": "Registration", "inbox": "Inbox", "operation": "Operation", "result": "Result", "attestation": "Attestation",
+		"statement": "Statement", "push": "Push"}
 	there := func(receiver, name string) bool {
 		name = strings.ToUpper(name[:1]) + name[1:]
 		if receiver == "Mobile" {

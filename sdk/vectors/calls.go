@@ -59,10 +59,18 @@ func calls() object {
 		refuse("a proof over another body", op, body.with("kpf", proof(op, "{}")).text(), "auth_failed")
 		refuse("a proof for another request", op, body.with("kpf", b64(mac(kk, []byte("mid/kpf/1/"+op), sum([]byte(body.text())), bytesOf("jti2", 16), []byte(head)))).text(), "auth_failed")
 		refuse("a proof under another head", op, body.with("kpf", b64(mac(kk, []byte("mid/kpf/1/"+op), sum([]byte(body.text())), []byte(jti), bytesOf("head2", 32)))).text(), "auth_failed")
+		said := b64([]byte(riskStatement().text()))
+		risky := body.with("risk", said)
+		add(op, risky)
+		refuse("a statement taken out", op, body.with("kpf", proof(op, risky.text())).text(), "auth_failed")
+		refuse("a statement put in", op, risky.with("kpf", proof(op, body.text())).text(), "auth_failed")
+		refuse("another statement than was proven", op, body.with("risk", b64([]byte(riskStatement().with("findings", []string{}).text()))).with("kpf", proof(op, risky.text())).text(), "auth_failed")
+		proven("a statement that is none", op, body.with("risk", b64([]byte("[]"))), "malformed")
 		refuse("a member twice", op, `{"kpf":"AA",`+body.with("kpf", proof(op, body.text())).text()[1:], "malformed")
 		refuse("an array", op, "[]", "malformed")
 	}
 	add("bio.add", attested)
+	add("bio.add", attested.with("risk", b64([]byte(riskStatement().text()))))
 	for _, op := range []string{"pin.change", "dev.rotate"} {
 		proven("a short key", op, bodies[op].with("kk", b64(fresh[:31])), "malformed")
 		proven("no key", op, bodies[op].without("kk"), "malformed")

@@ -34,24 +34,25 @@ func TestCalls(t *testing.T) {
 	judge := func(c call) (string, []byte) {
 		var body interface{ Unproven() ([]byte, error) }
 		var kpf wire.Secret
+		var risk wire.Bytes
 		ok, read := true, func(into any) bool { return wire.Unmarshal([]byte(c.Body), into) == nil }
 		switch c.Op {
 		case wire.OpPIN:
 			var b wire.PINChange
 			ok = read(&b) && len(b.KK) == wire.KeySize
-			body, kpf = b, b.KPF
+			body, kpf, risk = b, b.KPF, b.Risk
 		case wire.OpRotate:
 			var b wire.Rotation
 			ok = read(&b) && len(b.KK) == wire.KeySize
 			_, err := wire.VerifyNewKey(b.New, wire.NewKeyClaims{Iss: v.Device, Old: kid, JTI: v.JTI})
 			ok = ok && err == nil
-			body, kpf = b, b.KPF
+			body, kpf, risk = b, b.KPF, b.Risk
 		case wire.OpBioAdd:
 			var b wire.BioAdd
 			ok = read(&b)
 			key, err := wire.VerifyBioKey(b.New, wire.BioKeyClaims{Iss: v.Device, DSK: kid, JTI: v.JTI})
 			ok = ok && err == nil && key != dsk
-			body, kpf = b, b.KPF
+			body, kpf, risk = b, b.KPF, b.Risk
 		case wire.OpRemove:
 			ok = read(&wire.Remove{})
 		case wire.OpBioRemove:
@@ -60,6 +61,10 @@ func TestCalls(t *testing.T) {
 			ok = read(&wire.History{})
 		default:
 			t.Fatal(c.Op)
+		}
+		if len(risk) > 0 {
+			_, err := wire.ParseRisk(risk)
+			ok = ok && err == nil
 		}
 		switch {
 		case !ok:

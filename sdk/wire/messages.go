@@ -183,34 +183,46 @@ type AnswerReply struct {
 
 // PINChange is the body of pin.change: a new knowledge key, proven by the old one.
 type PINChange struct {
-	KK  Secret `json:"kk"`            // 32
-	KPF Secret `json:"kpf,omitempty"` // 32: CallProof over the body without it
+	KK   Secret `json:"kk"`             // 32
+	Risk Bytes  `json:"risk,omitempty"` // the phone's statement about itself (Risk); empty: none
+	KPF  Secret `json:"kpf,omitempty"`  // 32: CallProof over the body without it
 }
 
 // Unproven are the bytes of the body that its proof covers: without kpf.
-func (c PINChange) Unproven() ([]byte, error) { return json.Marshal(PINChange{KK: c.KK}) }
+func (c PINChange) Unproven() ([]byte, error) {
+	c.KPF = nil
+	return json.Marshal(c)
+}
 
 // Rotation is the body of dev.rotate: a new signing key, which signs too, and with
 // it a new knowledge key, proven by the old one.
 type Rotation struct {
-	New string `json:"new"`           // compact JWS, NewKeyClaims
-	KK  Secret `json:"kk"`            // 32
-	KPF Secret `json:"kpf,omitempty"` // 32: CallProof over the body without it
+	New  string `json:"new"`            // compact JWS, NewKeyClaims
+	KK   Secret `json:"kk"`             // 32
+	Risk Bytes  `json:"risk,omitempty"` // the phone's statement about itself (Risk); empty: none
+	KPF  Secret `json:"kpf,omitempty"`  // 32: CallProof over the body without it
 }
 
 // Unproven are the bytes of the body that its proof covers: without kpf.
-func (r Rotation) Unproven() ([]byte, error) { return json.Marshal(Rotation{New: r.New, KK: r.KK}) }
+func (r Rotation) Unproven() ([]byte, error) {
+	r.KPF = nil
+	return json.Marshal(r)
+}
 
 // BioAdd is the body of bio.add: a biometric key, which signs too, in place of the
 // one before, if any; authorised by the PIN.
 type BioAdd struct {
-	New string       `json:"new"`           // compact JWS, BioKeyClaims
-	Att *Attestation `json:"att,omitempty"` // what the phone's maker says of the key; nil: nothing
-	KPF Secret       `json:"kpf,omitempty"` // 32: CallProof over the body without it
+	New  string       `json:"new"`            // compact JWS, BioKeyClaims
+	Att  *Attestation `json:"att,omitempty"`  // what the phone's maker says of the key; nil: nothing
+	Risk Bytes        `json:"risk,omitempty"` // the phone's statement about itself (Risk); empty: none
+	KPF  Secret       `json:"kpf,omitempty"`  // 32: CallProof over the body without it
 }
 
 // Unproven are the bytes of the body that its proof covers: without kpf.
-func (b BioAdd) Unproven() ([]byte, error) { return json.Marshal(BioAdd{New: b.New, Att: b.Att}) }
+func (b BioAdd) Unproven() ([]byte, error) {
+	b.KPF = nil
+	return json.Marshal(b)
+}
 
 // BioRemove gives the biometric key up.
 type BioRemove struct{}

@@ -1,6 +1,7 @@
 package attacks
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -11,9 +12,11 @@ import (
 
 	"mobileid/internal/audit"
 	"mobileid/internal/db"
+	"mobileid/internal/identity"
 	"mobileid/internal/operation"
 	"mobileid/internal/risk"
 	"mobileid/sdk"
+	"mobileid/sdk/keystoretest"
 	"mobileid/sdk/wire"
 	"mobileid/test/rig"
 )
@@ -243,6 +246,50 @@ func TestD23_OfTwoPhonesThatAnswerAtOnceOneDecides(t *testing.T) {
 				t.Errorf("%s, the phones are told %v, the client %s", out.State, words, word)
 			}
 			r.Clock.Advance(31 * time.Second)
+		}
+	})
+}
+
+// Outside operations the PIN is not looked at either: a phone that is not accepted is
+// told the same with the right one and with a wrong one, and nothing is counted.
+func TestD23_OutsideOperationsABlockedPhoneLearnsNothingOfThePIN(t *testing.T) {
+	rig.EachWith(t, identity.Policy{Trusted: true}, func(t *testing.T, r *rig.Rig) {
+		p := r.RegisteredAs(r.User(), func(p *sdk.Phone) { p.Platform, p.Bio = "android", &keystoretest.Soft{} })
+		demand(t, r, map[string]any{"risk": "REQUIRED", "blockFindings": []string{"hooking"}})
+		before := r.Device(p)
+		calls := map[string]func(pin string) error{
+			wire.OpPIN:    func(pin string) error { return p.ChangePIN(t.Context(), pin, "271828") },
+			wire.OpRotate: func(pin string) error { return p.Rotate(t.Context(), pin) },
+			wire.OpBioAdd: func(pin string) error { return p.AddBiometry(t.Context(), pin, "x") },
+		}
+		for call, try := range calls {
+			for says, of := range map[string]struct {
+				phone         sdk.Risk
+				check, detail string
+			}{"nothing": {nil, risk.CheckMissing, ""}, "hooking": {found("hooking"), risk.CheckFinding, "hooking"}} {
+				for _, pin := range []string{rig.PIN, rig.WrongPIN} {
+					p.Risk = of.phone
+					e := r.Refused(try(pin), wire.Need)
+					if !slices.Equal(e.Need, []string{wire.NeedRisk}) || e.Left != nil || e.Check != "" {
+						t.Errorf("%s, says %s: told %+v", call, says, e)
+					}
+				}
+				if !audited(r, "device.risk_blocked", "", of.check, of.detail) {
+					t.Errorf("%s, says %s: no audit record", call, says)
+				}
+			}
+			if d := r.Device(p); d.Failures != 0 || d.State != db.DeviceActive || d.DSKThumb != before.DSKThumb || d.DBK != "" || !bytes.Equal(d.KK, before.KK) {
+				t.Errorf("%s: %d failures, %s", call, d.Failures, d.State)
+			}
+		}
+		p.Risk = found("vpn")
+		if err := p.ChangePIN(t.Context(), rig.WrongPIN, "271828"); rig.Sealed(err) != wire.AuthFailed {
+			t.Errorf("a phone that is accepted, with a wrong PIN: %v", err)
+		}
+		for _, call := range []string{wire.OpBioAdd, wire.OpRotate, wire.OpPIN} {
+			if err := calls[call](rig.PIN); err != nil {
+				t.Errorf("%s of a phone that is accepted: %v", call, err)
+			}
 		}
 	})
 }

@@ -62,7 +62,7 @@ func quiet(t *testing.T, r *rig.Rig) {
 	for end := time.Now().Add(20 * time.Second); ; time.Sleep(20 * time.Millisecond) {
 		var items int64
 		r.SQL(func(tx *db.Tx) (err error) {
-			items, err = tx.OutboxDue()
+			items, err = tx.OutboxDue(db.OutboxKinds{})
 			return err
 		})
 		if items == 0 {
@@ -302,22 +302,13 @@ func internal() []string {
 // business.
 func TestF1_APushAddressIsPublic(t *testing.T) {
 	r := rig.Start(t, rig.Options{Egress: append(loopback(), netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("::1/128"))})
-	u, p := r.Person()
+	_, p := r.Person()
 	s := pushtest.Start(t)
 	for _, address := range append(internal(), s.URL) {
 		_, err := p.SetPush(t.Context(), wire.PushSet{Endpoint: address, P256DH: s.P256DH, Auth: s.Auth})
 		if e := r.Refused(err, wire.AddressRefused); e == nil {
 			t.Errorf("%s is taken", address)
 		}
-	}
-	// A name that leads inside is found out where it is dialled.
-	if _, err := p.SetPush(t.Context(), wire.PushSet{Endpoint: "https://127.0.0.1.nip.invalid/x", P256DH: s.P256DH, Auth: s.Auth}); err != nil {
-		t.Fatal(err)
-	}
-	r.REST("POST", "/authentications", map[string]any{"userId": u.ID, "sendPush": true})
-	quiet(t, r)
-	if len(s.Got()) != 0 {
-		t.Error("the inside was called")
 	}
 	for what, set := range map[string]wire.PushSet{"no point": {Endpoint: nowhere, P256DH: make([]byte, 65), Auth: s.Auth}, "a short secret": {Endpoint: nowhere, P256DH: s.P256DH, Auth: s.Auth[:15]}, "keys alone": {P256DH: s.P256DH}} {
 		_, err := p.SetPush(t.Context(), set)

@@ -20,10 +20,11 @@ type server struct {
 }
 
 // serve starts one more node on the stores of the configuration.
-func (r *Rig) serve(cfg *config.Config, clk clock.Clock, log *slog.Logger, ln net.Listener) {
+func (r *Rig) serve(cfg *config.Config, resolver *net.Resolver, clk clock.Clock, log *slog.Logger, ln net.Listener) {
 	r.T.Helper()
 	stores, err := node.Open(r.T.Context(), cfg, clk, true)
 	r.must(err)
+	stores.Resolver = resolver
 	n, err := node.New(r.T.Context(), stores, log, "")
 	r.must(err)
 	ctx, cancel := context.WithCancel(context.WithoutCancel(r.T.Context()))

@@ -49,9 +49,11 @@ type Options struct {
 	Policy identity.Policy // of the App
 	Egress []netip.Prefix  // what may be called besides public addresses, but for pushes
 	Push   []netip.Prefix  // what pushes may go to besides public addresses
-	TLS    bool            // the server speaks https by itself
-	Trace  string          // URL of an OTLP collector; "": no traces
-	TSA    string          // URL of a time-stamping authority; "": none
+	// Resolver looks up the names that the server calls; nil: the system's.
+	Resolver *net.Resolver
+	TLS      bool   // the server speaks https by itself
+	Trace    string // URL of an OTLP collector; "": no traces
+	TSA      string // URL of a time-stamping authority; "": none
 	// Attestation says whose word counts about phones' keys; nobody's by default.
 	Attestation config.Attestation
 	Log         slog.Level   // what is logged to the test; default errors only
@@ -176,7 +178,7 @@ func Start(t testing.TB, o Options) *Rig {
 		if o.Clocks != nil {
 			clk = o.Clocks[i]
 		}
-		r.serve(cfg, clk, log, ln)
+		r.serve(cfg, o.Resolver, clk, log, ln)
 	}
 	r.Node = r.nodes[0].Node
 	if len(r.nodes) > 1 {

@@ -1,8 +1,12 @@
 package story
 
 import (
+	"crypto"
+	"crypto/ecdsa"
+	"crypto/rand"
 	"crypto/sha256"
 	"errors"
+	"io"
 	"net/http"
 	"slices"
 	"testing"
@@ -324,6 +328,95 @@ func TestAKeyServesOneFactorOfOnePhone(t *testing.T) {
 	if d := r.Device(q); d.DBK != "" {
 		t.Error("two phones have one key")
 	}
+}
+
+// The same key is not taken in another place either: neither somebody's biometric key
+// for signing, in new keys or a registration, nor their signing key for biometry.
+func TestAKeyDoesNotChangeItsFactorOnAnotherPhone(t *testing.T) {
+	rig.EachWith(t, identity.Policy{Trusted: true}, func(t *testing.T, r *rig.Rig) {
+		_, p, soft := native(t, r)
+		u, q, _ := native(t, r)
+		addBiometry(t, p)
+		before, link := r.Device(q), r.Link(u)
+		lent := func(under sdk.Keystore) sdk.Keystore {
+			return lending{under, finger{soft, r.State(p).Bio}, map[string]bool{}}
+		}
+		own := q.Keys
+		q.Keys = lent(own)
+		r.Refused(q.Rotate(t.Context(), rig.PIN), wire.Malformed)
+		if r.Device(q).DSKThumb != before.DSKThumb {
+			t.Error("rotated to another phone's biometric key")
+		}
+		q.Keys = own
+		dsk, err := p.Keys.Signer(r.State(p).KeyRef)
+		if err != nil {
+			t.Fatal(err)
+		}
+		q.Bio = signing{dsk}
+		r.Refused(q.AddBiometry(t.Context(), rig.PIN, "x"), wire.Malformed)
+		if r.Device(q).DBK != "" {
+			t.Error("another phone's signing key was added")
+		}
+		third := r.Phone()
+		own = third.Keys
+		third.Keys = lent(own)
+		_, err = third.Register(t.Context(), link)
+		r.Refused(err, wire.ActivationFailed)
+		third.Keys = own
+		if _, err := third.Register(t.Context(), link); err != nil {
+			t.Errorf("the link, with a key of its own: %v", err)
+		}
+	})
+}
+
+// lending makes no signing keys, but lends the one.
+type lending struct {
+	sdk.Keystore
+	key  crypto.Signer
+	lent map[string]bool
+}
+
+func (l lending) Create() (string, error) {
+	ref, err := l.Keystore.Create()
+	l.lent[ref] = true
+	return ref, err
+}
+
+func (l lending) Signer(ref string) (crypto.Signer, error) {
+	if l.lent[ref] {
+		return l.key, nil
+	}
+	return l.Keystore.Signer(ref)
+}
+
+// finger is a biometric key as a signer.
+type finger struct {
+	soft *keystoretest.Soft
+	ref  string
+}
+
+func (f finger) Public() crypto.PublicKey {
+	pub, err := f.soft.Public(f.ref)
+	if err != nil {
+		return nil
+	}
+	return pub
+}
+
+func (f finger) Sign(_ io.Reader, digest []byte, _ crypto.SignerOpts) ([]byte, error) {
+	return f.soft.Sign(f.ref, asking, digest)
+}
+
+// signing is a biometry with one key, which signs already.
+type signing struct{ key crypto.Signer }
+
+func (s signing) Create() (string, error) { return "signing", nil }
+func (s signing) Delete(string) error     { return nil }
+func (s signing) Public(string) (*ecdsa.PublicKey, error) {
+	return s.key.Public().(*ecdsa.PublicKey), nil
+}
+func (s signing) Sign(_, _ string, digest []byte) ([]byte, error) {
+	return s.key.Sign(rand.Reader, digest, crypto.SHA256)
 }
 
 // shared makes no key, but takes one that is there.

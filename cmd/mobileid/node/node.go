@@ -52,6 +52,9 @@ type Stores struct {
 	Audit          *audit.Writer
 	Users          *identity.Store
 
+	// Resolver looks up the names that others have us call; nil: the system's.
+	Resolver *net.Resolver
+
 	box *keys.Box
 }
 
@@ -127,6 +130,7 @@ type Node struct {
 	drain    chan struct{}
 	regs     *registration.Registrations
 	outbox   *outbox.Worker
+	pushes   *outbox.Worker // of the outbox's pushes
 	webhooks *callback.Callbacks
 	sealer   *audit.Sealer
 	web      *web.Server
@@ -196,7 +200,7 @@ func New(ctx context.Context, s *Stores, log *slog.Logger, shopURL string) (*Nod
 		return nil, err
 	}
 	n := &Node{Stores: s, kv: store, drain: make(chan struct{}), Log: log, outbox: outbox.New(s.DB, log), metrics: prometheus.NewRegistry(),
-		egress: egress.New(s.Config.Egress.Allow, s.Clock)}
+		egress: egress.NewVia(s.Resolver, s.Config.Egress.Allow, s.Clock)}
 	n.gauges = newGauges(n.metrics)
 	if n.traces, err = newTraces(ctx, s.Config.Telemetry.OTLPEndpoint, s.Config.Issuer, log); err != nil {
 		return nil, errors.Join(err, store.Close())
@@ -269,10 +273,11 @@ func (n *Node) wire(shopURL string) error {
 	// Pushes have a way out of their own: whoever has a phone names their addresses,
 	// so neither the operator's networks nor a host's silence is shared with the others.
 	wakes := notify.New(notify.Config{DB: n.DB, KV: n.kv, Box: n.box, Audit: n.Audit, Clock: n.Clock, Log: n.Log, Issuer: issuer,
-		Egress: egress.New(n.Config.Push.Allow, n.Clock), Inside: within(n.Config.Push.Allow),
+		Egress: egress.NewVia(n.Resolver, n.Config.Push.Allow, n.Clock), Inside: within(n.Config.Push.Allow),
 		Key: func(ctx context.Context) (*keys.Key, error) { return n.Keys.Current(ctx, keys.Push) }})
-	n.outbox.Register(notify.OutboxWake, wakes.DeliverWake)
-	n.outbox.Register(notify.OutboxAgain, wakes.DeliverAgain)
+	n.pushes = n.outbox.Apart(notify.OutboxKinds)
+	n.pushes.Register(notify.OutboxWake, wakes.DeliverWake)
+	n.pushes.Register(notify.OutboxAgain, wakes.DeliverAgain)
 	n.Flows = flows.New(flows.Config{DB: n.DB, KV: n.kv, Users: n.Users, Operations: ops, Clock: n.Clock, Log: n.Log, Wake: wakes.Queue})
 
 	n.outbox.Register(flows.OutboxWithdrawn, n.Flows.DeliverWithdrawn)

@@ -77,6 +77,7 @@ func (n *Node) Run(ctx context.Context, sites ...Site) error {
 	work, stopWork := context.WithCancel(context.WithoutCancel(ctx))
 	var background sync.WaitGroup
 	background.Go(func() { n.outbox.Run(work) })
+	background.Go(func() { n.pushes.Run(work) })
 	background.Go(func() { n.webhooks.Run(work) })
 	background.Go(func() { n.sweep(work) })
 	background.Go(func() { n.sealer.Run(work) })

@@ -779,7 +779,9 @@ type NewApp struct {
 // NewOperation The user is `userId` or `externalRef`.
 type NewOperation struct {
 	// Acr The least class, such as urn:mobileid:acr:app.
-	Acr   string `json:"acr,omitempty,omitzero"`
+	Acr string `json:"acr,omitempty,omitzero"`
+
+	// AppID Only phones of this App of yours are asked and may answer. Default: those of every App.
 	AppID string `json:"appId,omitempty,omitzero"`
 
 	// AuthLevel How many kinds of factor must be proven. Default TWO_FACTOR.
