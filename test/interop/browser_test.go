@@ -73,7 +73,7 @@ func open(t *testing.T, scripts bool) *tab {
 		}
 	}
 	var cancel context.CancelFunc
-	b.ctx, cancel = context.WithTimeout(ctx, 80*time.Second)
+	b.ctx, cancel = context.WithTimeout(ctx, 4*time.Minute)
 	t.Cleanup(cancel)
 	return b
 }
