@@ -72,16 +72,13 @@ func (e *Engine) put(ctx context.Context, op *Operation, life time.Duration) (co
 		return false, err
 	}
 	e.KV.Batch(ctx, made, first)
-	if counted = first.Err == nil; counted && made.Err != nil { // there is nothing, or something else, to count
-		_, err = e.pending.Update(context.WithoutCancel(ctx), promptsKey(op.UserID), func(p prompts) (prompts, error) {
-			if p.free(Outcome{OperationID: op.ID}, e.Clock.Now()) {
-				return p, kv.ErrRemove
-			}
-			return p, nil
-		})
-		return false, errors.Join(made.Err, err)
+	switch {
+	case made.Err == nil:
+		return first.Err == nil, nil
+	case first.Err == nil: // there is nothing, or something else, to count
+		return false, errors.Join(made.Err, e.free(context.WithoutCancel(ctx), Outcome{OperationID: op.ID, UserID: op.UserID}, e.Clock.Now()))
 	}
-	return counted, made.Err
+	return false, made.Err
 }
 
 func (op *Operation) prompt() prompt {
@@ -184,17 +181,23 @@ func (e *Engine) settled(ctx context.Context, out Outcome, asked *kv.Call) error
 	}
 	e.KV.Batch(ctx, calls...)
 	if freed == nil || freed.Err != nil {
-		_, err = e.pending.Update(ctx, promptsKey(out.UserID), func(p prompts) (prompts, error) {
-			if p.free(out, now) {
-				return p, kv.ErrRemove
-			}
-			return p, nil
-		})
-		if errors.Is(err, kv.ErrNotFound) {
-			err = nil
-		}
+		err = e.free(ctx, out, now)
 	}
 	return errors.Join(calls[0].Err, calls[1].Err, err)
+}
+
+// free takes the decided operation out of the user's record as it is.
+func (e *Engine) free(ctx context.Context, out Outcome, now time.Time) error {
+	_, err := e.pending.Update(ctx, promptsKey(out.UserID), func(p prompts) (prompts, error) {
+		if p.free(out, now) {
+			return p, kv.ErrRemove
+		}
+		return p, nil
+	})
+	if errors.Is(err, kv.ErrNotFound) {
+		return nil
+	}
+	return err
 }
 
 // freeing is the call that takes the decided operation out of the user's record, as
