@@ -42,7 +42,7 @@ func TestD4_ADeviceThatWasReadAMomentAgoIsJudgedByWhatItsRowSaysNow(t *testing.T
 		wire.DeviceBlocked: func(tx *db.Tx, id string) error { return tx.SetDeviceState(id, db.DeviceLocked) },
 		wire.Fork:          func(tx *db.Tx, id string) error { return tx.SetDeviceState(id, db.DeviceSuspended) },
 		wire.DeviceRemoved: func(tx *db.Tx, id string) error { return tx.SetDeviceState(id, db.DeviceDeactivated) },
-		wire.UnknownKey: rotate,
+		wire.UnknownKey:    rotate,
 	} {
 		t.Run(want, func(t *testing.T) {
 			b := newBench(t)
