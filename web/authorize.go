@@ -137,7 +137,7 @@ func (s *Server) suffices(r *http.Request, req *provider.AuthorizeRequest, l *lo
 	}
 	var ok bool
 	err := s.DB.View(r.Context(), func(tx *db.Tx) (err error) {
-		if ok, err = tx.MayIssue(req.Client.ID, l.UserID, l.DeviceID, at); !ok || err != nil {
+		if ok, err = tx.MayIssue(req.Client.ID, l.UserID, l.DeviceID, at, tx.Now()); !ok || err != nil {
 			return err
 		}
 		app, err := tx.App(req.Client.AppID)
