@@ -14,7 +14,7 @@ func loggedIn() content {
 	return content{Browser: "B7LPJ4AXAZQSLHRCQXWNFSCMRE", Login: &login{
 		UserID: "usr_aaaaaaaaaaaaaaaaaaaaaaaaaa", DeviceID: "dev_bbbbbbbbbbbbbbbbbbbbbbbbbb", OperationID: "op_cccccccccccccccccccccccccc",
 		SID: "sid_dddddddddddddddddddddddddd", AuthTime: 1764130000123, AMR: []string{"pop", "swk", "pin", "user", "mfa", "mca"}, ACR: operation.ACRWeb,
-		SCA: &operation.SCA{Pos: "swk", Kno: "pin", Inh: "none", UV: "none", Dsp: "app", Flow: "redirect", UI: "app", Enrol: "qr", Epoch: 3, SameIP: true},
+		SCA:    &operation.SCA{Pos: "swk", Kno: "pin", Inh: "none", UV: "none", Dsp: "app", Flow: "redirect", UI: "app", Enrol: "qr", Epoch: 3, SameIP: true},
 		SeenAt: 1764130001456,
 	}}
 }
