@@ -133,6 +133,10 @@ func (s *Server) suffices(r *http.Request, req *provider.AuthorizeRequest, l *lo
 	if req.HintedUserID != "" && req.HintedUserID != l.UserID {
 		return false, nil
 	}
+	idle, err := s.Flows.SessionIdle(r.Context(), req.Client.AppID)
+	if err != nil || s.Clock.Now().Sub(time.UnixMilli(l.SeenAt)) >= idle {
+		return false, err
+	}
 	if req.LoginHint != "" {
 		same, err := s.isUser(r, req, l.UserID)
 		if !same || err != nil {
@@ -140,16 +144,8 @@ func (s *Server) suffices(r *http.Request, req *provider.AuthorizeRequest, l *lo
 		}
 	}
 	var ok bool
-	err := s.DB.View(r.Context(), func(tx *db.Tx) (err error) {
-		if ok, err = tx.MayIssue(req.Client.ID, l.UserID, l.DeviceID, at); !ok || err != nil {
-			return err
-		}
-		app, err := tx.App(req.Client.AppID)
-		if err != nil {
-			return err
-		}
-		policy, err := identity.PolicyOf(app)
-		ok = s.Clock.Now().Sub(time.UnixMilli(l.SeenAt)) < policy.SessionIdle
+	err = s.DB.View(r.Context(), func(tx *db.Tx) (err error) {
+		ok, err = tx.MayIssue(req.Client.ID, l.UserID, l.DeviceID, at)
 		return err
 	})
 	return ok, err
