@@ -21,6 +21,9 @@ func CheckClient(s *db.ClientSettings) error {
 	if s.Binding == "" {
 		s.Binding = "match"
 	}
+	if s.PKCE == "" {
+		s.PKCE = pkceRequired
+	}
 	if !slices.Contains(append(confidentialMethods(), methodNone), s.AuthMethod) {
 		return fault.InField("/token_endpoint_auth_method", "invalid", "token_endpoint_auth_method is client_secret_basic, client_secret_post, private_key_jwt or none")
 	}
@@ -43,6 +46,12 @@ func CheckClient(s *db.ClientSettings) error {
 		default:
 			return fault.InField("/grant_types", "invalid", "grant type "+g+" is not known")
 		}
+	}
+	if !slices.Contains(pkceSettings(), s.PKCE) {
+		return fault.InField("/pkce", "invalid", "pkce is "+strings.Join(pkceSettings(), ", "))
+	}
+	if s.PKCE != pkceRequired && s.AuthMethod == methodNone {
+		return fault.InField("/pkce", "invalid", "pkce must be required for a client that cannot keep a secret")
 	}
 	if slices.Contains(s.GrantTypes, grantCode) && len(s.RedirectURIs) == 0 {
 		return fault.InField("/redirect_uris", "required", "authorization_code needs a redirect URI")

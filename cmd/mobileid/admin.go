@@ -147,6 +147,7 @@ func clientCommand() *cobra.Command {
 	f.StringVar(&o.AuthMethod, "auth-method", "client_secret_basic", "client_secret_basic, client_secret_post, private_key_jwt or none")
 	f.StringSliceVar(&o.Grants, "grant", []string{"authorization_code", "refresh_token"}, "grant types")
 	f.StringSliceVar(&o.RedirectURIs, "redirect-uri", nil, "redirect URIs")
+	f.StringVar(&o.PKCE, "pkce", "required", "what a login must be asked for with: required (a code_challenge), nonce (a code_challenge or a nonce) or optional")
 	f.StringSliceVar(&o.Scopes, "scope", []string{"openid"}, "scopes")
 	f.StringVar(&o.Binding, "binding", "match", "how a backchannel request is bound to its user: match or trusted")
 	f.BoolVar(&o.RevealUnknownUser, "reveal-unknown-user", false, "tell the client when a user does not exist or cannot be asked")

@@ -38,6 +38,7 @@ func (s *Stores) CreateMerchant(ctx context.Context, name string, policy identit
 type ClientOptions struct {
 	Name, AuthMethod, Binding    string
 	RedirectURIs, Grants, Scopes []string
+	PKCE                         string // "": required
 	RevealUnknownUser            bool
 	LocalhostHTTP                bool // allow http://localhost redirect URIs
 
@@ -60,7 +61,7 @@ type NewClient struct {
 
 // CreateClient checks and stores a client of the merchant.
 func (s *Stores) CreateClient(ctx context.Context, merchantID string, o ClientOptions) (NewClient, error) {
-	set := db.ClientSettings{AuthMethod: o.AuthMethod, GrantTypes: o.Grants, RedirectURIs: o.RedirectURIs, Scopes: o.Scopes, Binding: o.Binding,
+	set := db.ClientSettings{AuthMethod: o.AuthMethod, GrantTypes: o.Grants, RedirectURIs: o.RedirectURIs, PKCE: o.PKCE, Scopes: o.Scopes, Binding: o.Binding,
 		RevealUnknownUser: o.RevealUnknownUser, AllowInsecureHTTP: o.LocalhostHTTP, ThirdParty: o.ThirdParty, JWKS: o.JWKS, JWKSURI: o.JWKSURI, AssertionAlg: o.AssertionAlg,
 		IDTokenAlg: o.IDTokenAlg, UserinfoAlg: o.UserinfoAlg, TokenFormat: o.AccessTokenFormat, DetailsTypes: o.DetailsTypes,
 		PostLogoutRedirectURIs: o.PostLogoutURIs, BackchannelLogoutURI: o.BackchannelLogoutURI}
