@@ -136,7 +136,7 @@ func TestA5_AnyOtherErrorWithAnUnregisteredRedirectURIIsAPage(t *testing.T) {
 		if err := h.db.Update(t.Context(), func(tx *db.Tx) error { return tx.DisableClient("cli_web") }); err != nil {
 			t.Fatal(err)
 		}
-		h.clk.Advance(clientFresh)
+		h.clk.Advance(ClientFresh)
 		h.authorize(get(request())).page(t)
 	})
 }

@@ -21,9 +21,6 @@ func CheckClient(s *db.ClientSettings) error {
 	if s.Binding == "" {
 		s.Binding = "match"
 	}
-	if s.PKCE == "" {
-		s.PKCE = pkceRequired
-	}
 	if !slices.Contains(append(confidentialMethods(), methodNone), s.AuthMethod) {
 		return fault.InField("/token_endpoint_auth_method", "invalid", "token_endpoint_auth_method is client_secret_basic, client_secret_post, private_key_jwt or none")
 	}
@@ -47,10 +44,10 @@ func CheckClient(s *db.ClientSettings) error {
 			return fault.InField("/grant_types", "invalid", "grant type "+g+" is not known")
 		}
 	}
-	if !slices.Contains(pkceSettings(), s.PKCE) {
+	if s.PKCE != "" && !slices.Contains(pkceSettings(), s.PKCE) {
 		return fault.InField("/pkce", "invalid", "pkce is "+strings.Join(pkceSettings(), ", "))
 	}
-	if s.PKCE != pkceRequired && s.AuthMethod == methodNone {
+	if s.AuthMethod == methodNone && s.PKCE != "" && s.PKCE != pkceRequired {
 		return fault.InField("/pkce", "invalid", "pkce must be required for a client that cannot keep a secret")
 	}
 	if slices.Contains(s.GrantTypes, grantCode) && len(s.RedirectURIs) == 0 {

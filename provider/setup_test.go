@@ -173,7 +173,7 @@ func (h *house) change(id string, change func(*db.ClientSettings)) {
 	if err != nil {
 		h.t.Fatal(err)
 	}
-	h.p.InvalidateClient(id)
+	h.reread(id)
 }
 
 // provider makes another node over the same stores.
@@ -193,6 +193,13 @@ func (h *house) provider(clk clock.Clock) *Provider {
 		h.t.Fatal(err)
 	}
 	return p
+}
+
+// reread has the provider read a client anew that the test changed.
+func (h *house) reread(id string) {
+	h.p.clients.mu.Lock()
+	defer h.p.clients.mu.Unlock()
+	delete(h.p.clients.byID, id)
 }
 
 type testLog struct{ t testing.TB }
