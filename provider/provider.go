@@ -98,13 +98,13 @@ type Provider struct {
 	requests *limit.Limit
 	issued   func(grant string)
 
-	fosite     *fosite.Fosite
-	grants     map[string]*grantType
-	refreshKey []byte
-	clients    clientCache
-	remote     remoteCache
-	origins    originCache
-	metadata   document
+	codeHandlers fosite.AuthorizeEndpointHandlers
+	grants       map[string]*grantType
+	refreshKey   []byte
+	clients      clientCache
+	remote       remoteCache
+	origins      originCache
+	metadata     document
 	// withHardware is metadata while a login can end in the class of attested hardware.
 	withHardware document
 	reach        hardwareCache

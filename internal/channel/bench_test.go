@@ -76,7 +76,7 @@ func (b *bench) newServer() *channel.Server {
 	s.Handle(wire.OpList, channel.Handler{AllowedStates: active, Prepare: func(context.Context, *channel.Call) (channel.Plan, *wire.Error, error) {
 		return channel.Plan{Reply: wire.ListReply{Ops: []wire.Operation{}}}, nil, nil
 	}})
-	s.Handle(wire.OpAnswer, channel.Handler{StateChanging: true, AllowedStates: active, Prepare: b.answer})
+	s.Handle(wire.OpAnswer, channel.Handler{StateChanging: true, ByName: true, AllowedStates: active, Prepare: b.answer})
 	return s
 }
 

@@ -100,6 +100,14 @@ func (x *exchange) advance(tx *db.Tx, plan Plan) (reply []byte, acted bool, err 
 			return reply, false, err
 		}
 	}
+	if dev.DSKThumb != x.call.KeyID { // another key since it was read, by these very bytes or by others
+		x.callers.drop(x.call.KeyID)
+		if bytes.Equal(dev.Chain.LastJWE, x.call.JWE[:]) {
+			return dev.Chain.LastReply, false, nil
+		}
+		reply, err = x.seal(x.req, refused(&wire.Error{Code: wire.UnknownKey}), "")
+		return reply, false, err
+	}
 	head, _ := wire.Decode32(x.call.Head) // checked before
 	v := judge(&dev.Chain, x.call.JTI, x.call.RH, sha256.Sum256(head[:]), sync, x.old(&dev, head))
 	if v == resend {

@@ -3,6 +3,7 @@ package channel
 import (
 	"context"
 	"crypto"
+	"crypto/ecdsa"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -43,8 +44,8 @@ type Server struct {
 	// and the function it returns after it; that may be nil. nil does nothing.
 	Span func(ctx context.Context, name string) (context.Context, func(error))
 
-	handlers   map[string]Handler
-	deviceKeys deviceKeys
+	handlers map[string]Handler
+	callers  callers
 }
 
 // Handle registers the handler of op; a second one for the same op is a
@@ -169,19 +170,20 @@ type exchange struct {
 	req  *wire.Request
 	call Call
 	h    Handler
+
+	signed *ecdsa.PublicKey // the key that the signature was verified by
+	signer bool             // whether it was right
 }
 
 // answer is the order of checks; each either refuses or leaves less in doubt.
 func (x *exchange) answer(ctx context.Context) ([]byte, error) {
-	stored, werr, err := x.findDevice(ctx)
+	stored, werr, err := x.identify(ctx)
 	switch {
 	case err != nil:
 		x.Log.ErrorContext(ctx, "device look-up failed", "err", err)
 		werr = &wire.Error{Code: wire.Unavailable}
 	case stored != nil:
 		return stored, nil
-	case werr == nil:
-		werr = x.check()
 	}
 	if werr != nil {
 		if werr.Code == wire.UnknownKey || werr.Code == wire.Malformed {
@@ -210,14 +212,38 @@ func (x *exchange) answer(ctx context.Context) ([]byte, error) {
 	return x.commit(ctx, plan)
 }
 
-// findDevice loads the device of the signing key. It returns the stored reply if
-// these very bytes were its last state-changing request.
-func (x *exchange) findDevice(ctx context.Context) (stored []byte, werr *wire.Error, err error) {
+// identify finds the device and checks that the request is its own, for this server
+// and now. A device that was kept is good for a request that passes; before another
+// is refused the row is asked, for these bytes may have been answered before. It
+// returns the stored reply if these very bytes were the last state-changing request.
+func (x *exchange) identify(ctx context.Context) (stored []byte, werr *wire.Error, err error) {
 	h, known := x.handlers[x.call.Op]
 	if !known {
 		return nil, &wire.Error{Code: wire.Malformed}, nil
 	}
 	x.h = h
+	if h.StateChanging && h.ByName {
+		if c := x.callers.find(x.call.KeyID); c != nil && c.dev.ID == x.req.Iss {
+			x.from(c)
+			if x.check() == nil {
+				return nil, nil, nil
+			}
+		}
+	}
+	if stored, werr, err = x.findDevice(ctx); stored == nil && werr == nil && err == nil {
+		werr = x.check()
+	}
+	return stored, werr, err
+}
+
+// from takes the request for one of the device's.
+func (x *exchange) from(c *caller) {
+	dev := c.dev
+	x.call.DSK, x.call.Key, x.call.Caller, x.call.Device = c.jwk, c.pub, &dev, &dev.Device
+}
+
+// findDevice loads the device of the signing key, or the stored reply.
+func (x *exchange) findDevice(ctx context.Context) (stored []byte, werr *wire.Error, err error) {
 	var dev db.Caller
 	begin := x.call.Op == wire.OpRegBegin
 	refusedBefore := false
@@ -252,13 +278,11 @@ func (x *exchange) findDevice(ctx context.Context) (stored []byte, werr *wire.Er
 	case dev.ID != x.req.Iss:
 		return nil, &wire.Error{Code: wire.UnknownKey}, nil
 	}
-	key, err := x.deviceKeys.parse(dev.DSK)
-	if err != nil {
-		return nil, nil, err
+	c, err := x.callers.keep(dev)
+	if err == nil {
+		x.from(c)
 	}
-	x.call.DSK, x.call.Key, x.call.Caller = key.jwk, key.pub, &dev
-	x.call.Device = &dev.Device
-	return nil, nil, nil
+	return nil, nil, err
 }
 
 // rotated answers for a key that no device has: if these very bytes were answered
@@ -284,7 +308,10 @@ func (x *exchange) check() *wire.Error {
 			return &wire.Error{Code: wire.UnknownKey}
 		}
 	}
-	if !x.req.Verify(x.call.Key) {
+	if x.signed == nil || !x.signed.Equal(x.call.Key) {
+		x.signed, x.signer = x.call.Key, x.req.Verify(x.call.Key)
+	}
+	if !x.signer {
 		return &wire.Error{Code: wire.UnknownKey}
 	}
 	if x.call.Device != nil {

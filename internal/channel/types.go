@@ -64,6 +64,10 @@ type Handler struct {
 	// AllowedStates are the device states in which the call is taken. A block
 	// whose time is over counts as ACTIVE.
 	AllowedStates []string
+	// ByName says that Prepare needs of the device only what never changes (its names,
+	// App, user, salt), or proves anew in Commit what may have: Call.Device and Caller
+	// may then be of an earlier call. The locked row is judged in any case.
+	ByName bool
 	// Prepare does what needs no transaction: kv reads and pure cryptography. A
 	// *wire.Error of a state-changing call still moves the head, so Prepare must
 	// judge only what the same bytes would meet again.

@@ -26,7 +26,7 @@ func (e *Engine) Handlers() map[string]channel.Handler {
 		wire.OpBioAdd:    {StateChanging: true, AllowedStates: []string{db.DeviceActive}, Prepare: e.prepareBioAdd},
 		wire.OpBioRemove: {StateChanging: true, AllowedStates: []string{db.DeviceActive}, Prepare: e.prepareBioRemove},
 		wire.OpClaim:     {StateChanging: true, AllowedStates: []string{db.DeviceActive}, Prepare: e.prepareClaim},
-		wire.OpAnswer:    {StateChanging: true, AllowedStates: []string{db.DeviceActive}, Prepare: e.prepareAnswer},
+		wire.OpAnswer:    {StateChanging: true, ByName: true, AllowedStates: []string{db.DeviceActive}, Prepare: e.prepareAnswer},
 	}
 }
 

@@ -71,11 +71,12 @@ type Engine struct {
 	claims  []byte // key of StartToken
 
 	policies *policies
+	outcomes *outcomes
 }
 
 // New makes an engine.
 func New(c Config) *Engine {
-	return &Engine{Config: c, ops: kv.NewBucket[Operation](c.KV, "o"), pending: kv.NewBucket[prompts](c.KV, "u"), nobody: c.Box.Derive("nobody 1"), claims: c.Box.Derive("start token 1"), policies: &policies{}}
+	return &Engine{Config: c, ops: kv.NewBucket[Operation](c.KV, "o"), pending: kv.NewBucket[prompts](c.KV, "u"), nobody: c.Box.Derive("nobody 1"), claims: c.Box.Derive("start token 1"), policies: &policies{}, outcomes: &outcomes{}}
 }
 
 // Nobody is the user id under which operations for somebody who does not exist
@@ -157,8 +158,11 @@ func (e *Engine) lost(ctx context.Context, id string) (Outcome, error) {
 	return out, err
 }
 
-// decided reads the outcome; db.ErrNotFound while the operation is open.
+// decided is the outcome; db.ErrNotFound while the operation is open.
 func (e *Engine) decided(ctx context.Context, id string) (out Outcome, err error) {
+	if out, ok := e.outcomes.find(id, e.Clock.Now()); ok {
+		return out, nil
+	}
 	err = e.DB.View(ctx, func(tx *db.Tx) (err error) {
 		out, err = OutcomeOf(tx, id)
 		return err

@@ -198,6 +198,11 @@ type SCA struct {
 	SameIP bool   `json:"same_ip"`
 }
 
+// Texts are the members that are texts, in the order in which records keep them.
+func (s *SCA) Texts() [8]*string {
+	return [8]*string{&s.Pos, &s.Kno, &s.Inh, &s.UV, &s.Dsp, &s.Flow, &s.UI, &s.Enrol}
+}
+
 // ACR values, from proven facts only, weakest first.
 const (
 	ACRPossession = "urn:mobileid:acr:possession"

@@ -157,11 +157,12 @@ func (e *Engine) mayAsk(ctx context.Context, op *Operation) error {
 	return p.cooling(op.ClientID, e.Clock.Now().UnixMilli())
 }
 
-// settle brings kv up to date with a decision and wakes who waits. It may fail
-// and be repeated: the outbox does it again until it went through. asked is what
-// was read of the user's record a moment ago, nil for nothing.
+// settle keeps a decision that is durable, brings kv up to date with it and wakes
+// who waits. The last two may fail: the outbox does them again until they went
+// through. asked is what was read of the user's record a moment ago, nil for nothing.
 func (e *Engine) settle(ctx context.Context, op *Operation, out Outcome, asked *kv.Call) {
 	ctx = context.WithoutCancel(ctx)
+	e.outcomes.keep(out)
 	if err := e.settled(ctx, out, asked); err != nil {
 		e.Log.WarnContext(ctx, "kv not brought up to date yet", "operation", op.ID, "error", err)
 		return
