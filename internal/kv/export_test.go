@@ -128,20 +128,25 @@ func Unjam(s KV) error {
 	// A try that was under way may still fail.
 	var err error
 	for range 10 {
-		if err = lead(s, func(l *line) error {
-			l.mem.mu.Lock()
-			l.mem.failed = nil
-			l.mem.mu.Unlock()
-			select {
-			case l.sealed <- struct{}{}:
-			default:
-			}
-			return l.mem.settled()
-		}); err == nil {
-			return nil
+		if err = Retry(s); err == nil {
+			break
 		}
 	}
 	return err
+}
+
+// Retry has the keeper try again at once to bring what is sealed into the file.
+func Retry(s KV) error {
+	return lead(s, func(l *line) error {
+		l.mem.mu.Lock()
+		l.mem.failed = nil
+		l.mem.mu.Unlock()
+		select {
+		case l.sealed <- struct{}{}:
+		default:
+		}
+		return l.mem.settled()
+	})
 }
 
 // Busy runs fn while the embedded store's file is in use.

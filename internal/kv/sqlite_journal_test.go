@@ -107,6 +107,55 @@ func TestAKilledProcessLeavesWhatItsFileAndBothJournalsSayInTheirOrder(t *testin
 	})
 }
 
+// The file takes a table up a part at a time; what was removed since it was sealed
+// is gone also when a part is in the file and another is not.
+func TestATableOfWhichTheFileHasAPartBringsNothingBack(t *testing.T) {
+	ctx := context.Background()
+	path := filepath.Join(t.TempDir(), "kv.db")
+	reopen(t, path, thisBoot, func(s kv.KV) {
+		name := func(i int) string { return fmt.Sprintf("a/{%03d}", i) }
+		for i := range 300 {
+			ok(t, s.Create(ctx, name(i), []byte("one"), time.Hour))
+		}
+		jammed(t, s) // after what begins with a
+		for i := range 300 {
+			switch i % 3 {
+			case 0:
+				ok(t, s.Delete(ctx, name(i)))
+			case 1:
+				ok(t, s.Swap(ctx, name(i), []byte("one"), []byte("two"), kv.KeepTTL))
+			}
+		}
+		check := func(s kv.KV) {
+			t.Helper()
+			for i := range 300 {
+				switch i % 3 {
+				case 0:
+					gone(t, s, name(i))
+				case 1:
+					holds(t, s, name(i), "two")
+				case 2:
+					holds(t, s, name(i), "one")
+				}
+			}
+		}
+		for range 2 {
+			if kv.Retry(s) == nil {
+				t.Fatal("nothing was in the way")
+			}
+			check(s)
+		}
+		reopen(t, killed(t, s, path), thisBoot, check)
+		ok(t, kv.Unjam(s))
+		check(s)
+		ok(t, kv.Fold(s))
+		check(s)
+		if n, err := kv.Rows(s); n != 201 || err != nil { // and that of the jam
+			t.Errorf("%d rows are in the file, %v", n, err)
+		}
+	})
+}
+
 func TestATornJournalLosesItsLastGroupAndNothingElse(t *testing.T) {
 	ctx := context.Background()
 	path := filepath.Join(t.TempDir(), "kv.db")
