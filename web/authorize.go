@@ -145,7 +145,7 @@ func (s *Server) suffices(r *http.Request, req *provider.AuthorizeRequest, l *lo
 	}
 	var ok bool
 	err = s.DB.View(r.Context(), func(tx *db.Tx) (err error) {
-		ok, err = tx.MayIssue(req.Client.ID, l.UserID, l.DeviceID, at)
+		ok, err = tx.MayIssue(req.Client.ID, l.UserID, l.DeviceID, at, tx.Now())
 		return err
 	})
 	return ok, err
