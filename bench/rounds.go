@@ -36,11 +36,11 @@ var rows = []row{
 	{"CIBA without the phone", []string{stepStart, stepPoll}, 0.33, 1.5},
 	{"  bc-authorize", []string{stepStart}, 0, 0},
 	{"  poll with tokens", []string{stepPoll}, 0, 0},
-	{"phone lists (op.list)", []string{stepList}, 0.25, 0},
-	{"phone answers (op.answer)", []string{stepAnswer}, 0.55, 0},
+	{"phone lists (op.list)", []string{stepList}, 0.25, 1.47},
+	{"phone answers (op.answer)", []string{stepAnswer}, 0.55, 1.375},
 	{"whole CIBA login", []string{stepStart, stepList, stepAnswer, stepPoll}, 1.1, 1.4},
 	{"code + PKCE, token, userinfo", []string{stepCode}, 0.40, 0},
-	{"discovery, JWKS", []string{stepDiscovery}, 0.02, 0},
+	{"discovery, JWKS", []string{stepDiscovery}, 0.02, 1.25},
 }
 
 // side is one of the servers that are compared.

@@ -9,20 +9,21 @@ import (
 	"time"
 )
 
-// table prints what the sides cost; peer may be nil.
+// table prints what the sides cost; peer may be nil. The last column is the floor's
+// p50, which says how much of ours is the disk and the machine.
 func table(to io.Writer, o options, engine string, ours, floor, peer *side) {
 	fmt.Fprintf(to, "%s store; %d connections, closed loop; GOMAXPROCS=%d for each server; %s, %d CPUs, %s\n",
 		engine, o.conns, o.cores, cpuModel(), runtime.NumCPU(), runtime.Version())
-	fmt.Fprintf(to, "%-28s %8s %8s %7s %8s %8s %7s   %-14s %8s %8s %8s\n",
-		"flow", "CPU ms", "floor", "ratio", "peer", "to floor", "to ours", "must be", "flows/s", "p50 ms", "p99 ms")
+	fmt.Fprintf(to, "%-28s %8s %8s %7s %8s %8s %7s   %-15s %8s %8s %8s %8s\n",
+		"flow", "CPU ms", "floor", "ratio", "peer", "to floor", "to ours", "must be", "flows/s", "p50 ms", "p99 ms", "floor's")
 	for _, r := range rows {
 		a, b := ours.figure(r), floor.figure(r)
 		var c figure
 		if peer != nil {
 			c = peer.figure(r)
 		}
-		fmt.Fprintf(to, "%-28s %8.3f %8.3f %6.2fx %8s %8s %7s   %-14s %8.0f %8.2f %8.2f\n", r.name, ms(a.cpu), ms(b.cpu), a.over(b),
-			known("%.3f", ms(c.cpu)), known("%.2fx", c.over(b)), known("%.2fx", c.over(a)), r.goal(), a.rate, ms(a.p50), ms(a.p99))
+		fmt.Fprintf(to, "%-28s %8.3f %8.3f %6.2fx %8s %8s %7s   %-15s %8.0f %8.2f %8.2f %8.2f\n", r.name, ms(a.cpu), ms(b.cpu), a.over(b),
+			known("%.3f", ms(c.cpu)), known("%.2fx", c.over(b)), known("%.2fx", c.over(a)), r.goal(), a.rate, ms(a.p50), ms(a.p99), ms(b.p50))
 	}
 }
 
@@ -44,7 +45,7 @@ func (r row) goal() string {
 	case r.ratio == 0:
 		return fmt.Sprintf("<= %.3g", r.most)
 	}
-	return fmt.Sprintf("<= %.3g, %.1fx", r.most, r.ratio)
+	return fmt.Sprintf("<= %.3g, %.4gx", r.most, r.ratio)
 }
 
 // cpuModel is the processor's name as the system tells it.

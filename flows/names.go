@@ -61,6 +61,13 @@ type policy struct {
 	read time.Time
 }
 
+// SessionIdle is how long a browser may be idle and still be logged in for a client
+// of the App.
+func (f *Flows) SessionIdle(ctx context.Context, appID string) (time.Duration, error) {
+	policy, err := f.appPolicy(ctx, appID)
+	return policy.SessionIdle, err
+}
+
 // appPolicy is the policy of a client's App; the default one if it has none.
 func (f *Flows) appPolicy(ctx context.Context, id string) (identity.Policy, error) {
 	if id == "" {

@@ -1,6 +1,7 @@
 package provider
 
 import (
+	"context"
 	"errors"
 	"net/http"
 	"net/url"
@@ -9,6 +10,8 @@ import (
 
 	"mobileid/internal/db"
 	"mobileid/internal/operation"
+
+	"github.com/ory/fosite"
 )
 
 // answer is how an authorize request is answered: where, and in which way.
@@ -57,10 +60,7 @@ func (p *Provider) FinishAuthorize(w http.ResponseWriter, r *http.Request, req *
 	if err := p.approvedDetails(r.Context(), req, &a, &sess.record); err != nil {
 		return err
 	}
-	for _, s := range req.Scopes {
-		req.ar.GrantScope(s)
-	}
-	resp, err := p.fosite.NewAuthorizeResponse(ctx, req.ar, sess)
+	code, err := p.issueCode(ctx, req, sess)
 	if err != nil {
 		return req.refused(err)
 	}
@@ -69,8 +69,40 @@ func (p *Provider) FinishAuthorize(w http.ResponseWriter, r *http.Request, req *
 	if err := p.kv.Create(ctx, codeKey(u.code), u.codeRec.encode(), codeLife); err != nil {
 		return req.refused(unavailable(err))
 	}
-	p.reply(w, req.answer, url.Values{"code": {resp.GetCode()}})
+	p.reply(w, req.answer, url.Values{"code": {code}})
 	return nil
+}
+
+// codeRequest is fosite's request without what fosite makes of one for storing it.
+type codeRequest struct{ *fosite.AuthorizeRequest }
+
+// Sanitize is asked for what may be stored. Our storage takes the session, the
+// granted scopes, the redirect URI and the challenge.
+func (r codeRequest) Sanitize([]string) fosite.Requester { return r }
+
+// issueCode lets fosite's handlers make the code. This is what NewAuthorizeRequest
+// and NewAuthorizeResponse do, less reading and checking the parameters, which is
+// done: fosite sees none that it would judge by rules of its own.
+func (p *Provider) issueCode(ctx context.Context, req *AuthorizeRequest, sess *session) (string, error) {
+	target, err := url.Parse(req.RedirectURI)
+	if err != nil {
+		return "", err
+	}
+	ar := codeRequest{fosite.NewAuthorizeRequest()}
+	ar.RedirectURI, ar.ResponseTypes, ar.Client, ar.Session = target, fosite.Arguments{"code"}, req.client, sess
+	for _, name := range []string{"redirect_uri", "code_challenge", "code_challenge_method"} {
+		if v := req.Form[name]; len(v) > 0 {
+			ar.Form[name] = v
+		}
+	}
+	ar.RequestedScope, ar.GrantedScope = req.Scopes, req.Scopes
+	resp := fosite.NewAuthorizeResponse()
+	for _, h := range p.codeHandlers {
+		if err := h.HandleAuthorizeEndpointRequest(ctx, ar, resp); err != nil {
+			return "", err
+		}
+	}
+	return resp.GetCode(), nil
 }
 
 // DenyAuthorize sends the browser back with an error, such as login_required,

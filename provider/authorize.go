@@ -13,8 +13,6 @@ import (
 	"mobileid/internal/fault"
 	"mobileid/internal/operation"
 	"mobileid/internal/view"
-
-	"github.com/ory/fosite"
 )
 
 // AuthorizeRequest is an authorize request that was checked (OIDC Core section
@@ -40,7 +38,7 @@ type AuthorizeRequest struct {
 
 	answer answer
 	claims claimsRequest
-	ar     fosite.AuthorizeRequester
+	client *client
 }
 
 // AuthorizeError says why an authorize request is refused.
@@ -153,7 +151,7 @@ func (p *Provider) authorize(ctx context.Context, all url.Values) (*AuthorizeReq
 	if !form.Has("response_type") {
 		return nil, page("response_type is missing")
 	}
-	req := &AuthorizeRequest{Client: c.Client, Form: form, Scopes: scopes, answer: answer{uri: target, state: form.Get("state"), mode: "query"}}
+	req := &AuthorizeRequest{Client: c.Client, client: c, Form: form, Scopes: scopes, answer: answer{uri: target, state: form.Get("state"), mode: "query"}}
 	if mode := form.Get("response_mode"); mode == "form_post" {
 		req.answer.mode = mode
 	} else if mode != "" && mode != "query" {
@@ -176,7 +174,12 @@ func (p *Provider) authorize(ctx context.Context, all url.Values) (*AuthorizeReq
 	if err := p.readParameters(ctx, req); err != nil {
 		return nil, err
 	}
-	return req, p.askFosite(ctx, req)
+	for _, s := range scopes {
+		if !contains(c.Settings.Scopes, s) {
+			return nil, req.fail(codeInvalidScope, "the client is not registered for scope "+s)
+		}
+	}
+	return req, nil
 }
 
 // redirectTarget is where the answer goes, or what is wrong with the request.
@@ -303,23 +306,6 @@ func leastACR(values string) string {
 		}
 	}
 	return least
-}
-
-// askFosite has fosite validate the request. It gets a state of ours, since it
-// refuses requests without one, and nothing that it would judge by its own rules.
-func (p *Provider) askFosite(ctx context.Context, req *AuthorizeRequest) error {
-	form := url.Values{"state": {"-"}}
-	for _, name := range []string{"client_id", "redirect_uri", "response_type", "response_mode", "scope", "code_challenge", "code_challenge_method"} {
-		if v := req.Form.Get(name); v != "" {
-			form.Set(name, v)
-		}
-	}
-	ar, err := p.fosite.NewAuthorizeRequest(ctx, &http.Request{Method: http.MethodGet, Form: form, PostForm: form})
-	if err != nil {
-		return req.refused(err)
-	}
-	req.ar = ar
-	return nil
 }
 
 // refused turns an error of fosite into one for the client; one of the stores

@@ -45,7 +45,6 @@ func (p *Provider) compose() {
 		RefreshTokenScopes:             []string{}, // the client's grant types decide
 		EnforcePKCE:                    true,
 		OmitRedirectScopeParam:         true,
-		MinParameterEntropy:            1, // we hand fosite a state of our own
 		SendDebugMessagesToClients:     false,
 		EnablePKCEPlainChallengeMethod: false,
 	}
@@ -60,7 +59,7 @@ func (p *Provider) compose() {
 		Config:                        conf, IDTokenHandleHelper: idTokens,
 	}
 	proof := &pkce.Handler{AuthorizeCodeStrategy: tokens, Storage: store, Config: conf}
-	conf.AuthorizeEndpointHandlers = fosite.AuthorizeEndpointHandlers{code, codeOIDC, proof}
+	p.codeHandlers = fosite.AuthorizeEndpointHandlers{code, codeOIDC, proof}
 	refresh := &oauth2.RefreshTokenGrantHandler{
 		AccessTokenStrategy: tokens, RefreshTokenStrategy: tokens, TokenRevocationStorage: store, Config: conf,
 	}
@@ -77,5 +76,4 @@ func (p *Provider) compose() {
 	for name, g := range p.grants {
 		g.name = name
 	}
-	p.fosite = fosite.NewOAuth2Provider(store, conf)
 }

@@ -138,15 +138,30 @@ func writeJSON(w http.ResponseWriter, status int, v any) {
 	if err != nil {
 		status, body = http.StatusInternalServerError, []byte(`{"error":"server_error","error_description":"the server made a mistake"}`)
 	}
-	noStore(w.Header())
-	w.Header().Set("Content-Type", "application/json")
+	write(w, status, "application/json", body)
+}
+
+// write answers with a body that is never to be stored.
+func write(w http.ResponseWriter, status int, contentType string, body []byte) {
+	h := w.Header()
+	noStore(h)
+	value := [...]string{contentType, ""}
+	h["Content-Type"] = value[:1:1]
+	if len(body) > buffered {
+		value[1] = strconv.Itoa(len(body))
+		h["Content-Length"] = value[1:]
+	}
 	w.WriteHeader(status)
 	_, _ = w.Write(body) // the client is gone if this fails
 }
 
+// buffered is how long a body may be for net/http to find its length; a longer one
+// it would cut into chunks.
+const buffered = 2048
+
 func noStore(h http.Header) {
-	h.Set("Cache-Control", "no-store")
-	h.Set("Pragma", "no-cache")
+	value := [...]string{"no-store", "no-cache"}
+	h["Cache-Control"], h["Pragma"] = value[:1:1], value[1:]
 }
 
 // describe keeps a description within the characters of RFC 6749 section 5.2

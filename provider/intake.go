@@ -12,6 +12,9 @@ import (
 // maxBody bounds the body of every protocol request.
 const maxBody = 64 << 10
 
+// usualBody is how long most bodies are at most.
+const usualBody = 4 << 10
+
 // readForm reads the body of a POST to the token, backchannel or userinfo
 // endpoint, before fosite sees anything of it: fosite takes the first of
 // repeated parameters, answers 400 to a GET and reads bodies of any size.
@@ -47,7 +50,7 @@ func readBody(r *http.Request) (url.Values, error) {
 	if r.ContentLength > maxBody {
 		return nil, errTooLarge()
 	}
-	text, err := io.ReadAll(io.LimitReader(r.Body, maxBody+1))
+	text, err := readAll(r)
 	if _, tooLarge := errors.AsType[*http.MaxBytesError](err); tooLarge {
 		return nil, errTooLarge() // by whoever serves us, who bounds every body
 	}
@@ -62,6 +65,16 @@ func readBody(r *http.Request) (url.Values, error) {
 		return nil, refuse(codeInvalidRequest, "the body is not a well-formed form")
 	}
 	return form, nil
+}
+
+// readAll reads the body, or as much of it as shows that it is too long.
+func readAll(r *http.Request) ([]byte, error) {
+	if r.ContentLength < 0 || r.ContentLength > usualBody { // no memory for what is only announced
+		return io.ReadAll(io.LimitReader(r.Body, maxBody+1))
+	}
+	text := make([]byte, r.ContentLength)
+	_, err := io.ReadFull(r.Body, text)
+	return text, err
 }
 
 func errTooLarge() error {

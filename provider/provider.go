@@ -41,9 +41,9 @@ const (
 	// longPoll is how long a token request of CIBA is held (CIBA Core section
 	// 7.3 leaves it to the server); proxies cut at 30 s.
 	longPoll = 25 * time.Second
-	// clientFresh is how old a node's view of a client may be. Whoever changes a
+	// ClientFresh is how old a node's view of a client may be. Whoever changes a
 	// client must wait that long before calling the change complete.
-	clientFresh = 2 * time.Second
+	ClientFresh = 2 * time.Second
 )
 
 // Backchannel is the part of flows that is needed here; *flows.Flows is it.
@@ -98,13 +98,13 @@ type Provider struct {
 	requests *limit.Limit
 	issued   func(grant string)
 
-	fosite     *fosite.Fosite
-	grants     map[string]*grantType
-	refreshKey []byte
-	clients    clientCache
-	remote     remoteCache
-	origins    originCache
-	metadata   document
+	codeHandlers fosite.AuthorizeEndpointHandlers
+	grants       map[string]*grantType
+	refreshKey   []byte
+	clients      clientCache
+	remote       remoteCache
+	origins      originCache
+	metadata     document
 	// withHardware is metadata while a login can end in the class of attested hardware.
 	withHardware document
 	reach        hardwareCache

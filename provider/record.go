@@ -58,7 +58,7 @@ func (r *record) encode() []byte {
 		same = 2
 	}
 	b = append(b, same)
-	for _, t := range scaTexts(s) {
+	for _, t := range s.Texts() {
 		b = appendText(b, *t)
 	}
 	return binary.AppendVarint(b, s.Epoch)
@@ -90,7 +90,7 @@ func decodeRecord(b []byte) (*record, error) {
 	}
 	if has := d.octet(); has == 1 || has == 2 {
 		r.SCA = &operation.SCA{SameIP: has == 2}
-		for _, t := range scaTexts(r.SCA) {
+		for _, t := range r.SCA.Texts() {
 			*t = d.text()
 		}
 		r.SCA.Epoch = d.number()
@@ -115,10 +115,6 @@ func (r *record) lists() [4]*[]string {
 }
 
 func (r *record) numbers() [3]*int64 { return [3]*int64{&r.AuthTime, &r.IssuedAt, &r.Expires} }
-
-func scaTexts(s *operation.SCA) [8]*string {
-	return [8]*string{&s.Pos, &s.Kno, &s.Inh, &s.UV, &s.Dsp, &s.Flow, &s.UI, &s.Enrol}
-}
 
 func (r *record) authTime() time.Time { return time.UnixMilli(r.AuthTime) }
 func (r *record) expires() time.Time  { return time.UnixMilli(r.Expires) }

@@ -23,7 +23,6 @@ type storage struct {
 }
 
 var _ interface {
-	fosite.Storage
 	oauth2.CoreStorage
 	oauth2.TokenRevocationStorage
 	pkce.PKCERequestStorage
@@ -32,22 +31,6 @@ var _ interface {
 
 // errNotUsed answers calls that no handler of ours makes.
 var errNotUsed = errors.New("provider: fosite called what is not composed")
-
-// GetClient returns an enabled client.
-func (s storage) GetClient(ctx context.Context, id string) (fosite.Client, error) {
-	c, err := s.p.client(ctx, id)
-	if err != nil {
-		return nil, err
-	}
-	if c == nil || !c.DisabledAt.IsZero() {
-		return nil, fosite.ErrNotFound
-	}
-	return c, nil
-}
-
-func (storage) ClientAssertionJWTValid(context.Context, string) error { return errNotUsed }
-
-func (storage) SetClientAssertionJWT(context.Context, string, time.Time) error { return errNotUsed }
 
 // CreateAuthorizeCodeSession notes what the new code stands for.
 func (storage) CreateAuthorizeCodeSession(ctx context.Context, hash string, req fosite.Requester) error {
@@ -85,7 +68,7 @@ func (s storage) readCode(ctx context.Context, u *unit, hash string) error {
 		return err
 	}
 	u.from, u.consumable = r, true
-	u.use.expires = r.expires()
+	u.use.given, u.use.expires = time.UnixMilli(r.IssuedAt), r.expires()
 	return nil
 }
 

@@ -85,9 +85,7 @@ func (p *Provider) signedUserinfo(w http.ResponseWriter, r *http.Request, c *db.
 	if err != nil {
 		return err
 	}
-	noStore(w.Header())
-	w.Header().Set("Content-Type", "application/jwt")
-	_, _ = w.Write([]byte(text)) // the client is gone if this fails
+	write(w, http.StatusOK, "application/jwt", []byte(text))
 	return nil
 }
 

@@ -38,13 +38,16 @@ func (s *Server) shared(path string, next http.Handler) http.Handler {
 		return next
 	}
 	// Values that answers share: they are replaced and never written to.
-	everyone, exposed := []string{"*"}, []string{"Retry-After, WWW-Authenticate, X-Request-Id"}
+	everyone, byOrigin, exposed := []string{"*"}, []string{"Origin"}, []string{"Retry-After, WWW-Authenticate, X-Request-Id"}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		h := w.Header()
-		origin := r.Header.Get("Origin")
+		origin := ""
+		if sent := r.Header["Origin"]; len(sent) > 0 {
+			origin = sent[0]
+		}
 		allowed := to == anybody
 		if to == clients {
-			h.Add("Vary", "Origin")
+			h["Vary"] = byOrigin
 			if origin != "" {
 				var err error
 				if allowed, err = s.Provider.AllowsOrigin(r.Context(), origin); err != nil {
@@ -60,7 +63,7 @@ func (s *Server) shared(path string, next http.Handler) http.Handler {
 			h.Set("Access-Control-Allow-Origin", origin)
 		}
 		if !preflight {
-			if allowed {
+			if allowed && origin != "" { // a script asks
 				h["Access-Control-Expose-Headers"] = exposed
 			}
 			next.ServeHTTP(w, r)

@@ -46,11 +46,15 @@ func status(k fault.Kind) int {
 // the form its callers read.
 func (s *Server) adapt(rt route) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
-		if rt.kind == page || rt.kind == form {
+		switch rt.kind {
+		case page, form:
+			forPages(w.Header())
 			w.Header().Set("Cache-Control", "no-store") // redirects too: they give cookies
+		case asset:
+			forPages(w.Header())
 		}
 		var err error
-		if coding := r.Header.Get("Content-Encoding"); coding != "" && coding != "identity" && rt.kind != protocol {
+		if coded := r.Header["Content-Encoding"]; len(coded) > 0 && coded[0] != "" && coded[0] != "identity" && rt.kind != protocol {
 			err = fault.Wrap(fault.Invalid, "an encoded body is not accepted", errEncoded)
 		} else {
 			err = rt.handle(w, r)

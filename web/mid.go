@@ -44,6 +44,10 @@ func (s *Server) midRPC(w http.ResponseWriter, r *http.Request) error {
 	return err
 }
 
+// usualMessage is how long most messages are at most: no memory is had ready for
+// what is only announced.
+const usualMessage = 8 << 10
+
 func (s *Server) rpc(w http.ResponseWriter, r *http.Request) error {
 	if kind := r.Header.Get("Content-Type"); kind != jose {
 		if mt, _, err := mime.ParseMediaType(kind); err != nil || mt != jose {
@@ -51,7 +55,7 @@ func (s *Server) rpc(w http.ResponseWriter, r *http.Request) error {
 		}
 	}
 	var body bytes.Buffer
-	body.Grow(int(min(max(r.ContentLength, 0), maxBody)) + bytes.MinRead)
+	body.Grow(int(min(max(r.ContentLength, 0), usualMessage)) + bytes.MinRead)
 	if _, err := body.ReadFrom(r.Body); err != nil {
 		return &wire.Outer{Code: wire.OuterMalformed, Cause: err}
 	}

@@ -63,8 +63,12 @@ func (h LogHandler) WithGroup(name string) slog.Handler { return LogHandler{h.Ha
 // maxBody bounds every request body; mid/1 has its own, smaller ones.
 const maxBody = 64 << 10
 
-// csp is the policy of every answer. Pages that post elsewhere widen form-action.
+// csp is the policy of pages. Those that post elsewhere widen form-action.
 const csp = "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self' data:; connect-src 'self'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'"
+
+// cspMachines is the policy of every other answer: should a browser show one after
+// all, it loads nothing and stands in no frame.
+const cspMachines = "default-src 'none'; frame-ancestors 'none'"
 
 // newRequestID makes an id of 80 random bits in base32.
 func newRequestID() string {
@@ -83,16 +87,13 @@ type header struct {
 	value []string
 }
 
-// security are the headers of every answer. Their values are shared by all
-// answers: they are replaced and never written to.
+// security are the headers of every answer, whose values all share: they are
+// replaced and never written to. What only a browser that shows a page heeds is not
+// sent to machines.
 func (s *Server) security() []header {
 	out := []header{
-		{"Content-Security-Policy", []string{csp}},
+		{"Content-Security-Policy", []string{cspMachines}},
 		{"X-Content-Type-Options", []string{"nosniff"}},
-		{"Referrer-Policy", []string{"no-referrer"}},
-		{"X-Frame-Options", []string{"DENY"}},
-		{"Cross-Origin-Opener-Policy", []string{"same-origin"}},
-		{"Permissions-Policy", []string{"camera=(), geolocation=(), microphone=()"}},
 	}
 	if s.hsts {
 		out = append(out, header{"Strict-Transport-Security", []string{"max-age=63072000; includeSubDomains"}})
@@ -100,8 +101,18 @@ func (s *Server) security() []header {
 	return out
 }
 
-// outermost gives every request an id, every answer the security headers, and
-// turns a panic into a logged 500.
+// forPages adds what an answer to people has besides: a page, or a redirect, whose
+// Referrer-Policy the browser keeps to on its way.
+func forPages(h http.Header) {
+	h["Content-Security-Policy"] = []string{csp}
+	h["Referrer-Policy"] = []string{"no-referrer"}
+	h["X-Frame-Options"] = []string{"DENY"}
+	h["Cross-Origin-Opener-Policy"] = []string{"same-origin"}
+	h["Permissions-Policy"] = []string{"camera=(), geolocation=(), microphone=()"}
+}
+
+// outermost gives every request an id, every answer the security headers that all
+// have, and turns a panic into a logged 500.
 func (s *Server) outermost(next http.Handler) http.Handler {
 	security := s.security()
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -127,6 +138,7 @@ func (s *Server) outermost(next http.Handler) http.Handler {
 					panic(p)
 				}
 				s.Log.ErrorContext(r.Context(), "panic", "path", r.URL.Path, "panic", p)
+				forPages(h)
 				s.errorPage(w, r, http.StatusInternalServerError, "something went wrong on our side", string(fault.Internal))
 			}
 		}()

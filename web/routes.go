@@ -19,7 +19,8 @@ const (
 	form                 // people's POSTs: same origin only
 	device               // mid/1
 	rest                 // REST API: errors are RFC 9457 problems
-	public               // machines and files, no errors of ours
+	asset                // what pages load: files for browsers
+	public               // machines, no errors of ours
 )
 
 type route struct {
@@ -65,7 +66,7 @@ func (s *Server) routes() []route {
 		{"/mid/", device, noSuchPath},
 		{"/api/", rest, noSuchPath},
 
-		{"/static/", public, plain(static.Handler().ServeHTTP)},
+		{"/static/", asset, plain(static.Handler().ServeHTTP)},
 		{"GET /robots.txt", public, s.robots},
 		{"/", page, noSuchPath},
 	}

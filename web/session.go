@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/base64"
-	"encoding/json"
 	"errors"
 	"net/http"
 	"time"
@@ -14,7 +13,6 @@ import (
 	"mobileid/internal/db"
 	"mobileid/internal/fault"
 	"mobileid/internal/kv"
-	"mobileid/internal/operation"
 	"mobileid/provider"
 
 	"github.com/gorilla/sessions"
@@ -30,26 +28,6 @@ const (
 	browserKey   = "browser"
 	sessionBytes = 32
 )
-
-// login is what a browser session says about who logged in, and how.
-type login struct {
-	UserID      string         `json:"user"`
-	DeviceID    string         `json:"device"`
-	OperationID string         `json:"op"`
-	SID         string         `json:"sid"`
-	AuthTime    int64          `json:"at"` // Unix ms
-	AMR         []string       `json:"amr"`
-	ACR         string         `json:"acr"`
-	SCA         *operation.SCA `json:"sca"`
-	SeenAt      int64          `json:"seen"` // Unix ms
-}
-
-// content is a session as kv keeps it. Browser is a secret that stays when the
-// session id is rotated, so that a login begun in another tab goes on.
-type content struct {
-	Browser string `json:"browser"`
-	Login   *login `json:"login,omitempty"`
-}
 
 // sessionStore keeps gorilla sessions in kv under the SHA-256 of their id: a
 // reader of the store cannot take a session over. It implements sessions.Store.
@@ -78,7 +56,7 @@ func (s *sessionStore) Get(r *http.Request, name string) (*sessions.Session, err
 }
 
 // New loads the session that the cookie names. An id that we did not give, or
-// whose session is over or withdrawn, gives a new session with no id yet: an id
+// whose session is over, withdrawn or kept in the form of another version, gives a new session with no id yet: an id
 // planted by somebody else is never taken up.
 func (s *sessionStore) New(r *http.Request, name string) (*sessions.Session, error) {
 	sess := sessions.NewSession(s, name)
@@ -98,9 +76,9 @@ func (s *sessionStore) New(r *http.Request, name string) (*sessions.Session, err
 	if err != nil {
 		return sess, fault.Wrap(fault.Unavailable, "your session cannot be read; please try again", err)
 	}
-	var have content
-	if err := json.Unmarshal(val, &have); err != nil {
-		return sess, err
+	have, err := readContent(val)
+	if err != nil {
+		return sess, nil // of another version
 	}
 	if l := have.Login; l != nil {
 		gone, err := s.revoked(r.Context(), c.Value, l.SID)
@@ -139,10 +117,7 @@ func (s *sessionStore) Save(r *http.Request, w http.ResponseWriter, sess *sessio
 		have.Browser = rand.Text()
 		sess.Values[browserKey] = have.Browser
 	}
-	val, err := json.Marshal(have)
-	if err != nil {
-		return err
-	}
+	val := have.record()
 	if sess.ID == "" {
 		raw := make([]byte, sessionBytes)
 		rand.Read(raw)

@@ -89,6 +89,8 @@ type Operation struct {
 // Expires is when the operation can no longer be decided but as expired.
 func (o *Operation) Expires() time.Time { return time.UnixMilli(o.ExpiresAt) }
 
+func (o *Operation) started() time.Time { return time.UnixMilli(o.StartedAt) }
+
 // addresses reports whether the operation is before dev: its user's, and if it names a
 // device or an App, that one.
 func (o *Operation) addresses(dev *db.Device) bool {
@@ -196,6 +198,11 @@ type SCA struct {
 	Enrol  string `json:"enrol"` // qr | code
 	Epoch  int64  `json:"epoch"`
 	SameIP bool   `json:"same_ip"`
+}
+
+// Texts are the members that are texts, in the order in which records keep them.
+func (s *SCA) Texts() [8]*string {
+	return [8]*string{&s.Pos, &s.Kno, &s.Inh, &s.UV, &s.Dsp, &s.Flow, &s.UI, &s.Enrol}
 }
 
 // ACR values, from proven facts only, weakest first.
