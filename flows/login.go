@@ -265,7 +265,7 @@ func (f *Flows) FinishLogin(ctx context.Context, in *Interaction, sid string) (o
 		return out, fault.New(fault.StateConflict, "the login is not approved")
 	}
 	err = f.DB.Update(ctx, func(tx *db.Tx) error {
-		ok, err := tx.MayIssue(in.ClientID, out.UserID, out.DeviceID, out.At)
+		ok, err := tx.MayIssue(in.ClientID, out.UserID, out.DeviceID, out.At, out.At)
 		if err != nil {
 			return err
 		}

@@ -53,7 +53,7 @@ func (p *Provider) VerifyAccessToken(ctx context.Context, token string) (*Access
 	if t.client, err = p.client(ctx, r.ClientID); err != nil {
 		return nil, errUncheckedToken(err)
 	}
-	if t.client == nil || !t.client.DisabledAt.IsZero() {
+	if t.client == nil || !t.client.DisabledAt.IsZero() || t.client.ValidAfter.After(time.UnixMilli(r.IssuedAt)) {
 		return nil, errBadToken()
 	}
 	var live bool

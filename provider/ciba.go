@@ -56,7 +56,7 @@ func (h cibaHandler) HandleTokenEndpointRequest(ctx context.Context, req fosite.
 	}
 	u.coming = h.p.db.Coming()
 	o := st.Outcome
-	u.use = &singleUse{kind: kindAuthReqID, hash: requestDigest(u.client.ID, id), expires: st.Expires}
+	u.use = &singleUse{kind: kindAuthReqID, hash: requestDigest(u.client.ID, id), given: o.At, expires: st.Expires}
 	u.from = &record{
 		ClientID: u.client.ID, MerchantID: u.client.MerchantID, GrantID: db.NewSerialID("grt_"),
 		UserID: o.UserID, DeviceID: o.DeviceID, OperationID: o.OperationID, Scopes: st.Scopes,

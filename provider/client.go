@@ -59,7 +59,7 @@ func (c *client) mayUse(grant string) bool { return contains(c.Settings.GrantTyp
 // contains is exact, unlike fosite.Arguments.Has, which ignores case.
 func contains(list []string, s string) bool { return slices.Contains(list, s) }
 
-// clientCache keeps parsed clients; an entry older than clientFresh is compared
+// clientCache keeps parsed clients; an entry older than ClientFresh is compared
 // with the database's version before it is used.
 type clientCache struct {
 	mu   sync.Mutex
@@ -71,7 +71,7 @@ func (p *Provider) client(ctx context.Context, id string) (*client, error) {
 	now := p.clk.Now()
 	p.clients.mu.Lock()
 	known := p.clients.byID[id]
-	fresh := known != nil && now.Sub(known.checked) < clientFresh && !now.Before(known.checked)
+	fresh := known != nil && now.Sub(known.checked) < ClientFresh && !now.Before(known.checked)
 	p.clients.mu.Unlock()
 	if fresh {
 		return known, nil
@@ -105,14 +105,6 @@ func (p *Provider) client(ctx context.Context, id string) (*client, error) {
 	}
 	p.clients.byID[id] = loaded
 	return loaded, nil
-}
-
-// InvalidateClient makes this node read the client anew: after a change made
-// here. Other nodes follow within 2 s.
-func (p *Provider) InvalidateClient(id string) {
-	p.clients.mu.Lock()
-	defer p.clients.mu.Unlock()
-	delete(p.clients.byID, id)
 }
 
 // NewClientSecret makes a secret to show once and the record to keep: its

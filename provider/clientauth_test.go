@@ -96,7 +96,7 @@ func TestSecretsRotateWithAnOverlapAndExpire(t *testing.T) {
 	}); err != nil {
 		t.Fatal(err)
 	}
-	h.clk.Advance(clientFresh)
+	h.clk.Advance(ClientFresh)
 	if try(h.secret) != 200 || try(fresh) != 200 {
 		t.Error("both must work for the overlap")
 	}
@@ -111,7 +111,7 @@ func TestSecretsRotateWithAnOverlapAndExpire(t *testing.T) {
 		if try(fresh) != 200 {
 			t.Error("the node's view should be at most 2 s old, and is renewed too often")
 		}
-		h.clk.Advance(clientFresh)
+		h.clk.Advance(ClientFresh)
 		if try(fresh) != 401 {
 			t.Error("disabled, and still served after 2 s")
 		}

@@ -194,6 +194,9 @@ func TestB9_NothingIsIssuedOrValidOnceUserOrDeviceOrClientIsWithdrawn(t *testing
 		},
 		"device locked":   func(h *house, tx *db.Tx) error { return tx.SetDeviceState(h.device, db.DeviceLocked) },
 		"client disabled": func(_ *house, tx *db.Tx) error { return tx.DisableClient("cli_web") },
+		"client disabled and enabled": func(_ *house, tx *db.Tx) error {
+			return errors.Join(tx.DisableClient("cli_web"), tx.EnableClient("cli_web"))
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			h := newHouse(t)

@@ -166,7 +166,7 @@ func (h *house) settings(id string, change func(*db.ClientSettings)) {
 	if err != nil {
 		h.t.Fatal(err)
 	}
-	h.p.InvalidateClient(id)
+	h.reread(id)
 }
 
 func TestD22_WhatTheUserApprovedGivesOneGrant(t *testing.T) {

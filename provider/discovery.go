@@ -179,7 +179,7 @@ type hardwareCache struct {
 // reachTimeout bounds how long the database is asked.
 const reachTimeout = 5 * time.Second
 
-// hardware is operation.HardwareReached of clientFresh ago at most. One request asks
+// hardware is operation.HardwareReached of ClientFresh ago at most. One request asks
 // the database, for all: whether it goes away changes nothing. Until the first answer
 // the others wait for it; later they, and with an error all, go by what was so last.
 func (p *Provider) hardware(ctx context.Context) (bool, error) {
@@ -214,7 +214,7 @@ func (p *Provider) hardware(ctx context.Context) (bool, error) {
 func (h *hardwareCache) fresh(now time.Time) bool {
 	asked := h.asked.Load()
 	old := now.UnixNano() - asked
-	return asked != 0 && old >= 0 && old < clientFresh.Nanoseconds()
+	return asked != 0 && old >= 0 && old < ClientFresh.Nanoseconds()
 }
 
 // jwksCache keeps the key set of the ring's view it was made of.

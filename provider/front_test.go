@@ -136,7 +136,7 @@ func TestA5_AnyOtherErrorWithAnUnregisteredRedirectURIIsAPage(t *testing.T) {
 		if err := h.db.Update(t.Context(), func(tx *db.Tx) error { return tx.DisableClient("cli_web") }); err != nil {
 			t.Fatal(err)
 		}
-		h.clk.Advance(clientFresh)
+		h.clk.Advance(ClientFresh)
 		h.authorize(get(request())).page(t)
 	})
 }
@@ -195,7 +195,7 @@ func TestErrorsThatTheClientHearsOf(t *testing.T) {
 		}); err != nil {
 			t.Fatal(err)
 		}
-		h.p.InvalidateClient("cli_web")
+		h.reread("cli_web")
 		h.authorize(get(request())).sentBack(t, codeUnauthorizedClient, "s")
 	})
 }

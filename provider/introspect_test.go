@@ -97,7 +97,7 @@ func TestB9_NothingIsActiveOnceUserDeviceOrClientIsWithdrawn(t *testing.T) {
 			if err := h.db.Update(t.Context(), func(tx *db.Tx) error { return withdraw(h, tx) }); err != nil {
 				t.Fatal(err)
 			}
-			h.clk.Advance(clientFresh)
+			h.clk.Advance(ClientFresh)
 			if name != "client" {
 				h.introspect("cli_web", got.str("access_token")).inactive(t)
 				h.introspect("cli_web", got.str("refresh_token")).inactive(t)
@@ -108,6 +108,55 @@ func TestB9_NothingIsActiveOnceUserDeviceOrClientIsWithdrawn(t *testing.T) {
 				t.Error("userinfo still answers")
 			}
 		})
+	}
+}
+
+// What a disabled client was given comes back to life by nothing: not by enabling
+// it, whatever the token is and whoever gave it last.
+func TestB9_WhatAClientWasGivenStaysDeadWhenItIsEnabledAgain(t *testing.T) {
+	h := newHouse(t)
+	h.client("cli_jwt", func(s *db.ClientSettings) { s.TokenFormat = formatJWT })
+	given := func(id string) reply {
+		return call(h.p.Token, h.as(id, "/token", form("grant_type", grantClient)))
+	}
+	alive := func(token string) bool {
+		_, err := h.p.VerifyAccessToken(t.Context(), token)
+		return err == nil
+	}
+	dead := map[string]string{"user's": h.tokens().str("access_token")}
+	for _, id := range []string{"cli_web", "cli_jwt"} {
+		dead[id] = given(id).str("access_token")
+		if err := h.db.Update(t.Context(), func(tx *db.Tx) error { return tx.DisableClient(id) }); err != nil {
+			t.Fatal(err)
+		}
+	}
+	h.clk.Advance(ClientFresh / 2)
+	for _, id := range []string{"cli_web", "cli_jwt"} { // the node has not followed yet
+		if dead[id+", late"] = given(id).str("access_token"); dead[id+", late"] == "" {
+			t.Fatalf("%s was refused sooner than this test wants it", id)
+		}
+	}
+	h.clk.Advance(ClientFresh)
+	for name, token := range dead {
+		if alive(token) {
+			t.Errorf("disabled: the token is good: %s", name)
+		}
+	}
+	for _, id := range []string{"cli_web", "cli_jwt"} {
+		if err := h.db.Update(t.Context(), func(tx *db.Tx) error { return tx.EnableClient(id) }); err != nil {
+			t.Fatal(err)
+		}
+	}
+	h.clk.Advance(ClientFresh)
+	for name, token := range dead {
+		if alive(token) {
+			t.Errorf("enabled again: the token is good: %s", name)
+		}
+	}
+	for name, token := range map[string]string{"user's": h.tokens().str("access_token"), "cli_web": given("cli_web").str("access_token"), "cli_jwt": given("cli_jwt").str("access_token")} {
+		if !alive(token) {
+			t.Errorf("a new token is dead: %s", name)
+		}
 	}
 }
 

@@ -28,7 +28,7 @@ func (p *Provider) AllowsOrigin(ctx context.Context, origin string) (bool, error
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	old := p.clk.Now().Sub(o.at)
-	if o.held == nil || old < 0 || old >= originsFresh || !o.held[origin] && old >= clientFresh {
+	if o.held == nil || old < 0 || old >= originsFresh || !o.held[origin] && old >= ClientFresh {
 		at := p.clk.Now()
 		held, err := p.readOrigins(ctx)
 		if err != nil {

@@ -45,7 +45,7 @@ func TestOriginsAreReadAnewOnceAMinuteAndForAnUnknownOneEveryTwoSeconds(t *testi
 	if allows("https://spa.example") {
 		t.Error("read anew for each who asks")
 	}
-	h.clk.Advance(clientFresh)
+	h.clk.Advance(ClientFresh)
 	if !allows("https://spa.example") {
 		t.Error("a new client's origin is not known after two seconds")
 	}

@@ -41,9 +41,9 @@ const (
 	// longPoll is how long a token request of CIBA is held (CIBA Core section
 	// 7.3 leaves it to the server); proxies cut at 30 s.
 	longPoll = 25 * time.Second
-	// clientFresh is how old a node's view of a client may be. Whoever changes a
+	// ClientFresh is how old a node's view of a client may be. Whoever changes a
 	// client must wait that long before calling the change complete.
-	clientFresh = 2 * time.Second
+	ClientFresh = 2 * time.Second
 )
 
 // Backchannel is the part of flows that is needed here; *flows.Flows is it.

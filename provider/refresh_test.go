@@ -125,7 +125,7 @@ func TestB8_ARefreshNarrowsTheScopeAndNeverGrowsIt(t *testing.T) {
 		}); err != nil {
 			t.Fatal(err)
 		}
-		h.clk.Advance(clientFresh)
+		h.clk.Advance(ClientFresh)
 		h.use(r2.str("refresh_token")).refuses(t, 400, codeInvalidScope)
 	})
 }

@@ -73,7 +73,7 @@ func (s *signer) at(uri string) {
 	if err != nil {
 		s.h.t.Fatal(err)
 	}
-	s.h.p.InvalidateClient(s.id)
+	s.h.reread(s.id)
 }
 
 // named signs under a kid.

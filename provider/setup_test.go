@@ -178,6 +178,13 @@ func (h *house) provider(clk clock.Clock) *Provider {
 	return p
 }
 
+// reread has the provider read a client anew that the test changed.
+func (h *house) reread(id string) {
+	h.p.clients.mu.Lock()
+	defer h.p.clients.mu.Unlock()
+	delete(h.p.clients.byID, id)
+}
+
 type testLog struct{ t testing.TB }
 
 func (l testLog) Write(b []byte) (int, error) {

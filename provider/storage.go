@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/url"
+	"time"
 
 	"mobileid/internal/db"
 	"mobileid/internal/kv"
@@ -67,7 +68,7 @@ func (s storage) readCode(ctx context.Context, u *unit, hash string) error {
 		return err
 	}
 	u.from, u.consumable = r, true
-	u.use.expires = r.expires()
+	u.use.given, u.use.expires = time.UnixMilli(r.IssuedAt), r.expires()
 	return nil
 }
 

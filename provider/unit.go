@@ -39,6 +39,7 @@ type unit struct {
 // singleUse is a value that may be redeemed once.
 type singleUse struct {
 	kind, hash string
+	given      time.Time // when the client got it, or whom it waited for answered
 	expires    time.Time
 }
 
@@ -110,7 +111,7 @@ func (u *unit) redeem(tx *db.Tx) (*protocolError, error) {
 		}
 		return refuse(code, "the "+name(u.use.kind)+" has expired"), nil
 	}
-	ok, err := tx.MayIssue(r.ClientID, r.UserID, r.DeviceID, r.authTime())
+	ok, err := tx.MayIssue(r.ClientID, r.UserID, r.DeviceID, r.authTime(), u.use.given)
 	if err != nil {
 		return nil, err
 	}

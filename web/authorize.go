@@ -18,10 +18,6 @@ import (
 	"github.com/gorilla/sessions"
 )
 
-// longestGet is how long a query may be before a POSTed request is handled as it
-// came instead of being turned into a GET.
-const longestGet = 6 << 10
-
 // authorize is the authorization endpoint (OIDC Core section 3.1.2): it answers
 // at once for a browser that is logged in well enough, and otherwise parks the
 // request and shows the login page.
@@ -29,16 +25,12 @@ func (s *Server) authorize(w http.ResponseWriter, r *http.Request) error {
 	if r.Method != http.MethodGet && r.Method != http.MethodPost {
 		return wrongMethod([]string{http.MethodGet, http.MethodPost})(w, r)
 	}
-	req, err := s.Provider.ParseAuthorize(r.Context(), r)
+	req, err := s.asked(r)
 	if err != nil {
 		return s.authorizeError(w, r, err)
 	}
 	if r.Method == http.MethodPost {
-		// A POST from another site comes without our cookie; as a GET it has it.
-		if q := req.Form.Encode(); len(q) < longestGet {
-			http.Redirect(w, r, "/authorize?"+q, http.StatusSeeOther)
-			return nil
-		}
+		return s.asGET(w, r, r.URL.Path, req.Form.Encode())
 	}
 	sess, l, err := s.sessions.current(r)
 	if err != nil {
@@ -72,6 +64,18 @@ func (s *Server) authorize(w http.ResponseWriter, r *http.Request) error {
 	}
 	http.Redirect(w, r, "/i/"+id, http.StatusSeeOther)
 	return nil
+}
+
+// asked reads the authorize request, which may have been kept since its POST.
+func (s *Server) asked(r *http.Request) (*provider.AuthorizeRequest, error) {
+	form, err := s.parkedForm(r)
+	if err != nil {
+		return nil, err
+	}
+	if form != nil {
+		return s.Provider.ResumeAuthorize(r.Context(), form)
+	}
+	return s.Provider.ParseAuthorize(r.Context(), r)
 }
 
 // detailsOf are the canonical bytes of the request's details.
@@ -141,7 +145,7 @@ func (s *Server) suffices(r *http.Request, req *provider.AuthorizeRequest, l *lo
 	}
 	var ok bool
 	err = s.DB.View(r.Context(), func(tx *db.Tx) (err error) {
-		ok, err = tx.MayIssue(req.Client.ID, l.UserID, l.DeviceID, at)
+		ok, err = tx.MayIssue(req.Client.ID, l.UserID, l.DeviceID, at, tx.Now())
 		return err
 	})
 	return ok, err

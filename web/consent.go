@@ -89,8 +89,7 @@ func (s *Server) consent(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	if again {
-		http.Redirect(w, r, "/authorize?"+p.Form, http.StatusSeeOther)
-		return nil
+		return s.asGET(w, r, "/authorize", p.Form)
 	}
 	req, err := s.unpark(r, &p)
 	if err != nil {
@@ -144,8 +143,7 @@ func (s *Server) decide(w http.ResponseWriter, r *http.Request) error {
 	}
 	// What is allowed is what was shown, by who was logged in then.
 	if again || !slices.Equal(req.Consents(), p.Scopes) {
-		http.Redirect(w, r, "/authorize?"+p.Form, http.StatusSeeOther)
-		return nil
+		return s.asGET(w, r, "/authorize", p.Form)
 	}
 	if _, err := s.consents.Take(r.Context(), r.PathValue("id")); errors.Is(err, kv.ErrNotFound) {
 		return errConsentOver

@@ -25,16 +25,12 @@ func (s *Server) logout(w http.ResponseWriter, r *http.Request) error {
 		s.errorPage(w, r, http.StatusMethodNotAllowed, "this address takes GET and POST", "")
 		return nil
 	}
-	req, err := s.Provider.ParseLogout(r.Context(), r)
+	req, err := s.askedOut(r)
 	if err != nil {
 		return err
 	}
 	if r.Method == http.MethodPost {
-		// A POST from another site comes without our cookie; as a GET it has it.
-		if q := req.Form.Encode(); len(q) < longestGet {
-			http.Redirect(w, r, "/logout?"+q, http.StatusSeeOther)
-			return nil
-		}
+		return s.asGET(w, r, r.URL.Path, req.Form.Encode())
 	}
 	sess, l, err := s.sessions.current(r)
 	if err != nil {
@@ -61,6 +57,18 @@ func (s *Server) logout(w http.ResponseWriter, r *http.Request) error {
 	}
 	s.render(w, r, http.StatusOK, templates.Logout(v))
 	return nil
+}
+
+// askedOut reads the logout request, which may have been kept since its POST.
+func (s *Server) askedOut(r *http.Request) (*provider.LogoutRequest, error) {
+	form, err := s.parkedForm(r)
+	if err != nil {
+		return nil, err
+	}
+	if form != nil {
+		return s.Provider.ResumeLogout(r.Context(), form)
+	}
+	return s.Provider.ParseLogout(r.Context(), r)
 }
 
 // logoutCSRF is the token of the question's form: only who reads this browser's

@@ -55,6 +55,7 @@ type Server struct {
 	contract  *contract
 	cursorKey []byte
 	consents  kv.Bucket[parked]
+	long      kv.Bucket[longRequest]
 	streams   *streams
 	secure    bool   // the issuer is https
 	hsts      bool   // browsers shall never use http again; not on localhost, which is everybody's
@@ -74,6 +75,7 @@ func New(c Config) (*Server, error) {
 	}
 	s := &Server{Config: c, contract: rest, cursorKey: c.Box.Derive("rest cursors 1"), secure: issuer.Scheme == "https", host: issuer.Host, streams: newStreams(), metrics: newMetrics(c.Metrics)}
 	s.consents = kv.NewBucket[parked](c.KV, "consent")
+	s.long = kv.NewBucket[longRequest](c.KV, "request")
 	s.hsts = s.secure && issuer.Hostname() != "localhost"
 	s.sessions = newSessionStore(c.KV, c.DB, c.Clock, s.secure)
 	return s, nil

@@ -96,7 +96,7 @@ func acts(b *testing.B, act string, callers int) {
 			if err := tx.Redeem("auth_req_id", NewID("")+NewID("")[:17], id, tx.Now().Add(time.Hour)); err != nil {
 				return err
 			}
-			if ok, err := tx.MayIssue("cli_b", "usr_"+n, "dev_"+n, tx.Now()); err != nil || !ok {
+			if ok, err := tx.MayIssue("cli_b", "usr_"+n, "dev_"+n, tx.Now(), tx.Now()); err != nil || !ok {
 				return errors.Join(err, ErrNotFound)
 			}
 			if err := tx.InsertGrant(Grant{ID: id, MerchantID: "mer_b", ClientID: "cli_b", UserID: "usr_" + n, DeviceID: "dev_" + n, OperationID: NewID("op_")}); err != nil {

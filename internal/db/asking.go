@@ -71,16 +71,16 @@ type Standing struct {
 	Decided            bool // the operation is: Decision tells how
 	UserState          string
 	FailDay, FailCount int64  // of the user
-	Withdrawn          bool   // the client is disabled, or gone
+	Withdrawn          bool   // the client is disabled, or was since it asked, or is gone
 	Policy             string // of the App: identity.Policy
 }
 
-// Standing reads it, with the user's row locked for what the answer may count and
+// Standing reads it for an operation that the client asked for at asked, with the user's row locked for what the answer may count and
 // the client's against changes. ErrNotFound if there is no such user.
-func (tx *Tx) Standing(operationID, userID, clientID, appID string) (s Standing, err error) {
+func (tx *Tx) Standing(operationID, userID, clientID, appID string, asked time.Time) (s Standing, err error) {
 	const decided, user = `SELECT EXISTS (SELECT 1 FROM decisions WHERE operation_id = $1), `, `u.state, u.fail_day, u.fail_count`
-	err = tx.row(decided+user+`, c.disabled_at <> 0, COALESCE((SELECT a.policy FROM apps a WHERE a.id = $4), '')
-		FROM users u, clients c WHERE u.id = $2 AND c.id = $3`+of(tx.forUpdate(), "u")+of(tx.forShare(), "c"), []any{operationID, userID, clientID, appID},
+	err = tx.row(decided+user+`, c.disabled_at <> 0 OR c.valid_after > $5, COALESCE((SELECT a.policy FROM apps a WHERE a.id = $4), '')
+		FROM users u, clients c WHERE u.id = $2 AND c.id = $3`+of(tx.forUpdate(), "u")+of(tx.forShare(), "c"), []any{operationID, userID, clientID, appID, millis(asked)},
 		&s.Decided, &s.UserState, &s.FailDay, &s.FailCount, &s.Withdrawn, &s.Policy)
 	if errors.Is(err, ErrNotFound) {
 		s.Withdrawn = true
@@ -102,7 +102,7 @@ func (tx *Tx) OutcomeOf(operationID string) (Decision, error) {
 // TokenLive is GrantLive for an access token that may also have been withdrawn by
 // itself, as kind and hash: both are asked in one statement, outside Update.
 func (tx *Tx) TokenLive(grantID string, issued time.Time, kind, hash string) (live bool, err error) {
-	err = tx.row(`SELECT g.revoked_at = 0 AND c.disabled_at = 0
+	err = tx.row(`SELECT g.revoked_at = 0 AND c.disabled_at = 0 AND c.valid_after <= g.created_at
 		AND u.state = 'ACTIVE' AND u.valid_after <= $2
 		AND d.state IN ('ACTIVE', 'BLOCKED') AND d.valid_after <= $2
 		AND NOT EXISTS (SELECT 1 FROM revoked WHERE kind = $3 AND hash = $4)

@@ -88,10 +88,11 @@ func TestAnAddresseeIsTheMerchantsUserWithTheirPhones(t *testing.T) {
 func TestAStandingTellsOfOperationUserClientAndApp(t *testing.T) {
 	nodes(t, func(t *testing.T, a, b *DB) {
 		seed(t, a, 1)
+		asked := time.Now()
 		check := func(name, client string, want Standing) {
 			t.Helper()
 			update(t, b, func(tx *Tx) error {
-				got, err := tx.Standing("op_1", "usr_0", client, "app_1")
+				got, err := tx.Standing("op_1", "usr_0", client, "app_1", asked)
 				if got != want {
 					t.Errorf("%s: %+v, want %+v", name, got, want)
 				}
@@ -126,7 +127,16 @@ func TestAStandingTellsOfOperationUserClientAndApp(t *testing.T) {
 		})
 		want.UserState, want.Withdrawn = UserLocked, true
 		check("locked and disabled", "cli_1", want)
-		err := a.Update(context.Background(), func(tx *Tx) error { _, err := tx.Standing("op_1", "nobody", "cli_1", "app_1"); return err })
+		time.Sleep(2 * time.Millisecond)
+		update(t, a, func(tx *Tx) error { return tx.EnableClient("cli_1") })
+		check("enabled again, asked before", "cli_1", want)
+		view(t, a, func(tx *Tx) (err error) {
+			c, err := tx.Client("cli_1")
+			asked, want.Withdrawn = c.ValidAfter, false
+			return err
+		})
+		check("asked since", "cli_1", want)
+		err := a.Update(context.Background(), func(tx *Tx) error { _, err := tx.Standing("op_1", "nobody", "cli_1", "app_1", asked); return err })
 		if !errors.Is(err, ErrNotFound) {
 			t.Errorf("nobody: %v", err)
 		}

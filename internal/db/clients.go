@@ -11,6 +11,7 @@ type Client struct {
 	Settings                    ClientSettings
 	Secrets                     []ClientSecret
 	DisabledAt                  time.Time // zero: enabled
+	ValidAfter                  time.Time // what it was given before is void
 	Version                     int64
 	CreatedAt                   time.Time
 }
@@ -67,15 +68,15 @@ func (tx *Tx) InsertClient(c Client) error {
 		c.ID, c.MerchantID, c.AppID, c.Name, settings, secrets, millis(c.CreatedAt))
 }
 
-const clientColumns = `SELECT id, merchant_id, app_id, name, settings, secrets, disabled_at, version, created_at FROM clients `
+const clientColumns = `SELECT id, merchant_id, app_id, name, settings, secrets, disabled_at, valid_after, version, created_at FROM clients `
 
 func scanClient(scan func(...any) error) (c Client, err error) {
 	var settings, secrets string
-	var disabled, created int64
-	if err = scan(&c.ID, &c.MerchantID, &c.AppID, &c.Name, &settings, &secrets, &disabled, &c.Version, &created); err != nil {
+	var disabled, after, created int64
+	if err = scan(&c.ID, &c.MerchantID, &c.AppID, &c.Name, &settings, &secrets, &disabled, &after, &c.Version, &created); err != nil {
 		return c, err
 	}
-	c.DisabledAt, c.CreatedAt = fromMillis(disabled), fromMillis(created)
+	c.DisabledAt, c.ValidAfter, c.CreatedAt = fromMillis(disabled), fromMillis(after), fromMillis(created)
 	if err = json.Unmarshal([]byte(settings), &c.Settings); err != nil {
 		return c, err
 	}
@@ -151,7 +152,22 @@ func (tx *Tx) SetClientSettings(id string, settings ClientSettings) error {
 	return tx.must(`UPDATE clients SET settings = $2, version = version + 1 WHERE id = $1`, id, s)
 }
 
-// DisableClient withdraws the client: nothing new is issued to it.
+// RenameClient sets the name that users are shown.
+func (tx *Tx) RenameClient(id, name string) error {
+	return tx.must(`UPDATE clients SET name = $2, version = version + 1 WHERE id = $1`, id, name)
+}
+
+// EnableClient lets the client in again. What it was given until now stays dead,
+// also what a node gave it that had not followed yet, and what was asked for it.
+func (tx *Tx) EnableClient(id string) error {
+	if err := tx.hold("clients", id); err != nil {
+		return err
+	}
+	return tx.must(`UPDATE clients SET disabled_at = 0, valid_after = $2, version = version + 1 WHERE id = $1`, id, millis(tx.Now()))
+}
+
+// DisableClient withdraws the client: nothing new is issued to it, and what it has
+// does not work.
 func (tx *Tx) DisableClient(id string) error {
 	if err := tx.hold("clients", id); err != nil {
 		return err

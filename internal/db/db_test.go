@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"regexp"
+	"sync"
 	"testing"
 	"time"
 
@@ -35,9 +36,10 @@ func merchants(t *testing.T, d *DB) map[string]bool {
 func held(t *testing.T, d *DB) (release func()) {
 	t.Helper()
 	started, end, done := make(chan struct{}), make(chan struct{}), make(chan struct{})
+	var begun sync.Once // it may run again
 	go func() {
 		defer close(done)
-		if err := d.Update(context.Background(), func(*Tx) error { close(started); <-end; return nil }); err != nil {
+		if err := d.Update(context.Background(), func(*Tx) error { begun.Do(func() { close(started) }); <-end; return nil }); err != nil {
 			t.Error(err)
 		}
 	}()

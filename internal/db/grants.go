@@ -73,13 +73,13 @@ func (tx *Tx) GrantOperation(id string) (operationID string, err error) {
 
 // GrantLive reports whether what was issued at issued under the grant still
 // stands: grant not revoked, client enabled, user and device ACTIVE (a device
-// may be BLOCKED: that is about new answers), and none of them withdrew what
-// is older. A grant without a user (client_credentials) has no row; ask
+// may be BLOCKED: that is about new answers), none of them withdrew what is
+// older, and the client was not disabled since it got the grant. A grant without a user (client_credentials) has no row; ask
 // ClientVersion instead. ErrNotFound if there is no such grant. In Update nothing
 // of this changes until the commit, and who else uses the grant waits for it.
 func (tx *Tx) GrantLive(id string, issued time.Time) (bool, error) {
 	var live bool
-	err := tx.row(`SELECT g.revoked_at = 0 AND c.disabled_at = 0
+	err := tx.row(`SELECT g.revoked_at = 0 AND c.disabled_at = 0 AND c.valid_after <= g.created_at
 		AND u.state = 'ACTIVE' AND u.valid_after <= $2
 		AND d.state IN ('ACTIVE', 'BLOCKED') AND d.valid_after <= $2
 		FROM grants g JOIN devices d ON d.id = g.device_id JOIN users u ON u.id = g.user_id JOIN clients c ON c.id = g.client_id
@@ -89,12 +89,13 @@ func (tx *Tx) GrantLive(id string, issued time.Time) (bool, error) {
 
 // MayIssue reports, inside the issuing transaction, whether tokens may be made
 // now: client enabled, user ACTIVE, device neither removed nor suspended nor
-// locked, and nothing withdrawn since the login at authTime (I7). None of it
-// changes until the commit.
-func (tx *Tx) MayIssue(clientID, userID, deviceID string, authTime time.Time) (bool, error) {
+// locked, nothing withdrawn since the login at authTime (I7), and the client not
+// disabled since it was given, at given, what it redeems. None of it changes until
+// the commit.
+func (tx *Tx) MayIssue(clientID, userID, deviceID string, authTime, given time.Time) (bool, error) {
 	var ok bool
-	err := tx.row(`SELECT c.disabled_at = 0 AND u.state = 'ACTIVE' AND u.valid_after <= $4 AND d.state IN ('ACTIVE', 'BLOCKED') AND d.valid_after <= $4 AND d.user_id = u.id AND u.merchant_id = c.merchant_id
-		FROM devices d, users u, clients c WHERE c.id = $1 AND u.id = $2 AND d.id = $3`+tx.forShare(), []any{clientID, userID, deviceID, millis(authTime)}, &ok)
+	err := tx.row(`SELECT c.disabled_at = 0 AND c.valid_after <= $5 AND u.state = 'ACTIVE' AND u.valid_after <= $4 AND d.state IN ('ACTIVE', 'BLOCKED') AND d.valid_after <= $4 AND d.user_id = u.id AND u.merchant_id = c.merchant_id
+		FROM devices d, users u, clients c WHERE c.id = $1 AND u.id = $2 AND d.id = $3`+tx.forShare(), []any{clientID, userID, deviceID, millis(authTime), millis(given)}, &ok)
 	if err == ErrNotFound {
 		return false, nil
 	}

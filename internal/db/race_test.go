@@ -102,7 +102,7 @@ func TestR1OfManyAtOnceOneRedeemsDecidesAndRotates(t *testing.T) {
 					if err := tx.Redeem("code", code, grant, exp); err != nil {
 						return err
 					}
-					if ok, err := tx.MayIssue("cli_1", "usr_0", "dev_0", time.Now()); err != nil || !ok {
+					if ok, err := tx.MayIssue("cli_1", "usr_0", "dev_0", time.Now(), time.Now()); err != nil || !ok {
 						return fmt.Errorf("may not issue: %v", err)
 					}
 					return tx.InsertGrant(Grant{ID: grant, UserID: "usr_0", ClientID: "cli_1", DeviceID: "dev_0"})
@@ -162,7 +162,7 @@ func TestR3LockUserRevokeDeviceDisableClientAgainstApproveAndRedeem(t *testing.T
 						if err != nil || d.State != DeviceActive {
 							return err
 						}
-						u, err := tx.Standing(op, user, "cli_1", "app_1")
+						u, err := tx.Standing(op, user, "cli_1", "app_1", time.Now())
 						if err != nil || u.UserState != UserActive {
 							return err
 						}
@@ -175,7 +175,7 @@ func TestR3LockUserRevokeDeviceDisableClientAgainstApproveAndRedeem(t *testing.T
 				}
 				redeem := func() error {
 					return a.Update(ctx, func(tx *Tx) error {
-						ok, err := tx.MayIssue("cli_1", user, device, time.Now())
+						ok, err := tx.MayIssue("cli_1", user, device, time.Now(), time.Now())
 						if err != nil || !ok {
 							return err
 						}

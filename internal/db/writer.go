@@ -88,9 +88,11 @@ func (d *DB) writer() {
 }
 
 // group runs first and whatever is waiting behind it in one SQLite transaction.
-// A transaction that fails is undone to its savepoint; the others commit. What
-// begins, ends and undoes runs without a deadline of its own: a transaction that
-// could not be ended would stand in the way of every one after it.
+// One that fails before it has changed anything needs no undoing, and those that
+// fail mostly do. Else the whole transaction is undone and the others run again: a
+// savepoint for each would copy every page that each of them changes. What begins,
+// ends and undoes runs without a deadline of its own: a transaction that could not
+// be ended would stand in the way of every one after it.
 func (d *DB) group(first *job) {
 	if err := d.exec("BEGIN IMMEDIATE"); err != nil {
 		first.result <- fmt.Errorf("db: begin: %w", err)
@@ -98,19 +100,23 @@ func (d *DB) group(first *job) {
 	}
 	var kept []*job
 	var lent *job
+	numbers := d.next
 	g := gathering{begun: clock.System{}.Now()}
 	defer g.over()
 	broken := error(nil)
 	for next, ran := first, 1; next != nil; ran++ {
-		err := d.run(next, len(kept) > 0)
+		left, err := d.run(next)
 		if err == nil {
 			kept = append(kept, next)
 		} else {
 			next.result <- err
 		}
-		var lost *lostError
-		if errors.As(err, &lost) {
-			broken = lost
+		if left { // nobody else joins, so that it is undone once
+			kept, broken = d.again(kept, numbers)
+			break
+		}
+		if errors.As(err, new(*lostError)) {
+			broken = err
 			break
 		}
 		next = nil
@@ -190,37 +196,58 @@ type lostError struct{ cause error }
 func (e *lostError) Error() string { return "db: the transaction was lost: " + e.cause.Error() }
 func (e *lostError) Unwrap() error { return e.cause }
 
-// run runs one job of the group. shared says that others before it are kept, so
-// that it must be undone alone.
-func (d *DB) run(j *job, shared bool) error {
-	if err := j.ctx.Err(); err != nil {
-		return err
+// run runs one job of the group. left says that it failed and left changes in the
+// transaction.
+func (d *DB) run(j *job) (left bool, err error) {
+	c, err := d.writeConn()
+	if err == nil {
+		err = j.ctx.Err()
 	}
-	if shared {
-		if err := d.exec("SAVEPOINT job"); err != nil {
-			return &lostError{err}
+	if err != nil {
+		return false, err
+	}
+	before := c.Changes()
+	err = d.call(j)
+	if d.conn != c || !c.InTransaction() {
+		return false, &lostError{errors.Join(err, errors.New("SQLite ended it"))}
+	}
+	if err == nil {
+		d.next = j.next
+	}
+	return err != nil && c.Changes() != before, err
+}
+
+// again undoes the transaction of the group and runs those kept once more; it
+// returns those that are kept still. They have begun before, so that their callers
+// no longer end them.
+func (d *DB) again(kept []*job, numbers map[string]int64) (still []*job, broken error) {
+	for {
+		d.next = numbers
+		if err := errors.Join(d.exec("ROLLBACK"), d.exec("BEGIN IMMEDIATE")); err != nil {
+			return kept, &lostError{err}
+		}
+		left := false
+		still = nil
+		for i, j := range kept {
+			j.ctx, j.after = context.WithoutCancel(j.ctx), nil
+			var err error
+			if left, err = d.run(j); err == nil {
+				still = append(still, j)
+				continue
+			}
+			j.result <- err
+			if errors.As(err, new(*lostError)) {
+				return append(still, kept[i+1:]...), err
+			}
+			if left {
+				kept = append(still, kept[i+1:]...)
+				break
+			}
+		}
+		if !left {
+			return still, nil
 		}
 	}
-	err := d.call(j)
-	var uerr error
-	defer func() {
-		if err == nil && uerr == nil {
-			d.next = j.next
-		}
-	}()
-	switch {
-	case err == nil && shared:
-		uerr = d.exec("RELEASE job")
-	case err != nil && shared:
-		uerr = errors.Join(d.exec("ROLLBACK TO job"), d.exec("RELEASE job"))
-	case err != nil:
-		// The first of a group failed: nothing else is in it yet.
-		uerr = errors.Join(d.exec("ROLLBACK"), d.exec("BEGIN IMMEDIATE"))
-	}
-	if uerr != nil {
-		return &lostError{errors.Join(err, uerr)}
-	}
-	return err
 }
 
 // call runs the job's function, bounded in time.

@@ -109,13 +109,93 @@ func TestATransactionThatFailsAmongOthersIsUndoneAlone(t *testing.T) {
 	}
 }
 
+// Who shared the transaction of one that was undone runs again: with the numbers and
+// the callbacks of that run alone, and although its caller has gone meanwhile.
+func TestThoseWhoSharedAnUndoneTransactionRunAgainAndCountOnce(t *testing.T) {
+	d := open(t)
+	release := make(chan struct{})
+	hold(d, release)
+	boom := errors.New("boom")
+	ctx, cancel := context.WithCancel(context.Background())
+	var all sync.WaitGroup
+	var runs, told int
+	act := func(fail error) {
+		defer all.Done()
+		err := d.Update(ctx, func(tx *Tx) error {
+			line, seq, err := tx.NextAudit("aw_1")
+			if err != nil {
+				return err
+			}
+			if err := tx.InsertAudit(line, seq, "{}", []byte("hash")); err != nil {
+				return err
+			}
+			tx.OnCommit(func() { told++ })
+			if fail != nil {
+				cancel()
+				return fail
+			}
+			runs++
+			return nil
+		})
+		if !errors.Is(err, fail) {
+			t.Errorf("%v, want %v", err, fail)
+		}
+	}
+	for _, fail := range []error{nil, nil, boom} {
+		all.Add(1)
+		go act(fail)
+		time.Sleep(10 * time.Millisecond) // so that they stand in this order
+	}
+	close(release)
+	all.Wait()
+	if runs != 4 || told != 2 {
+		t.Errorf("two ran %d times and were told of %d commits", runs, told)
+	}
+	var numbers []int64
+	err := d.View(t.Context(), func(tx *Tx) error {
+		return tx.AuditRecords(func(r AuditRecord) error { numbers = append(numbers, r.Seq); return nil })
+	})
+	if err != nil || !slices.Equal(numbers, []int64{1, 2}) {
+		t.Error(numbers, err)
+	}
+}
+
+// A transaction that fails before it has changed anything is no reason for anybody
+// to run again.
+func TestATransactionThatChangedNothingFailsAlone(t *testing.T) {
+	d := open(t)
+	if err := add(d, "mer_there"); err != nil {
+		t.Fatal(err)
+	}
+	release := make(chan struct{})
+	hold(d, release)
+	runs := 0
+	first, second := make(chan error, 1), make(chan error, 1)
+	go func() {
+		first <- d.Update(context.Background(), func(tx *Tx) error { runs++; return tx.InsertMerchant(Merchant{ID: "mer_new"}) })
+	}()
+	time.Sleep(10 * time.Millisecond)
+	go func() { second <- add(d, "mer_there") }()
+	time.Sleep(10 * time.Millisecond)
+	close(release)
+	if err := <-first; err != nil {
+		t.Error(err)
+	}
+	if err := <-second; !errors.Is(err, ErrConflict) {
+		t.Error(err)
+	}
+	if runs != 1 || count(t, d) != 2 {
+		t.Errorf("ran %d times; %d rows", runs, count(t, d))
+	}
+}
+
 // SQLite may end a transaction by itself (disk full, I/O error). Whoever was in
 // it is told, and the next transaction works.
 func TestATransactionThatSQLiteEndedIsToldToAllInItAndTheNextOneWorks(t *testing.T) {
 	d := open(t)
 	release := make(chan struct{})
 	hold(d, release)
-	kept, lost := make(chan error, 1), make(chan error, 1)
+	kept, lost, behind := make(chan error, 1), make(chan error, 1), make(chan error, 1)
 	go func() { kept <- add(d, "mer_before") }()
 	time.Sleep(10 * time.Millisecond)
 	go func() {
@@ -124,6 +204,8 @@ func TestATransactionThatSQLiteEndedIsToldToAllInItAndTheNextOneWorks(t *testing
 		})
 	}()
 	time.Sleep(10 * time.Millisecond)
+	go func() { behind <- add(d, "mer_behind") }()
+	time.Sleep(10 * time.Millisecond)
 	close(release)
 	if err := <-lost; err == nil {
 		t.Error("the job whose transaction is gone was told it is durable")
@@ -131,11 +213,14 @@ func TestATransactionThatSQLiteEndedIsToldToAllInItAndTheNextOneWorks(t *testing
 	if err := <-kept; err == nil {
 		t.Error("a job that shared the lost transaction was told it is durable")
 	}
+	if err := <-behind; err != nil {
+		t.Errorf("who came after the loss: %v", err)
+	}
 	if err := add(d, "mer_after"); err != nil {
 		t.Fatalf("the next transaction: %v", err)
 	}
-	if n := count(t, d); n != 1 {
-		t.Errorf("%d rows, want 1", n)
+	if n := count(t, d); n != 2 {
+		t.Errorf("%d rows, want 2", n)
 	}
 }
 

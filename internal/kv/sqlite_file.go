@@ -9,7 +9,6 @@ import (
 
 	"mobileid/internal/lite"
 
-	"modernc.org/sqlite"
 	sqlite3 "modernc.org/sqlite/lib"
 )
 
@@ -125,7 +124,7 @@ var errForeign = errors.New("the file belongs to another program; give kv.url a 
 
 // damaged reports whether SQLite could make no sense of the file.
 func damaged(err error) bool {
-	var e *sqlite.Error
+	var e *lite.Error
 	if !errors.As(err, &e) {
 		return false
 	}

@@ -91,3 +91,71 @@ func TestRowsMayRunOtherStatementsAndNotTheirOwn(t *testing.T) {
 		t.Fatal(id, err)
 	}
 }
+
+func TestArgumentsStandWhereTheirNumberOrTheirPlaceSays(t *testing.T) {
+	c := open(t)
+	type name string
+	long := []byte(strings.Repeat("0123456789abcdef", 1<<14)) // more than is kept between two runs
+	for _, row := range []struct {
+		sql  string
+		args []any
+		want string
+	}{
+		{"SELECT $2 || $1 || $2", []any{"a", "b"}, "bab"},
+		{"SELECT ? || ?", []any{"a", "b"}, "ab"},
+		{"SELECT $1 || $3", []any{"a", "unused", name("c"), 4}, "ac"},
+		{"SELECT typeof($1) || length($1)", []any{""}, "text0"},
+		{"SELECT typeof($1) || length($1)", []any{[]byte{}}, "blob0"},
+		{"SELECT typeof($1) || length($1)", []any{long}, "blob262144"},
+		{"SELECT typeof($1) || length($1)", []any{"x"}, "text1"},
+		{"SELECT typeof($1) || $1", []any{true}, "integer1"},
+		{"SELECT typeof($1)", []any{[]byte(nil)}, "null"},
+		{"SELECT $1", []any{"a\x00b"}, "a\x00b"},
+	} {
+		var got string
+		if err := c.Row(row.sql, row.args, &got); err != nil || got != row.want {
+			t.Errorf("%s: %q, %v", row.sql, got, err)
+		}
+	}
+	var got string
+	for _, row := range []struct {
+		sql  string
+		args []any
+	}{{"SELECT $1 || $2", []any{"a"}}, {"SELECT $1", []any{struct{}{}}}, {"SELECT :name", []any{"a"}}, {"SELECT 1; SELECT 2", nil}, {"-- nothing", nil}, {"SELEKT", nil}} {
+		if err := c.Row(row.sql, row.args, &got); err == nil {
+			t.Errorf("%s with %v was run", row.sql, row.args)
+		}
+	}
+}
+
+func TestWhatFailsSaysWhyAndLeavesTheConnectionInUse(t *testing.T) {
+	c := open(t)
+	const insert = "INSERT INTO a VALUES ($1, $2, NULL)"
+	if _, err := c.Exec(insert, "one", 1); err != nil {
+		t.Fatal(err)
+	}
+	before := c.Changes()
+	_, err := c.Exec(insert, "one", 2)
+	var e *lite.Error
+	if !errors.As(err, &e) || e.Code() != 1555 || !strings.Contains(err.Error(), "UNIQUE constraint failed: a.id") {
+		t.Error(err)
+	}
+	if c.Changes() != before {
+		t.Error("what was refused counts as a change")
+	}
+	if n, err := c.Exec(insert, "two", 2); err != nil || n != 1 || c.Changes() != before+1 {
+		t.Error(n, err)
+	}
+	if c.InTransaction() {
+		t.Error("in a transaction that nobody began")
+	}
+	if err := c.Script("BEGIN; INSERT INTO a VALUES ('three', 3, NULL) -- and a comment\n; -- another"); err != nil || !c.InTransaction() {
+		t.Error(err, c.InTransaction())
+	}
+	if err := c.Script("INSERT OR ROLLBACK INTO a VALUES ('one', 1, NULL)"); err == nil || c.InTransaction() {
+		t.Error(err, "SQLite undid it and the connection does not say so")
+	}
+	if _, err := lite.Open(t.TempDir()); err == nil {
+		t.Error("a folder was opened")
+	}
+}

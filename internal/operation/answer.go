@@ -296,7 +296,7 @@ func (e *Engine) commitAnswer(tx *db.Tx, op *Operation, p *proof) (*Outcome, *wi
 // decides as expired and returns, and a user who may not answer. The user's row
 // stays locked.
 func (e *Engine) stillOpen(tx *db.Tx, op *Operation, dev *db.Device) (now db.Standing, ended *Outcome, werr *wire.Error, err error) {
-	if now, err = tx.Standing(op.ID, dev.UserID, op.ClientID, dev.AppID); err != nil {
+	if now, err = tx.Standing(op.ID, dev.UserID, op.ClientID, dev.AppID, op.started()); err != nil {
 		return now, nil, nil, err
 	}
 	if now.Decided {

@@ -89,6 +89,8 @@ type Operation struct {
 // Expires is when the operation can no longer be decided but as expired.
 func (o *Operation) Expires() time.Time { return time.UnixMilli(o.ExpiresAt) }
 
+func (o *Operation) started() time.Time { return time.UnixMilli(o.StartedAt) }
+
 // addresses reports whether the operation is before dev: its user's, and if it names a
 // device or an App, that one.
 func (o *Operation) addresses(dev *db.Device) bool {

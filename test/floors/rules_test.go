@@ -90,6 +90,7 @@ var fences = []fence{
 	{"github.com/redis/go-redis", []string{"internal/kv"}, false, "short-lived state goes through the kv contract"},
 	{"database/sql", []string{"internal/db", "internal/kv", "internal/lite", "bench"}, false, "SQL has one home; the floor server of bench has nothing else"},
 	{"modernc.org/sqlite", []string{"internal/db", "internal/kv", "internal/lite", "bench"}, false, "SQL has one home; the floor server of bench has nothing else"},
+	{"modernc.org/libc", []string{"internal/lite"}, false, "C memory and C calls stay in one package"},
 	{"github.com/jackc/pgx", []string{"internal/db", "internal/kv"}, false, "SQL has one home"},
 	{"github.com/pressly/goose", []string{"internal/db"}, false, "SQL has one home"},
 	{"github.com/gorilla/sessions", []string{"web"}, false, "browser sessions are the web's"},

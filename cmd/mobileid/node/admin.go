@@ -4,15 +4,11 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"slices"
-	"strings"
-	"time"
 
 	"mobileid/internal/audit"
 	"mobileid/internal/db"
 	"mobileid/internal/fault"
 	"mobileid/internal/identity"
-	"mobileid/internal/keys"
 	"mobileid/provider"
 )
 
@@ -60,25 +56,16 @@ type NewClient struct {
 
 // CreateClient checks and stores a client of the merchant.
 func (s *Stores) CreateClient(ctx context.Context, merchantID string, o ClientOptions) (NewClient, error) {
-	set := db.ClientSettings{AuthMethod: o.AuthMethod, GrantTypes: o.Grants, RedirectURIs: o.RedirectURIs, Scopes: o.Scopes, Binding: o.Binding,
-		RevealUnknownUser: o.RevealUnknownUser, AllowInsecureHTTP: o.LocalhostHTTP, ThirdParty: o.ThirdParty, JWKS: o.JWKS, JWKSURI: o.JWKSURI, AssertionAlg: o.AssertionAlg,
-		IDTokenAlg: o.IDTokenAlg, UserinfoAlg: o.UserinfoAlg, TokenFormat: o.AccessTokenFormat, DetailsTypes: o.DetailsTypes,
-		PostLogoutRedirectURIs: o.PostLogoutURIs, BackchannelLogoutURI: o.BackchannelLogoutURI}
+	set := o.settings(db.ClientSettings{})
 	if err := provider.CheckClient(&set); err != nil {
 		return NewClient{}, err
 	}
-	// Published before anybody meets a token signed with it.
-	for _, alg := range []string{set.IDTokenAlg, set.UserinfoAlg} {
-		if alg == "" {
-			continue
-		}
-		if err := s.Keys.Ensure(ctx, keys.ForAlg(alg)); err != nil {
-			return NewClient{}, err
-		}
+	if err := s.publish(ctx, &set); err != nil {
+		return NewClient{}, err
 	}
 	out := NewClient{ClientID: db.NewID("cli_")}
 	c := db.Client{ID: out.ClientID, MerchantID: merchantID, Name: o.Name, Settings: set, CreatedAt: s.Clock.Now()}
-	if strings.HasPrefix(set.AuthMethod, "client_secret_") {
+	if hasSecret(set.AuthMethod) {
 		secret, rec := provider.NewClientSecret(s.Clock)
 		out.ClientSecret, c.Secrets = secret, []db.ClientSecret{rec}
 	}
@@ -97,35 +84,6 @@ func (s *Stores) CreateClient(ctx context.Context, merchantID string, o ClientOp
 		return s.Audit.Append(tx, audit.Record{Act: "client.created", Merchant: merchantID, Client: c.ID})
 	})
 	return out, err
-}
-
-// RotateSecret adds a secret; those before it end after overlap.
-func (s *Stores) RotateSecret(ctx context.Context, id string, overlap time.Duration) (string, error) {
-	secret, rec := provider.NewClientSecret(s.Clock)
-	err := s.DB.Update(ctx, func(tx *db.Tx) error {
-		c, err := tx.LockClient(id)
-		if errors.Is(err, db.ErrNotFound) {
-			return fault.New(fault.NotFound, "no such client: "+id)
-		}
-		if err != nil {
-			return err
-		}
-		if !strings.HasPrefix(c.Settings.AuthMethod, "client_secret_") {
-			return fault.New(fault.StateConflict, "a client of "+c.Settings.AuthMethod+" has no secret")
-		}
-		end := tx.Now().Add(overlap)
-		old := slices.DeleteFunc(c.Secrets, func(o db.ClientSecret) bool { return !o.ExpiresAt.IsZero() && !o.ExpiresAt.After(tx.Now()) })
-		for i := range old {
-			if old[i].ExpiresAt.IsZero() || old[i].ExpiresAt.After(end) {
-				old[i].ExpiresAt = end
-			}
-		}
-		if err := tx.SetClientSecrets(id, append(old, rec)); err != nil {
-			return err
-		}
-		return s.Audit.Append(tx, audit.Record{Act: "client.secret_rotated", Merchant: c.MerchantID, Client: id})
-	})
-	return secret, err
 }
 
 // RevokeConsent withdraws what the user allowed the client, and ends what it gave.
