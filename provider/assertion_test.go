@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"mobileid/internal/db"
+	"mobileid/internal/db/dbtest"
 	"mobileid/internal/kv"
 	"mobileid/internal/kv/kvtest"
 
@@ -213,14 +214,8 @@ func TestB1_AnAssertionIsForUsNowAndOnce(t *testing.T) {
 func TestB2_AnAssertionIsTakenOnceOnTwoNodes(t *testing.T) {
 	for name, open := range map[string]func(t *testing.T, h *house) kv.KV{
 		"embedded": func(t *testing.T, h *house) kv.KV { return kvtest.SQLite(t, h.clk) },
-		"redis": func(t *testing.T, h *house) kv.KV {
-			store, err := kv.Open(t.Context(), kvtest.Redis(t), h.clk)
-			if err != nil {
-				t.Fatal(err)
-			}
-			t.Cleanup(func() { store.Close() })
-			return store
-		},
+		"postgres": func(t *testing.T, h *house) kv.KV { return kvtest.Open(t, dbtest.Postgres(t), h.clk) },
+		"redis":    func(t *testing.T, h *house) kv.KV { return kvtest.Open(t, kvtest.Redis(t), h.clk) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			h := newHouse(t)

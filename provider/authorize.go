@@ -6,7 +6,6 @@ import (
 	"net/http"
 	"net/url"
 	"strconv"
-	"strings"
 	"time"
 
 	"mobileid/internal/db"
@@ -211,14 +210,8 @@ func (req *AuthorizeRequest) fail(code, description string) error {
 // fosite, which enforces max_age and prompt too late and wrongly.
 func (p *Provider) readParameters(ctx context.Context, req *AuthorizeRequest) error {
 	form := req.Form
-	challenge, method := form.Get("code_challenge"), form.Get("code_challenge_method")
-	switch {
-	case challenge == "":
-		return req.fail(codeInvalidRequest, "code_challenge is missing: PKCE is required (RFC 7636)")
-	case method != "S256":
-		return req.fail(codeInvalidRequest, "code_challenge_method must be S256")
-	case len(challenge) != 43 || strings.Trim(challenge, base64URL) != "":
-		return req.fail(codeInvalidRequest, "code_challenge must be the base64url of a SHA-256, 43 characters")
+	if err := req.readChallenge(); err != nil {
+		return err
 	}
 	req.Prompt = words(form.Get("prompt"))
 	for _, v := range req.Prompt {

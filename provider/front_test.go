@@ -185,17 +185,7 @@ func TestErrorsThatTheClientHearsOf(t *testing.T) {
 		})
 	}
 	t.Run("B17 client without the grant", func(t *testing.T) {
-		if err := h.db.Update(t.Context(), func(tx *db.Tx) error {
-			c, err := tx.Client("cli_web")
-			c.Settings.GrantTypes = []string{grantClient}
-			if err == nil {
-				err = tx.SetClientSettings("cli_web", c.Settings)
-			}
-			return err
-		}); err != nil {
-			t.Fatal(err)
-		}
-		h.reread("cli_web")
+		h.change("cli_web", func(s *db.ClientSettings) { s.GrantTypes = []string{grantClient} })
 		h.authorize(get(request())).sentBack(t, codeUnauthorizedClient, "s")
 	})
 }

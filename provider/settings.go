@@ -44,6 +44,12 @@ func CheckClient(s *db.ClientSettings) error {
 			return fault.InField("/grant_types", "invalid", "grant type "+g+" is not known")
 		}
 	}
+	if s.PKCE != "" && !slices.Contains(pkceSettings(), s.PKCE) {
+		return fault.InField("/pkce", "invalid", "pkce is "+strings.Join(pkceSettings(), ", "))
+	}
+	if s.AuthMethod == methodNone && s.PKCE != "" && s.PKCE != pkceRequired {
+		return fault.InField("/pkce", "invalid", "pkce must be required for a client that cannot keep a secret")
+	}
 	if slices.Contains(s.GrantTypes, grantCode) && len(s.RedirectURIs) == 0 {
 		return fault.InField("/redirect_uris", "required", "authorization_code needs a redirect URI")
 	}

@@ -21,6 +21,7 @@ type ClientSettings struct {
 	AuthMethod        string   `json:"token_endpoint_auth_method"` // client_secret_basic | client_secret_post | private_key_jwt | none
 	GrantTypes        []string `json:"grant_types"`
 	RedirectURIs      []string `json:"redirect_uris,omitempty"`
+	PKCE              string   `json:"pkce,omitempty"` // "": required | nonce | optional
 	Scopes            []string `json:"scopes"`
 	Binding           string   `json:"binding"`                       // CIBA: match | trusted (trusted is an admin's switch)
 	RevealUnknownUser bool     `json:"reveal_unknown_user,omitempty"` // unknown_user_id instead of a silent expiry

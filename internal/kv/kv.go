@@ -100,10 +100,10 @@ type KV interface {
 // expiry in the embedded store; the others count by their own clock. Errors do
 // not quote the URL, which may hold a password.
 func Open(ctx context.Context, url string, clk clock.Clock) (KV, error) {
-	scheme, rest, _ := strings.Cut(url, ":")
+	scheme, _, _ := strings.Cut(url, ":")
 	switch scheme {
 	case "sqlite":
-		path := strings.TrimPrefix(rest, "//")
+		path := embedded(url)
 		if path == "" || strings.HasPrefix(path, ":") {
 			return nil, errors.New("kv: sqlite: needs the path of a file, as in sqlite:/var/lib/mobileid/kv.db")
 		}
@@ -114,6 +114,28 @@ func Open(ctx context.Context, url string, clk clock.Clock) (KV, error) {
 		return openRedis(ctx, url)
 	}
 	return nil, errors.New("kv: the URL must start with sqlite:, postgres://, redis:// or rediss://")
+}
+
+// embedded is the path of the embedded store that url names, "" of any other.
+func embedded(url string) string {
+	path, ok := strings.CutPrefix(url, "sqlite:")
+	if !ok {
+		return ""
+	}
+	return strings.TrimPrefix(path, "//")
+}
+
+// Remove removes the embedded store that url names, which must not be open, with all
+// its files. It does nothing to any other store.
+func Remove(url string) error {
+	path := embedded(url)
+	if path == "" {
+		return nil
+	}
+	if err := removeFiles(path); err != nil {
+		return fmt.Errorf("kv: remove: %w", err)
+	}
+	return nil
 }
 
 // bootID names the machine's current boot, or is "" where the system has no

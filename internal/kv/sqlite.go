@@ -2,6 +2,7 @@ package kv
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"sync"
@@ -12,94 +13,92 @@ import (
 
 const (
 	sweepEvery = time.Second
-	sweepRows  = 1000 // records looked at in one statement: a millisecond or two
-	sweepMost  = 40   // statements in one go, then callers get a second to themselves
+	sweepMost  = 40 // steps in one go, then callers get a second to themselves
 )
 
-// sqlStore is the embedded backend: one file, one node, one connection. Every
-// call is some microseconds on pages that are in memory, so a second connection
-// would gain little and cost much: each write of one empties the page cache of
-// the other, and each call then pays for locks between them.
+// sqlStore is the embedded backend, for one node. What is written goes into memory
+// and, before the caller is told so, with one system call into a journal beside the
+// SQLite file; into that file goes, in the background, what has lived long enough
+// for the journal to have filled. Most records never do.
+//
+//	line → journal, memory → (keeper) → file
+//
+// A read asks memory, and then the file unless memory knows that it has nothing.
 type sqlStore struct {
-	clk clock.Clock
-	l   *line
-	hub *hub
+	clk  clock.Clock
+	l    *line
+	file *file
+	mem  *memory
+	hub  *hub
 
 	closing  chan struct{}
 	closer   sync.Once
 	closeErr error
-	swept    chan struct{} // closed when the sweep has ended
+	kept     chan struct{} // closed when the keeper has ended
 }
 
 func openSQLite(ctx context.Context, path string, clk clock.Clock, boot string) (*sqlStore, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	wc, err := openFile(path, boot)
+	s := &sqlStore{
+		clk:     clk,
+		mem:     newMemory(),
+		hub:     newHub(),
+		closing: make(chan struct{}),
+		kept:    make(chan struct{}),
+	}
+	c, id, err := openFile(path, boot, s.now())
 	if err != nil {
 		return nil, fmt.Errorf("kv: open %s: %w", path, err)
 	}
-	s := &sqlStore{
-		clk:     clk,
-		hub:     newHub(),
-		closing: make(chan struct{}),
-		swept:   make(chan struct{}),
+	s.file = &file{mem: s.mem, now: s.now, c: c, met: newFilter()}
+	log, err := newJournal(path, id)
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("kv: open %s: %w", path, err), c.Close())
 	}
-	s.l = newLine(wc, s.now)
-	go s.sweep()
+	s.l = newLine(s.file, log)
+	go s.keep()
 	return s, nil
 }
 
 func (s *sqlStore) now() int64 { return s.clk.Now().UnixMilli() }
 
-// blob makes nil an empty value, which SQLite keeps apart from NULL.
-func blob(b []byte) []byte {
-	if b == nil {
-		return []byte{}
-	}
-	return b
-}
-
 func (s *sqlStore) run(ctx context.Context, name string, o *op) error {
-	if err := ctx.Err(); err != nil {
-		return opError(name, o.key, err)
+	err := ctx.Err()
+	if err == nil {
+		err = s.l.run(o)
 	}
-	if err := s.l.run(o); err != nil && err != ErrNotFound {
-		return opError(name, o.key, err)
+	if expected(err) {
+		return err
 	}
-	return o.err
+	return opError(name, o.key, err)
 }
 
 func (s *sqlStore) Create(ctx context.Context, key string, val []byte, ttl time.Duration) error {
 	if ttl <= 0 {
 		return opError("create", key, errTTL)
 	}
-	o := op{kind: opCreate, key: key, val: blob(val), ttl: millis(ttl)}
-	if err := s.run(ctx, "create", &o); err != nil {
-		return err
-	}
-	if o.rows == 0 {
-		return ErrExists
-	}
-	return nil
+	return s.run(ctx, "create", &op{kind: opCreate, key: key, val: val, ttl: millis(ttl)})
 }
 
 func (s *sqlStore) Get(ctx context.Context, key string) ([]byte, error) {
-	if err := ctx.Err(); err != nil {
+	err := ctx.Err()
+	if err == nil && s.isClosed() {
+		err = errClosed
+	}
+	if err != nil {
 		return nil, opError("get", key, err)
 	}
-	if val, live, known := s.l.front.get(key, s.now()); known {
-		if s.isClosed() {
-			return nil, opError("get", key, errClosed)
-		}
-		if !live {
-			return nil, ErrNotFound
-		}
-		return val, nil
+	now := s.now() // before looking: what is over then stays so whatever is written meanwhile
+	e, err := s.file.find(key)
+	if err != nil {
+		return nil, opError("get", key, err)
 	}
-	o := op{kind: opGet, key: key}
-	err := s.run(ctx, "get", &o)
-	return o.out, err
+	if e.exp <= now {
+		return nil, ErrNotFound
+	}
+	return append(make([]byte, 0, len(e.val)), e.val...), nil
 }
 
 func (s *sqlStore) isClosed() bool {
@@ -115,14 +114,7 @@ func (s *sqlStore) Swap(ctx context.Context, key string, old, val []byte, ttl ti
 	if ttl < 0 {
 		return opError("swap", key, errTTL)
 	}
-	o := op{kind: opSwap, key: key, old: blob(old), val: blob(val), ttl: millis(ttl)}
-	if err := s.run(ctx, "swap", &o); err != nil {
-		return err
-	}
-	if o.rows == 0 {
-		return ErrConflict
-	}
-	return nil
+	return s.run(ctx, "swap", &op{kind: opSwap, key: key, old: old, val: val, ttl: millis(ttl)})
 }
 
 func (s *sqlStore) Take(ctx context.Context, key string) ([]byte, error) {
@@ -135,16 +127,17 @@ func (s *sqlStore) Delete(ctx context.Context, key string) error {
 	return s.run(ctx, "delete", &op{kind: opDelete, key: key})
 }
 
-// Batch makes the writes in one transaction, and then tells.
+// Batch makes the writes in one go, of which a killed process leaves all or none,
+// and then reads and tells.
 func (s *sqlStore) Batch(ctx context.Context, calls ...*Call) {
 	all := op{kind: opParts}
 	var done []*Call
 	for _, c := range calls {
 		switch {
 		case c.Verb == Create && c.TTL > 0:
-			all.parts = append(all.parts, &op{kind: opCreate, key: c.Key, val: blob(c.Val), ttl: millis(c.TTL)})
+			all.parts = append(all.parts, &op{kind: opCreate, key: c.Key, val: c.Val, ttl: millis(c.TTL)})
 		case c.Verb == Swap && c.TTL >= 0:
-			all.parts = append(all.parts, &op{kind: opSwap, key: c.Key, old: blob(c.Old), val: blob(c.Val), ttl: millis(c.TTL)})
+			all.parts = append(all.parts, &op{kind: opSwap, key: c.Key, old: c.Old, val: c.Val, ttl: millis(c.TTL)})
 		case c.Verb == Delete:
 			all.parts = append(all.parts, &op{kind: opDelete, key: c.Key})
 		default:
@@ -157,16 +150,11 @@ func (s *sqlStore) Batch(ctx context.Context, calls ...*Call) {
 		err = s.l.run(&all)
 	}
 	for i, c := range done {
-		o := all.parts[i]
-		switch {
-		case err != nil:
-			c.Err = opError("batch", c.Key, err)
-		case o.err != nil:
-			c.Err = opError("batch", c.Key, o.err)
-		case c.Verb == Create && o.rows == 0:
-			c.Err = ErrExists
-		case c.Verb == Swap && o.rows == 0:
-			c.Err = ErrConflict
+		if c.Err = all.parts[i].err; err != nil {
+			c.Err = err
+		}
+		if !expected(c.Err) {
+			c.Err = opError("batch", c.Key, c.Err)
 		}
 	}
 	for _, c := range calls {
@@ -183,10 +171,18 @@ func (s *sqlStore) Notify(_ context.Context, key string) error {
 
 func (s *sqlStore) Watch(key string) (<-chan struct{}, func()) { return s.hub.watch(key, nil) }
 
+// Ping writes to the journal, asks the file, and tells if that does not take up what
+// was written.
 func (s *sqlStore) Ping(ctx context.Context) error {
 	err := ctx.Err()
 	if err == nil {
 		err = s.l.run(&op{kind: opPing})
+	}
+	if err == nil {
+		err = s.file.ping()
+	}
+	if err == nil {
+		err = s.mem.trouble()
 	}
 	if err != nil {
 		return fmt.Errorf("kv: ping: %w", err)
@@ -194,39 +190,63 @@ func (s *sqlStore) Ping(ctx context.Context) error {
 	return nil
 }
 
-// sweep deletes records whose time is over. It only frees space: no call sees
-// such a record, swept or not.
-func (s *sqlStore) sweep() {
-	defer close(s.swept)
+// keep brings sealed tables into the file and sweeps it.
+func (s *sqlStore) keep() {
+	defer close(s.kept)
 	tick := time.NewTicker(sweepEvery)
 	defer tick.Stop()
-	at := "" // the key up to which the round has come
+	s.sweep() // for memory to know what is in the file
 	for {
 		select {
 		case <-s.closing:
 			return
+		case <-s.l.sealed:
+			s.fold()
 		case <-tick.C:
-		}
-		// One slice a second costs next to nothing; where most of a slice was over,
-		// the next one follows at once.
-		for range sweepMost {
-			o := op{kind: opSweep, key: at, limit: sweepRows}
-			if err := s.l.run(&o); err != nil {
-				break
+			if s.mem.trouble() != nil {
+				s.fold()
 			}
-			if at = o.key; at == "" || o.rows < sweepRows/4 {
-				break
-			}
+			s.sweep()
 		}
 	}
 }
 
+// fold brings the sealed table into the file, after which its journal is not needed.
+func (s *sqlStore) fold() {
+	if _, sealed := s.mem.load(); !sealed {
+		return
+	}
+	err := s.file.fold()
+	if err == nil {
+		s.l.log.removeOlder()
+	}
+	s.mem.done(err)
+}
+
+// sweep makes one step of the sweep, and more where memory does not know the file or
+// most of what it has looked at was over, until a sealed table waits.
+func (s *sqlStore) sweep() {
+	for range sweepMost {
+		over, round, err := s.file.sweep()
+		if err != nil || round || over < sweepRows/4 && s.mem.knows() || len(s.l.sealed) > 0 {
+			return
+		}
+	}
+}
+
+// Close brings all that was written into the file. If that fails the journals stay,
+// for the next start.
 func (s *sqlStore) Close() error {
 	s.closer.Do(func() {
+		s.l.shut()
 		close(s.closing)
-		<-s.swept
-		// The last connection to close folds the log back into the file.
-		s.closeErr = s.l.close()
+		<-s.kept
+		err := s.file.fold()
+		if err == nil {
+			s.mem.seal()
+			err = s.file.fold()
+		}
+		s.closeErr = errors.Join(s.l.log.close(err == nil), err, s.file.close())
 	})
 	return s.closeErr
 }

@@ -51,6 +51,9 @@ func TestTheSweepFreesWhatHasExpiredAndNothingElse(t *testing.T) {
 		return nil
 	})
 	ok(t, s.Create(ctx, "new/{1}", []byte("x"), time.Hour))
+	ok(t, s.Create(ctx, "renewed/{1}", []byte("x"), time.Minute))
+	ok(t, kv.Fold(s))
+	ok(t, s.Swap(ctx, "renewed/{1}", []byte("x"), []byte("y"), time.Hour)) // the file does not know that yet
 	clk.Advance(2 * time.Minute)
 	for deadline := time.Now().Add(soon); ; time.Sleep(20 * time.Millisecond) {
 		n, err := kv.Rows(s)
@@ -63,6 +66,9 @@ func TestTheSweepFreesWhatHasExpiredAndNothingElse(t *testing.T) {
 		}
 	}
 	holds(t, s, "new/{1}", "x")
+	holds(t, s, "renewed/{1}", "y")
+	ok(t, kv.Fold(s))
+	holds(t, s, "renewed/{1}", "y")
 }
 
 // reopen opens path on a boot, runs fn, and closes.
@@ -170,63 +176,42 @@ func TestADatabaseOfAnotherProgramIsLeftAlone(t *testing.T) {
 	}
 }
 
-// Writes that share a transaction do not share a failure: when the disk is full
-// each caller is told what became of its own write.
-func TestWithoutSpaceEachWriterLearnsItsOwnFate(t *testing.T) {
+func TestAFileIsOpenOnce(t *testing.T) {
 	ctx := context.Background()
-	s := kvtest.SQLite(t, clock.System{})
-	big := bytes.Repeat([]byte("x"), 3000)
-	ok(t, s.Create(ctx, "a/{live}", big, time.Hour))
-	ok(t, kv.LimitPages(s, 40))
-	var said [32 * 8]error
-	race(t, 32, func(i int) error {
-		for j := range 8 {
-			size := len(big)
-			if j%2 == 1 {
-				size = 1
-			}
-			said[i*8+j] = s.Create(ctx, fmt.Sprintf("a/{%d}", i*8+j), big[:size], time.Hour)
-		}
-		return nil
-	})
-	written := 0
-	for n, err := range said {
-		_, got := s.Get(ctx, fmt.Sprintf("a/{%d}", n))
-		if (err == nil) != (got == nil) {
-			t.Errorf("write %d was told %v, read says %v", n, err, got)
-		}
+	path := filepath.Join(t.TempDir(), "kv.db")
+	reopen(t, path, "boot", func(s kv.KV) {
+		ok(t, s.Create(ctx, "a/{1}", []byte("one"), time.Hour))
+		other, err := kv.OpenBoot(ctx, path, clock.System{}, "boot")
 		if err == nil {
-			written++
+			other.Close()
+			t.Fatal("it was opened twice")
 		}
-	}
-	if written == 0 || written == len(said) {
-		t.Errorf("%d of %d writes took place; the disk was to be full in between", written, len(said))
-	}
-	holds(t, s, "a/{live}", string(big))
-	ok(t, s.Delete(ctx, "a/{live}"))
-	ok(t, kv.LimitPages(s, 1000))
-	ok(t, s.Create(ctx, "a/{after}", big, time.Hour))
+		ok(t, s.Create(ctx, "a/{2}", []byte("two"), time.Hour))
+		reopen(t, killed(t, s, path), "boot", func(s kv.KV) {
+			holds(t, s, "a/{1}", "one")
+			holds(t, s, "a/{2}", "two")
+		})
+	})
 }
 
-func TestAWriteThatFailsDoesNotDisturbThoseInItsTransaction(t *testing.T) {
+func TestTheEmbeddedStoreIsRemovedWithAllItsFiles(t *testing.T) {
 	ctx := context.Background()
-	s := kvtest.SQLite(t, clock.System{})
-	ok(t, kv.Script(s, `CREATE TEMP TRIGGER bad BEFORE INSERT ON record WHEN new.val = x'626164'
-BEGIN SELECT raise(ABORT, 'no such luck'); END`))
-	for round := range 30 {
-		n := race(t, 32, func(i int) error {
-			val := []byte("good")
-			if i == 20 {
-				val = []byte("bad")
-			}
-			err := s.Create(ctx, fmt.Sprintf("a/{%d-%d}", round, i), val, time.Hour)
-			if i == 20 && err != nil {
-				return kv.ErrConflict
-			}
-			return err
-		}, kv.ErrConflict)
-		if n != 31 {
-			t.Fatalf("%d of 31 good writes succeeded", n)
-		}
+	path := filepath.Join(t.TempDir(), "kv.db")
+	reopen(t, path, "boot", func(s kv.KV) {
+		jammed(t, s)
+		ok(t, s.Create(ctx, "a/{1}", []byte("one"), time.Hour))
+		path = killed(t, s, path)
+		ok(t, kv.Unjam(s))
+	})
+	for _, suffix := range []string{"", kv.LogSuffix, kv.OldSuffix} {
+		_, err := os.Stat(path + suffix)
+		ok(t, err)
+	}
+	ok(t, kv.Remove("sqlite:"+path))
+	ok(t, kv.Remove("redis://127.0.0.1:1"))
+	left, err := os.ReadDir(filepath.Dir(path))
+	ok(t, err)
+	if len(left) != 0 {
+		t.Error("there is still ", left)
 	}
 }

@@ -34,6 +34,7 @@ func (s *Stores) CreateMerchant(ctx context.Context, name string, policy identit
 type ClientOptions struct {
 	Name, AuthMethod, Binding    string
 	RedirectURIs, Grants, Scopes []string
+	PKCE                         string // "": required
 	RevealUnknownUser            bool
 	LocalhostHTTP                bool // allow http://localhost redirect URIs
 

@@ -18,6 +18,7 @@ import (
 	"mobileid/internal/clock"
 	"mobileid/internal/db"
 	"mobileid/internal/keys"
+	"mobileid/internal/kv"
 )
 
 // keyCheck labels what a backup keeps of the master key to know it again.
@@ -84,7 +85,8 @@ func Restore(ctx context.Context, cfg *config.Config, file string) (r Restored, 
 		return r, err
 	}
 	r.MasterKey = made
-	return r, dropKV(cfg)
+	// It may hold as pending what the lost part of the database had decided.
+	return r, kv.Remove(cfg.KV.URL.Reveal())
 }
 
 // Invalidate does what Restore does after the copy, on a database that was put
@@ -161,19 +163,4 @@ func writeNew(path string, text []byte) error {
 	}
 	_, err = f.Write(text)
 	return errors.Join(err, f.Sync(), f.Close())
-}
-
-// dropKV removes the embedded short-lived store of before: it may hold as
-// pending what the lost part of the database had decided.
-func dropKV(cfg *config.Config) error {
-	path, embedded := strings.CutPrefix(cfg.KV.URL.Reveal(), "sqlite:")
-	if !embedded {
-		return nil
-	}
-	for _, f := range []string{path, path + "-wal", path + "-shm"} {
-		if err := os.Remove(f); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return err
-		}
-	}
-	return nil
 }
