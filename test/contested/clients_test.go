@@ -14,7 +14,8 @@ import (
 // A client is disabled beside the phone's yes, the poll for it and the redemption of
 // a code. Nodes go by what they know of a client for 2 s, and the clock stands still
 // meanwhile: what refuses is the transaction. Once the change has returned no token
-// is given or good, not even after the client is enabled again.
+// is given or good, for the code and the approval that nobody has redeemed either,
+// not even after the client is enabled again.
 func TestR3_DisablingAClientAgainstApprovalAndRedemption(t *testing.T) {
 	rig.Everywhere(t, func(t *testing.T, r *rig.Rig) {
 		seen := rig.Tally{}
@@ -24,7 +25,11 @@ func TestR3_DisablingAClientAgainstApprovalAndRedemption(t *testing.T) {
 			side := *r
 			side.Web = c
 			u, p := r.Person()
-			code := side.Login(side.Browser(), u, p).Get("code")
+			b := side.Browser()
+			code := side.Login(b, u, p).Get("code")
+			spareCode := b.Open(side.AuthorizeURL()).Left.Query().Get("code")
+			spareID := r.Ask(c, u).Text("auth_req_id")
+			r.Approve(p, "")
 			id := r.Ask(c, u).Text("auth_req_id")
 			op := r.Waiting(p)
 			var polled, redeemed rig.Answer
@@ -78,11 +83,15 @@ func TestR3_DisablingAClientAgainstApprovalAndRedemption(t *testing.T) {
 						}
 					}
 				}
-				if a, err := side.TryRedeem(code); err != nil || a.Status == 200 {
-					t.Fatalf("round %d: %s, the code gives tokens: %s %v", round, when, a, err)
+				for _, code := range []string{spareCode, code} {
+					if a, err := side.TryRedeem(code); err != nil || a.Status == 200 {
+						t.Fatalf("round %d: %s, the code gives tokens: %s %v", round, when, a, err)
+					}
 				}
-				if a, err := r.TryPoll(c, id); err != nil || a.Status == 200 {
-					t.Fatalf("round %d: %s, the auth_req_id gives tokens: %s %v", round, when, a, err)
+				for _, id := range []string{spareID, id} {
+					if a, err := r.TryPoll(c, id); err != nil || a.Status == 200 {
+						t.Fatalf("round %d: %s, the auth_req_id gives tokens: %s %v", round, when, a, err)
+					}
 				}
 			}
 			dead("disabled a moment ago")
