@@ -154,13 +154,19 @@ func Busy(s KV, fn func()) error {
 	return use(s, func(*lite.Conn) error { fn(); return nil })
 }
 
-// Sweep makes a whole round of the sweep.
+// Sweep makes a round of the sweep, or what is left of one.
 func Sweep(s KV) error {
 	for {
-		if _, round, err := s.(*sqlStore).file.sweep(); err != nil || round {
+		if round, err := SweepStep(s); err != nil || round {
 			return err
 		}
 	}
+}
+
+// SweepStep makes one step of the sweep, and says if it was the last of a round.
+func SweepStep(s KV) (round bool, err error) {
+	_, round, err = s.(*sqlStore).file.sweep()
+	return round, err
 }
 
 // Prune has memory forget what is over.
