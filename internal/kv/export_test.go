@@ -33,10 +33,10 @@ func lead(s KV, fn func(l *line) error) error {
 	return fn(l)
 }
 
-// Seal has all that was written brought into the embedded store's file, and does not
-// wait for it.
+// Seal puts what was written aside for the embedded store's file.
 func Seal(s KV) error {
 	return lead(s, func(l *line) error {
+		l.fold()
 		if err := l.mem.settled(); err != nil {
 			return err
 		}
@@ -44,11 +44,17 @@ func Seal(s KV) error {
 	})
 }
 
+// Want has what is sealed brought into the file, and does not wait for it.
+func Want(s KV) {
+	_ = lead(s, func(l *line) error { l.fold(); return nil })
+}
+
 // Fold brings all that was written into the embedded store's file.
 func Fold(s KV) error {
 	if err := Seal(s); err != nil {
 		return err
 	}
+	Want(s)
 	return s.(*sqlStore).mem.settled()
 }
 
@@ -140,9 +146,10 @@ func Retry(s KV) error {
 	return lead(s, func(l *line) error {
 		l.mem.mu.Lock()
 		l.mem.failed = nil
+		l.mem.wanted = l.mem.sealed.m != nil
 		l.mem.mu.Unlock()
 		select {
-		case l.sealed <- struct{}{}:
+		case l.wake <- struct{}{}:
 		default:
 		}
 		return l.mem.settled()
