@@ -152,6 +152,9 @@ func (p *Provider) authorize(ctx context.Context, all url.Values) (*AuthorizeReq
 	}
 	req := &AuthorizeRequest{Client: c.Client, client: c, Form: form, Scopes: scopes, answer: answer{uri: target, state: form.Get("state"), mode: "query"}}
 	if mode := form.Get("response_mode"); mode == "form_post" {
+		if !isWeb(target) { // a form's POST goes to web servers; the error has to come by the query
+			return nil, req.fail(codeInvalidRequest, "response_mode form_post needs a redirect_uri of http or https: use query")
+		}
 		req.answer.mode = mode
 	} else if mode != "" && mode != "query" {
 		return nil, req.fail(codeInvalidRequest, "response_mode "+mode+" is not supported: use query or form_post")
