@@ -17,6 +17,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 )
 
@@ -34,7 +35,15 @@ type floor struct {
 	device *ecdsa.PublicKey
 	tek    *ecdh.PrivateKey
 	doc    []byte
+	length []string // of doc
 }
+
+// The public documents are as long as ours: what is written to the network is no
+// less. Each run holds them against the server's.
+const (
+	discoveryBytes = 2720
+	keysBytes      = 215
+)
 
 // floorStore is one table of bytes by key.
 type floorStore interface {
@@ -55,7 +64,7 @@ var (
 )
 
 func newFloor(dir, redis string) (*floor, *fixture, error) {
-	f := &floor{record: make([]byte, 300), doc: make([]byte, 1900), client: basic(credentials{"cli_floor", rand.Text()})[len("Authorization: "):]}
+	f := &floor{record: make([]byte, 300), doc: make([]byte, discoveryBytes), length: []string{strconv.Itoa(discoveryBytes)}, client: basic(credentials{"cli_floor", rand.Text()})[len("Authorization: "):]}
 	rand.Read(f.record)
 	for i := range f.doc {
 		f.doc[i] = 'x'
@@ -118,7 +127,16 @@ func (f *floor) handler(fix *fixture) http.Handler {
 		})
 	}
 	route("GET /fixture", func(http.ResponseWriter, *http.Request) (any, error) { return fix, nil })
-	route("GET /doc", func(http.ResponseWriter, *http.Request) (any, error) { return f.doc, nil })
+	kind := []string{"application/json"}
+	route("GET /doc", func(w http.ResponseWriter, _ *http.Request) (any, error) {
+		h := w.Header()
+		h["Content-Type"], h["Content-Length"] = kind, f.length
+		return f.doc, nil
+	})
+	route("GET /keys", func(w http.ResponseWriter, _ *http.Request) (any, error) {
+		w.Header()["Content-Type"] = kind
+		return f.doc[:keysBytes], nil
+	})
 	route("POST /token", f.token)
 	route("POST /start", f.start)
 	route("POST /redeem", f.redeem)

@@ -49,8 +49,8 @@ func (f *floorLoad) step(name string, n int) batch {
 	case stepCode:
 		return batch{n: n, do: f.codeFlow}
 	}
-	req := request("GET", f.host, "/doc", nil)
-	return batch{n: n, do: func(c *conn, _ int) error { return ok(c, req) }}
+	docs := [...][]byte{request("GET", f.host, "/doc", nil), request("GET", f.host, "/keys", nil)}
+	return batch{n: n, do: func(c *conn, i int) error { return ok(c, docs[i%2]) }}
 }
 
 func (f *floorLoad) codeFlow(c *conn, _ int) error {

@@ -46,6 +46,9 @@ func newOurs(ctx context.Context, p pool, d demo, people int) (*ours, error) {
 	o := &ours{demo: d, host: hostOf(d.Issuer), backend: basic(d.Backend), shop: basic(d.Shop),
 		phones: make([]*phone, people), refs: make([]string, people), cookies: make([]string, min(people, browsers)),
 		ops: make([]wire.Operation, people), ids: make([]string, people), msgs: make([][]byte, people), out: make([][]byte, people)}
+	if err := o.lengths(p[0]); err != nil {
+		return nil, err
+	}
 	tek, err := sealKey(p[0], d.Issuer)
 	if err != nil {
 		return nil, err
@@ -253,12 +256,26 @@ func (o *ours) codeFlow(c *conn, i int) error {
 	return ok(c, request("GET", o.host, "/userinfo", nil, "Authorization: Bearer "+member(a.body, "access_token")))
 }
 
+// documents are what step discovery asks for in turn.
+func documents() [2]string { return [...]string{"/.well-known/openid-configuration", "/jwks"} }
+
 func (o *ours) discover(c *conn, i int) error {
-	path := "/.well-known/openid-configuration"
-	if i%2 == 1 {
-		path = "/jwks"
+	return ok(c, request("GET", o.host, documents()[i%2], nil))
+}
+
+// lengths holds the documents of the floor server against ours.
+func (o *ours) lengths(c *conn) error {
+	for i, floor := range [...]int{discoveryBytes, keysBytes} {
+		path := documents()[i]
+		a, err := c.want(http.StatusOK, request("GET", o.host, path, nil))
+		if err != nil {
+			return err
+		}
+		if got := len(a.body); got < floor*9/10 || got > floor*11/10 {
+			return fmt.Errorf("%s has %d bytes and the floor server's document %d: set it anew in floor.go", path, got, floor)
+		}
 	}
-	return ok(c, request("GET", o.host, path, nil))
+	return nil
 }
 
 // member is a string member of a JSON object whose values hold no escapes.

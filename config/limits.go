@@ -39,9 +39,11 @@ type Limits struct {
 	Exempt    []netip.Prefix // addresses that no limit counts
 	Authorize Rate           // per address block: authorize requests
 	Identify  Rate           // per address block: forms that ask a phone
-	Failures  Rate           // per client and address block: failed authentications
+	Failures  Rate           // per client and address block: failed authentications; per address block: bad access tokens
 	Junk      Rate           // per address block: messages to mid/1 that no known phone signed
 	Client    Rate           // per client: backchannel requests and REST calls
+	Token     Rate           // per client, on each node: token requests with good credentials
+	Keys      Rate           // per address block, on each node: requests for the keys of mid/1
 }
 
 func parseRate(s string) (Rate, bool) {
@@ -57,7 +59,8 @@ func parseRate(s string) (Rate, bool) {
 
 func (l *loader) checkLimits() (out Limits) {
 	for path, into := range map[string]*Rate{"limits.authorize": &out.Authorize, "limits.identify": &out.Identify,
-		"limits.failures": &out.Failures, "limits.junk": &out.Junk, "limits.client": &out.Client} {
+		"limits.failures": &out.Failures, "limits.junk": &out.Junk, "limits.client": &out.Client,
+		"limits.token": &out.Token, "limits.keys": &out.Keys} {
 		var ok bool
 		if *into, ok = parseRate(l.k.String(path)); !ok {
 			l.verify(path, "must be COUNT/TIME with whole seconds up to an hour, such as 60/1m, or off")

@@ -105,6 +105,8 @@ func (c *Config) Redacted() ([]byte, error) {
 		"limits.failures":           c.Limits.Failures.String(),
 		"limits.junk":               c.Limits.Junk.String(),
 		"limits.client":             c.Limits.Client.String(),
+		"limits.token":              c.Limits.Token.String(),
+		"limits.keys":               c.Limits.Keys.String(),
 	} {
 		if err := k.Set(path, v); err != nil {
 			return nil, fmt.Errorf("config: print %s: %w", path, err)

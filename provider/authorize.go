@@ -6,7 +6,6 @@ import (
 	"net/http"
 	"net/url"
 	"strconv"
-	"strings"
 	"time"
 
 	"mobileid/internal/db"
@@ -153,6 +152,9 @@ func (p *Provider) authorize(ctx context.Context, all url.Values) (*AuthorizeReq
 	}
 	req := &AuthorizeRequest{Client: c.Client, client: c, Form: form, Scopes: scopes, answer: answer{uri: target, state: form.Get("state"), mode: "query"}}
 	if mode := form.Get("response_mode"); mode == "form_post" {
+		if !isWeb(target) { // a form's POST goes to web servers; the error has to come by the query
+			return nil, req.fail(codeInvalidRequest, "response_mode form_post needs a redirect_uri of http or https: use query")
+		}
 		req.answer.mode = mode
 	} else if mode != "" && mode != "query" {
 		return nil, req.fail(codeInvalidRequest, "response_mode "+mode+" is not supported: use query or form_post")
@@ -211,14 +213,8 @@ func (req *AuthorizeRequest) fail(code, description string) error {
 // fosite, which enforces max_age and prompt too late and wrongly.
 func (p *Provider) readParameters(ctx context.Context, req *AuthorizeRequest) error {
 	form := req.Form
-	challenge, method := form.Get("code_challenge"), form.Get("code_challenge_method")
-	switch {
-	case challenge == "":
-		return req.fail(codeInvalidRequest, "code_challenge is missing: PKCE is required (RFC 7636)")
-	case method != "S256":
-		return req.fail(codeInvalidRequest, "code_challenge_method must be S256")
-	case len(challenge) != 43 || strings.Trim(challenge, base64URL) != "":
-		return req.fail(codeInvalidRequest, "code_challenge must be the base64url of a SHA-256, 43 characters")
+	if err := req.readChallenge(); err != nil {
+		return err
 	}
 	req.Prompt = words(form.Get("prompt"))
 	for _, v := range req.Prompt {

@@ -13,25 +13,29 @@ import (
 
 func TestA8_ACodeIsDeadAfterTheFirstWrongPresentation(t *testing.T) {
 	h := newHouse(t)
-	for _, tc := range []struct {
-		name   string
-		change []string
-	}{
-		{"a verifier of one character", []string{"code_verifier", "x"}},
-		{"another verifier", []string{"code_verifier", strings.Repeat("x", 43)}},
-		{"a verifier too long", []string{"code_verifier", strings.Repeat("x", 129)}},
-		{"the challenge as verifier", []string{"code_verifier", challenge()}},
-		{"A6 A7 no verifier", []string{"-code_verifier", ""}},
-		{"no redirect_uri", []string{"-redirect_uri", ""}},
-		{"another redirect_uri", []string{"redirect_uri", "https://shop.example.com/cb/"}},
-	} {
-		t.Run(tc.name, func(t *testing.T) {
-			code := h.code()
-			h.redeem(code, tc.change...).refuses(t, 400, codeInvalidGrant)
-			// 4.1: with fosite alone the same code without a verifier now gives tokens.
-			h.redeem(code, "-code_verifier", "").refuses(t, 400, codeInvalidGrant)
-			h.redeem(code).refuses(t, 400, codeInvalidGrant)
-		})
+	for _, setting := range append(pkceSettings(), "") {
+		h.change("cli_web", func(s *db.ClientSettings) { s.PKCE = setting })
+		for _, tc := range []struct {
+			name   string
+			change []string
+		}{
+			{"a verifier of one character", []string{"code_verifier", "x"}},
+			{"another verifier", []string{"code_verifier", strings.Repeat("x", 43)}},
+			{"a verifier too long", []string{"code_verifier", strings.Repeat("x", 129)}},
+			{"the challenge as verifier", []string{"code_verifier", challenge()}},
+			{"A6 A7 no verifier", []string{"-code_verifier", ""}},
+			{"an empty verifier", []string{"code_verifier", ""}},
+			{"no redirect_uri", []string{"-redirect_uri", ""}},
+			{"another redirect_uri", []string{"redirect_uri", "https://shop.example.com/cb/"}},
+		} {
+			t.Run("pkce "+setting+", "+tc.name, func(t *testing.T) {
+				code := h.code()
+				h.redeem(code, tc.change...).refuses(t, 400, codeInvalidGrant)
+				// 4.1: with fosite alone the same code without a verifier now gives tokens.
+				h.redeem(code, "-code_verifier", "").refuses(t, 400, codeInvalidGrant)
+				h.redeem(code).refuses(t, 400, codeInvalidGrant)
+			})
+		}
 	}
 	t.Run("a thousand guesses", func(t *testing.T) {
 		code := h.code()

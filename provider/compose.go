@@ -43,7 +43,7 @@ func (p *Provider) compose() {
 		// a lock. The hasher and the key fetcher, likewise lazy, are never asked for.
 		AudienceMatchingStrategy:       fosite.DefaultAudienceMatchingStrategy,
 		RefreshTokenScopes:             []string{}, // the client's grant types decide
-		EnforcePKCE:                    true,
+		EnforcePKCEForPublicClients:    true,       // of all others needsChallenge asks what their settings say
 		OmitRedirectScopeParam:         true,
 		SendDebugMessagesToClients:     false,
 		EnablePKCEPlainChallengeMethod: false,

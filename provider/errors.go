@@ -111,18 +111,21 @@ type errorBody struct {
 func (p *Provider) writeError(ctx context.Context, w http.ResponseWriter, err error) {
 	e := asProtocol(err)
 	p.logFailure(ctx, e)
-	h := w.Header()
-	switch e.status {
-	case http.StatusUnauthorized:
+	if e.status == http.StatusUnauthorized {
 		// fosite leaves it out; RFC 7235 section 3.1 demands it with every 401.
-		h.Set("WWW-Authenticate", `Basic realm="`+p.issuer+`", charset="UTF-8"`)
-	case http.StatusServiceUnavailable:
-		h.Set("Retry-After", "1")
+		w.Header().Set("WWW-Authenticate", `Basic realm="`+p.issuer+`", charset="UTF-8"`)
 	}
+	comeBack(w.Header(), e)
+	writeJSON(w, e.status, errorBody{e.code, describe(e.description)})
+}
+
+// comeBack says when to ask again, if that may help.
+func comeBack(h http.Header, e *protocolError) {
 	if over, ok := errors.AsType[*limit.Exceeded](e.cause); ok {
 		h.Set("Retry-After", strconv.Itoa(int(math.Ceil(over.Wait.Seconds()))))
+	} else if e.status == http.StatusServiceUnavailable {
+		h.Set("Retry-After", "1")
 	}
-	writeJSON(w, e.status, errorBody{e.code, describe(e.description)})
 }
 
 // logFailure tells the operator about what is the server's own fault.

@@ -19,7 +19,7 @@ import (
 // What fosite v0.49.0 does wrong, by the numbers of the list that this server was
 // written against, and where it is held that we do not:
 //
-//	1 PKCE by two tries           TestA8_ACodeIsDeadAfterTheFirstWrongPresentation
+//	1 PKCE by two tries           TestA8_ACodeIsDeadAfterTheFirstWrongPresentation, TestA7_…, for every setting
 //	2 one client in another's name TestAClientProvesItselfByTheMethodItIsRegisteredFor, TestA10_…
 //	3 4 5 request, request_uri    TestErrorsThatTheClientHearsOf; jwks_uri: remotekeys_test.go
 //	6 assertions                  TestB1_…, TestB2_…, and below

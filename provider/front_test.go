@@ -185,17 +185,7 @@ func TestErrorsThatTheClientHearsOf(t *testing.T) {
 		})
 	}
 	t.Run("B17 client without the grant", func(t *testing.T) {
-		if err := h.db.Update(t.Context(), func(tx *db.Tx) error {
-			c, err := tx.Client("cli_web")
-			c.Settings.GrantTypes = []string{grantClient}
-			if err == nil {
-				err = tx.SetClientSettings("cli_web", c.Settings)
-			}
-			return err
-		}); err != nil {
-			t.Fatal(err)
-		}
-		h.reread("cli_web")
+		h.change("cli_web", func(s *db.ClientSettings) { s.GrantTypes = []string{grantClient} })
 		h.authorize(get(request())).sentBack(t, codeUnauthorizedClient, "s")
 	})
 }
@@ -265,6 +255,25 @@ func TestA13_EveryAnswerNamesItsIssuer(t *testing.T) {
 			h.p.DenyAuthorize(w, r, req, codeLoginRequired, "log in first")
 		}, get(request())).sentBack(t, codeLoginRequired, "s")
 	})
+}
+
+// Form Post Response Mode has the browser POST, which it does to web servers alone.
+func TestFormPostToAnAppsSchemeIsRefusedByTheQuery(t *testing.T) {
+	h := newHouse(t)
+	const app = "com.example.app:/cb"
+	h.change("cli_app", func(s *db.ClientSettings) { s.RedirectURIs = []string{app, "http://127.0.0.1/cb"} })
+	for _, more := range [][]string{nil, {"scope", "x"}, {"response_type", "token"}} {
+		to, err := h.authorize(get(request(append(more, "client_id", "cli_app", "redirect_uri", app, "response_mode", "form_post")...))).Location()
+		if err != nil || to.Scheme != "com.example.app" || to.Query().Get("error") != codeInvalidRequest || to.Query().Get("state") != "s" || to.Query().Get("iss") != issuer {
+			t.Errorf("%v: %v, %v", more, to, err)
+		}
+	}
+	if to, err := h.authorize(get(request("client_id", "cli_app", "redirect_uri", app))).Location(); err != nil || to.Query().Get("code") == "" {
+		t.Errorf("by query: %v, %v", to, err)
+	}
+	if res := h.authorize(get(request("client_id", "cli_app", "redirect_uri", "http://127.0.0.1:7000/cb", "response_mode", "form_post"))); !strings.HasPrefix(res.text, "http://127.0.0.1:7000/cb ") {
+		t.Errorf("to the app's own server: %s", res.text)
+	}
 }
 
 func TestFosite413_StateAndNonceAreOptionalAndOfAnyLength(t *testing.T) {

@@ -2,12 +2,10 @@ package provider
 
 import (
 	"context"
-	"strings"
 
 	"github.com/ory/fosite"
 	"github.com/ory/fosite/handler/oauth2"
 	"github.com/ory/fosite/handler/openid"
-	"github.com/ory/fosite/handler/pkce"
 )
 
 // codeTokenHandler is fosite's ID token for a code, left out where openid was
@@ -25,24 +23,6 @@ func (h codeTokenHandler) PopulateTokenEndpointResponse(ctx context.Context, req
 		return nil
 	}
 	return h.OpenIDConnectExplicitHandler.PopulateTokenEndpointResponse(ctx, req, resp)
-}
-
-// proofHandler is fosite's PKCE, with the proof of a code checked against the
-// code's record (RFC 7636 section 4.6). There is always a challenge to prove.
-type proofHandler struct {
-	*pkce.Handler
-}
-
-func (proofHandler) HandleTokenEndpointRequest(ctx context.Context, _ fosite.AccessRequester) error {
-	u := unitOf(ctx)
-	verifier := u.form.Get("code_verifier")
-	if len(verifier) < 43 || len(verifier) > 128 || strings.Trim(verifier, base64URL+".~") != "" {
-		return refuse(codeInvalidGrant, "code_verifier must be 43 to 128 of the characters A-Z a-z 0-9 - . _ ~")
-	}
-	if u.from.Challenge == "" || digest(verifier) != u.from.Challenge {
-		return refuse(codeInvalidGrant, "code_verifier does not prove the code_challenge")
-	}
-	return nil
 }
 
 // refreshHandler reads the refresh token's family before fosite's handler goes

@@ -72,9 +72,10 @@ type Options struct {
 	FormPost func(w http.ResponseWriter, action string, params url.Values)
 	// Scopes are further scopes that some endpoint understands, to be advertised.
 	Scopes []string
-	// Failures limits failed authentications of a client from an address block,
-	// Requests the backchannel requests of a client.
-	Failures, Requests *limit.Limit
+	// Failures limits failed authentications of a client, and access tokens that
+	// are none, from an address block; Requests the backchannel requests of a
+	// client, Tokens its token requests.
+	Failures, Requests, Tokens *limit.Limit
 	// Anchored says that makers are trusted who attest that phones' keys are in hardware.
 	Anchored bool
 	// Issued is told the grant type of every answer with tokens. It may be nil.
@@ -96,6 +97,7 @@ type Provider struct {
 	formPost func(http.ResponseWriter, string, url.Values)
 	failures *limit.Limit
 	requests *limit.Limit
+	tokens   *limit.Limit
 	issued   func(grant string)
 
 	codeHandlers fosite.AuthorizeEndpointHandlers
@@ -126,7 +128,7 @@ func New(o Options) (*Provider, error) {
 	}
 	p := &Provider{
 		issuer: o.Issuer, db: o.DB, kv: o.KV, ring: o.Keys, flows: o.Flows, audit: o.Audit, egress: o.Egress, clk: o.Clock, log: o.Log,
-		clientIP: o.ClientIP, formPost: o.FormPost, failures: o.Failures, requests: o.Requests, issued: o.Issued,
+		clientIP: o.ClientIP, formPost: o.FormPost, failures: o.Failures, requests: o.Requests, tokens: o.Tokens, issued: o.Issued,
 		refreshKey: o.Box.Derive("refresh tokens 1"),
 	}
 	p.clients.byID, p.remote.byID = map[string]*client{}, map[string]*remoteKeys{}

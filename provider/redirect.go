@@ -24,6 +24,12 @@ func matchRedirect(registered, asked string) bool {
 	return ok && host == askedHost && rest == askedRest
 }
 
+// isWeb reports whether a verified redirect URI is of a web server, or the browser's
+// own machine, and not of an app's private-use scheme.
+func isWeb(uri string) bool {
+	return strings.HasPrefix(uri, "https://") || strings.HasPrefix(uri, "http://")
+}
+
 // loopback splits http://<loopback IP literal>[:port]<rest>.
 func loopback(uri string) (host, rest string, ok bool) {
 	s, ok := strings.CutPrefix(uri, "http://")

@@ -44,6 +44,12 @@ func CheckClient(s *db.ClientSettings) error {
 			return fault.InField("/grant_types", "invalid", "grant type "+g+" is not known")
 		}
 	}
+	if s.PKCE != "" && !slices.Contains(pkceSettings(), s.PKCE) {
+		return fault.InField("/pkce", "invalid", "pkce is "+strings.Join(pkceSettings(), ", "))
+	}
+	if s.AuthMethod == methodNone && s.PKCE != "" && s.PKCE != pkceRequired {
+		return fault.InField("/pkce", "invalid", "pkce must be required for a client that cannot keep a secret")
+	}
 	if slices.Contains(s.GrantTypes, grantCode) && len(s.RedirectURIs) == 0 {
 		return fault.InField("/redirect_uris", "required", "authorization_code needs a redirect URI")
 	}
@@ -87,6 +93,8 @@ func checkKeys(s *db.ClientSettings) error {
 			name = "jwks_uri"
 		case s.AssertionAlg != "":
 			name = "token_endpoint_auth_signing_alg"
+		case s.AssertionAudience != "":
+			name = "client_assertion_audience"
 		default:
 			return nil
 		}
@@ -94,6 +102,9 @@ func checkKeys(s *db.ClientSettings) error {
 	}
 	if s.AssertionAlg != "" && !slices.Contains(signatureAlgs(), s.AssertionAlg) {
 		return fault.InField("/token_endpoint_auth_signing_alg", "invalid", "token_endpoint_auth_signing_alg is one of "+strings.Join(signatureAlgs(), ", "))
+	}
+	if a := s.AssertionAudience; a != "" && a != audienceIssuer && a != audienceEndpoint {
+		return fault.InField("/client_assertion_audience", "invalid", "client_assertion_audience is issuer or endpoint")
 	}
 	if s.JWKSURI != "" {
 		if len(s.JWKS) > 0 { // RFC 7591 section 2

@@ -159,6 +159,23 @@ func (h *house) open(store kv.KV, clk clock.Clock) {
 	}))
 }
 
+// change changes a client's settings, unchecked.
+func (h *house) change(id string, change func(*db.ClientSettings)) {
+	h.t.Helper()
+	err := h.db.Update(h.t.Context(), func(tx *db.Tx) error {
+		c, err := tx.LockClient(id)
+		if err != nil {
+			return err
+		}
+		change(&c.Settings)
+		return tx.SetClientSettings(id, c.Settings)
+	})
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	h.reread(id)
+}
+
 // provider makes another node over the same stores.
 func (h *house) provider(clk clock.Clock) *Provider {
 	h.t.Helper()

@@ -7,6 +7,8 @@ import (
 	"net/http"
 	"net/url"
 
+	"mobileid/internal/limit"
+
 	"github.com/ory/fosite"
 )
 
@@ -44,6 +46,9 @@ func (p *Provider) token(w http.ResponseWriter, r *http.Request) (*tokenBody, er
 	ctx := r.Context()
 	c, err := p.authenticateClient(ctx, r, form)
 	if err != nil {
+		return nil, err
+	}
+	if err := p.countRequest(r, c); err != nil {
 		return nil, err
 	}
 	g, err := p.grantFor(c, form)
@@ -84,6 +89,20 @@ func (p *Provider) token(w http.ResponseWriter, r *http.Request) (*tokenBody, er
 		}
 	}
 	return nil, err
+}
+
+// countRequest counts a token request of a client that has proven itself, or of a
+// public one from an address block: anybody can say its name, and must not use
+// up what it may.
+func (p *Provider) countRequest(r *http.Request, c *client) error {
+	ip, id := p.clientIP(r), c.ID
+	if c.IsPublic() {
+		id += "/" + limit.Block(ip)
+	}
+	if over := p.tokens.Take(r.Context(), ip, id); over != nil {
+		return tooMany(over)
+	}
+	return nil
 }
 
 // grantFor returns the grant that is asked for, if it is on and the client may

@@ -10,6 +10,11 @@ import (
 	"mobileid/internal/fault"
 )
 
+// badToken is the id under which bad access tokens of an address block count here;
+// no client has it. Those at the REST API count by themselves: browsers behind one
+// address, with tokens that have expired, are none of a backend's business.
+const badToken = "userinfo"
+
 // Userinfo is the userinfo endpoint (OIDC Core section 5.3), a resource that
 // takes bearer tokens (RFC 6750). Its answer is JSON, or, for a client that is
 // registered so, a JWT.
@@ -36,9 +41,8 @@ func (p *Provider) Userinfo(w http.ResponseWriter, r *http.Request) {
 	switch e.status {
 	case http.StatusBadRequest, http.StatusUnauthorized, http.StatusForbidden:
 		w.Header().Set("WWW-Authenticate", challenge)
-	case http.StatusServiceUnavailable:
-		w.Header().Set("Retry-After", "1")
 	}
+	comeBack(w.Header(), e)
 	code := e.code
 	if code == "" { // without a token there is no error to name (RFC 6750 section 3.1)
 		code = codeInvalidToken
@@ -51,8 +55,15 @@ func (p *Provider) userinfo(w http.ResponseWriter, r *http.Request) (*db.Client,
 	if err != nil {
 		return nil, nil, err
 	}
+	ip := p.clientIP(r)
+	if over := p.failures.Full(ip, badToken); over != nil {
+		return nil, nil, tooMany(over)
+	}
 	t, err := p.VerifyAccessToken(r.Context(), token)
 	if fault.Is(err, fault.Unauthorized) {
+		if over := p.failures.Take(r.Context(), ip, badToken); over != nil {
+			return nil, nil, tooMany(over)
+		}
 		return nil, nil, &protocolError{http.StatusUnauthorized, codeInvalidToken, "the access token is unknown, has expired or was revoked", nil}
 	}
 	if err != nil {

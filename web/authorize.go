@@ -36,6 +36,17 @@ func (s *Server) authorize(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
+	if req.LoginHint != "" && req.HintedUserID != "" {
+		// Before anybody's phone is asked for what nobody's answer could be right for.
+		same, err := s.isUser(r, req, req.HintedUserID)
+		if err != nil {
+			return err
+		}
+		if !same {
+			s.Provider.DenyAuthorize(w, r, req, "invalid_request", "login_hint names another user than id_token_hint or the sub of claims")
+			return nil
+		}
+	}
 	if slices.Contains(req.Prompt, "none") {
 		return s.silent(w, r, req, sess, l)
 	}
@@ -55,7 +66,7 @@ func (s *Server) authorize(w http.ResponseWriter, r *http.Request) error {
 	}
 	id, err := s.Flows.OpenInteraction(r.Context(), req.Client, flows.Interaction{
 		ClientID: req.Client.ID, Form: req.Form.Encode(), Browser: browser(sess), MinACR: req.MinACR,
-		Subject: req.HintedUserID, Identifier: hinted(req), Fixed: req.LoginHint != "",
+		Subject: req.HintedUserID, Identifier: hinted(req), Fixed: hinted(req) != "",
 		Details: detailsOf(req), Locales: strings.Join(req.UILocales, " "),
 		Initiator: operation.Initiator{IP: s.clientIP(r), Browser: flows.BrowserName(r.UserAgent())},
 	})

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/url"
 	"slices"
+	"time"
 
 	"mobileid/flows"
 	"mobileid/internal/db"
@@ -56,8 +57,19 @@ func (s *Server) answer(w http.ResponseWriter, r *http.Request, req *provider.Au
 	return nil
 }
 
-// complete sends the browser back with a code.
+// promptly is how long after a login its user may take until the client is answered,
+// however small its max_age: with 0, which asks for a new login and no more, nobody would
+// ever be done. Clients allow for clocks that differ by as much.
+const promptly = 30 * time.Second
+
+// complete sends the browser back with a code, unless the login that was fresh enough
+// when the request came has become too old for it, while its user was asked for consent or
+// the browser slept: the client would refuse such an auth_time (OIDC Core section
+// 3.1.3.7), so the request starts over.
 func (s *Server) complete(w http.ResponseWriter, r *http.Request, req *provider.AuthorizeRequest, l *login) error {
+	if req.MaxAge != nil && s.Clock.Now().Sub(time.UnixMilli(l.AuthTime)) >= max(*req.MaxAge, promptly) {
+		return s.asGET(w, r, "/authorize", req.Form.Encode())
+	}
 	err := s.Provider.FinishAuthorize(w, r, req, l.authenticated())
 	if _, refused := errors.AsType[*provider.AuthorizeError](err); refused {
 		return s.authorizeError(w, r, err)

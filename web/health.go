@@ -43,7 +43,7 @@ func (m *metrics) observe(clk clock.Clock, pattern string, next http.Handler) ht
 	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		begun := clk.Now()
-		rec := &recorder{ResponseWriter: w}
+		rec := w.(*recorder) // outermost's
 		defer func() {
 			class := rec.status / 100
 			if class < 2 || class >= len(series) {
@@ -51,7 +51,7 @@ func (m *metrics) observe(clk clock.Clock, pattern string, next http.Handler) ht
 			}
 			series[class]().Observe(clk.Now().Sub(begun).Seconds())
 		}()
-		next.ServeHTTP(rec, r)
+		next.ServeHTTP(w, r)
 		if rec.status == 0 {
 			rec.status = http.StatusOK // nothing was written
 		}

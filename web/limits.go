@@ -15,9 +15,11 @@ import (
 type Limits struct {
 	Authorize *limit.Limit // per address block: authorize requests
 	Identify  *limit.Limit // per address block: forms that ask a phone
-	Failures  *limit.Limit // per address block: access tokens that are none; provider counts clients
+	Failures  *limit.Limit // per address block: access tokens that are none at the REST API; provider counts clients, and tokens at userinfo
 	Junk      *limit.Limit // per address block: messages to mid/1 that no known phone signed
 	Client    *limit.Limit // per client: REST calls; provider counts backchannel requests
+	Token     *limit.Limit // per client: token requests, which provider counts
+	Keys      *limit.Limit // per address block: requests for the keys of mid/1, each of which is signed
 }
 
 // badToken is the id under which bad access tokens of an address block count.

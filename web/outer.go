@@ -116,8 +116,9 @@ func forPages(h http.Header) {
 func (s *Server) outermost(next http.Handler) http.Handler {
 	security := s.security()
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		c := &identified{r.Context(), [1]string{newRequestID()}}
-		r = r.WithContext(c)
+		x := &exchange{identified{r.Context(), [1]string{newRequestID()}}, recorder{ResponseWriter: w}}
+		c := &x.identified
+		r, w = r.WithContext(c), &x.recorder
 		h := w.Header()
 		h["X-Request-Id"] = c.id[:]
 		for _, always := range security {
@@ -130,7 +131,7 @@ func (s *Server) outermost(next http.Handler) http.Handler {
 			h.Set("Connection", "close")
 		}
 		if r.Body != http.NoBody {
-			r.Body = http.MaxBytesReader(w, r.Body, maxBody)
+			r.Body = http.MaxBytesReader(x.ResponseWriter, r.Body, maxBody)
 		}
 		defer func() {
 			if p := recover(); p != nil {
@@ -144,9 +145,8 @@ func (s *Server) outermost(next http.Handler) http.Handler {
 		}()
 		if s.Log.Enabled(r.Context(), slog.LevelDebug) {
 			start := s.Machine.Now()
-			rec := &recorder{ResponseWriter: w}
-			next.ServeHTTP(rec, r)
-			s.Log.DebugContext(r.Context(), "request", "method", r.Method, "path", r.URL.Path, "status", rec.status,
+			next.ServeHTTP(w, r)
+			s.Log.DebugContext(r.Context(), "request", "method", r.Method, "path", r.URL.Path, "status", x.status,
 				"took", s.Machine.Now().Sub(start).Round(10*time.Microsecond), "ip", s.clientIP(r))
 			return
 		}
@@ -154,7 +154,13 @@ func (s *Server) outermost(next http.Handler) http.Handler {
 	})
 }
 
-// recorder remembers the status for the log.
+// exchange is what a request has of its own, in one piece of memory.
+type exchange struct {
+	identified
+	recorder
+}
+
+// recorder remembers the status, for the log and the metrics.
 type recorder struct {
 	http.ResponseWriter
 	status int

@@ -58,7 +58,7 @@ func (s *Server) routes() []route {
 		{"POST /logout/confirm", form, s.confirmLogout},
 		{"GET /r", page, s.registerPage},
 
-		{"GET /mid/v1/keys", device, s.midKeys},
+		{"GET /mid/v1/keys", device, s.limited(s.Limits.Keys, s.midKeys)},
 		{"POST /mid/v1/rpc", device, s.midRPC},
 
 		{"GET /api", page, s.reference},

@@ -73,6 +73,7 @@ func clientFlags(f *pflag.FlagSet, o *node.ClientOptions) {
 	f.StringVar(&o.AuthMethod, "auth-method", o.AuthMethod, "client_secret_basic, client_secret_post, private_key_jwt or none")
 	f.StringSliceVar(&o.Grants, "grant", o.Grants, "grant types")
 	f.StringSliceVar(&o.RedirectURIs, "redirect-uri", o.RedirectURIs, "redirect URIs")
+	f.StringVar(&o.PKCE, "pkce", o.PKCE, "what a login must be asked for with: required (a code_challenge), nonce (a code_challenge or a nonce) or optional")
 	f.StringSliceVar(&o.Scopes, "scope", o.Scopes, "scopes")
 	f.StringVar(&o.Binding, "binding", o.Binding, "how a backchannel request is bound to its user: match or trusted")
 	f.BoolVar(&o.RevealUnknownUser, "reveal-unknown-user", o.RevealUnknownUser, "tell the client when a user does not exist or cannot be asked")
@@ -82,6 +83,7 @@ func clientFlags(f *pflag.FlagSet, o *node.ClientOptions) {
 	f.Var((*keyFile)(&o.JWKS), "jwks", "file with the client's public keys, a JSON Web Key Set (private_key_jwt)")
 	f.StringVar(&o.JWKSURI, "jwks-uri", o.JWKSURI, "https address at which the client publishes them instead")
 	f.StringVar(&o.AssertionAlg, "auth-signing-alg", o.AssertionAlg, "ES256, PS256 or RS256: how the client signs assertions (default: ES256 or PS256, as its key is)")
+	f.StringVar(&o.AssertionAudience, "assertion-audience", o.AssertionAudience, "whom assertions may be for: issuer, or endpoint for libraries that name an address instead (default issuer)")
 	f.StringVar(&o.IDTokenAlg, "id-token-alg", o.IDTokenAlg, "ES256, PS256 or RS256: how its ID, logout and JWT access tokens are signed (default ES256)")
 	f.StringVar(&o.UserinfoAlg, "userinfo-alg", o.UserinfoAlg, "ES256, PS256 or RS256: userinfo is answered as a signed JWT (default: plain JSON)")
 	f.StringSliceVar(&o.DetailsTypes, "authorization-details-type", o.DetailsTypes, "payment_initiation or mobileid_signature (RFC 9396); repeat it for more")
@@ -107,7 +109,7 @@ func (k *keyFile) Type() string   { return "string" }
 
 func createClient() *cobra.Command {
 	var merchant string
-	o := node.ClientOptions{Name: "Client", AuthMethod: "client_secret_basic", Grants: []string{"authorization_code", "refresh_token"}, Scopes: []string{"openid"}, Binding: "match"}
+	o := node.ClientOptions{Name: "Client", AuthMethod: "client_secret_basic", Grants: []string{"authorization_code", "refresh_token"}, PKCE: "required", Scopes: []string{"openid"}, Binding: "match"}
 	create := sub("create", "Add a client and print its id and secret, once", 0, func(ctx context.Context, s *node.Stores, _ []string) error {
 		m, err := merchantOf(ctx, s, merchant)
 		if err != nil {

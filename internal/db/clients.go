@@ -21,6 +21,7 @@ type ClientSettings struct {
 	AuthMethod        string   `json:"token_endpoint_auth_method"` // client_secret_basic | client_secret_post | private_key_jwt | none
 	GrantTypes        []string `json:"grant_types"`
 	RedirectURIs      []string `json:"redirect_uris,omitempty"`
+	PKCE              string   `json:"pkce,omitempty"` // "": required | nonce | optional
 	Scopes            []string `json:"scopes"`
 	Binding           string   `json:"binding"`                       // CIBA: match | trusted (trusted is an admin's switch)
 	RevealUnknownUser bool     `json:"reveal_unknown_user,omitempty"` // unknown_user_id instead of a silent expiry
@@ -28,9 +29,10 @@ type ClientSettings struct {
 	AllowInsecureHTTP bool     `json:"allow_loopback_http,omitempty"` // http redirect on loopback by name (demo)
 	BindingMessageMax int      `json:"binding_message_max,omitempty"` // runes; 0: 140
 
-	JWKS         json.RawMessage `json:"jwks,omitempty"`                            // public keys, for private_key_jwt
-	JWKSURI      string          `json:"jwks_uri,omitempty"`                        // where they are instead
-	AssertionAlg string          `json:"token_endpoint_auth_signing_alg,omitempty"` // "": ES256 or PS256
+	JWKS              json.RawMessage `json:"jwks,omitempty"`                            // public keys, for private_key_jwt
+	JWKSURI           string          `json:"jwks_uri,omitempty"`                        // where they are instead
+	AssertionAlg      string          `json:"token_endpoint_auth_signing_alg,omitempty"` // "": ES256 or PS256
+	AssertionAudience string          `json:"client_assertion_audience,omitempty"`       // "": issuer | endpoint
 
 	IDTokenAlg  string `json:"id_token_signed_response_alg,omitempty"` // "": ES256
 	UserinfoAlg string `json:"userinfo_signed_response_alg,omitempty"` // "": plain JSON

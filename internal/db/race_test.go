@@ -140,58 +140,70 @@ func TestR1OfManyAtOnceOneRedeemsDecidesAndRotates(t *testing.T) {
 // approved or issued beside it is older than the change.
 func TestR3LockUserRevokeDeviceDisableClientAgainstApproveAndRedeem(t *testing.T) {
 	ctx := context.Background()
-	changes := map[string]func(tx *Tx, user, device string) error{
-		"lock user":      func(tx *Tx, user, _ string) error { return tx.SetUserState(user, UserLocked) },
-		"revoke device":  func(tx *Tx, _, device string) error { return tx.SetDeviceState(device, DeviceDeactivated) },
-		"suspend device": func(tx *Tx, _, device string) error { return tx.SetDeviceState(device, DeviceSuspended) },
+	changes := map[string]func(tx *Tx, user, device, client string) error{
+		"lock user":      func(tx *Tx, user, _, _ string) error { return tx.SetUserState(user, UserLocked) },
+		"revoke device":  func(tx *Tx, _, device, _ string) error { return tx.SetDeviceState(device, DeviceDeactivated) },
+		"suspend device": func(tx *Tx, _, device, _ string) error { return tx.SetDeviceState(device, DeviceSuspended) },
+		"disable client": func(tx *Tx, _, _, client string) error { return tx.DisableClient(client) },
 	}
 	nodes(t, func(t *testing.T, a, b *DB) {
 		const rounds = 30
 		seed(t, a, rounds*len(changes))
 		next := 0
 		for name, change := range changes {
-			before, after := 0, 0
+			approvedFirst, issuedFirst := 0, 0
 			for range rounds {
-				user, device, op := fmt.Sprint("usr_", next), fmt.Sprint("dev_", next), fmt.Sprint("op_", next)
+				n := fmt.Sprint(next)
 				next++
-				var decided, changed time.Time
-				approve := func() error {
-					return a.Update(ctx, func(tx *Tx) error {
-						decided = time.Time{}
+				user, device, client := "usr_"+n, "dev_"+n, "cli_r"+n
+				update(t, a, func(tx *Tx) error {
+					return tx.InsertClient(Client{ID: client, MerchantID: "mer_1", AppID: "app_1"})
+				})
+				// approve and redeem return when it was done, or zero if it was refused.
+				approve := func(op string) (at time.Time, err error) {
+					err = a.Update(ctx, func(tx *Tx) error {
+						at = time.Time{}
 						d, err := tx.LockDevice(device)
 						if err != nil || d.State != DeviceActive {
 							return err
 						}
-						u, err := tx.Standing(op, user, "cli_1", "app_1", time.Now())
-						if err != nil || u.UserState != UserActive {
+						s, err := tx.Standing(op, user, client, "app_1", time.Now())
+						if err != nil || s.UserState != UserActive || s.Withdrawn {
 							return err
 						}
 						if err := tx.Decide(Decision{OperationID: op, State: "COMPLETED", UserID: user, Outcome: []byte("{}")}); err != nil {
 							return err
 						}
-						decided = tx.Now()
+						at = tx.Now()
 						return nil
 					})
+					return at, err
 				}
-				redeem := func() error {
-					return a.Update(ctx, func(tx *Tx) error {
-						ok, err := tx.MayIssue("cli_1", user, device, time.Now(), time.Now())
+				redeem := func(grant string) (at time.Time, err error) {
+					err = a.Update(ctx, func(tx *Tx) error {
+						at = time.Time{}
+						ok, err := tx.MayIssue(client, user, device, time.Now(), time.Now())
 						if err != nil || !ok {
 							return err
 						}
-						return tx.InsertGrant(Grant{ID: "grt_" + user, UserID: user, ClientID: "cli_1", DeviceID: device, CreatedAt: tx.Now()})
+						at = tx.Now()
+						return tx.InsertGrant(Grant{ID: grant, UserID: user, ClientID: client, DeviceID: device, CreatedAt: at})
 					})
+					return at, err
 				}
-				got := crowd(3, func(i int) error {
+				var approved, issued, changed time.Time
+				got := crowd(3, func(i int) (err error) {
 					switch i {
 					case 0:
-						return approve()
+						approved, err = approve("op_" + n)
+						return err
 					case 1:
-						return redeem()
+						issued, err = redeem("grt_" + n)
+						return err
 					}
 					time.Sleep(time.Duration(next%5) * 100 * time.Microsecond)
 					return b.Update(ctx, func(tx *Tx) error {
-						if err := change(tx, user, device); err != nil {
+						if err := change(tx, user, device, client); err != nil {
 							return err
 						}
 						changed = tx.Now()
@@ -201,32 +213,31 @@ func TestR3LockUserRevokeDeviceDisableClientAgainstApproveAndRedeem(t *testing.T
 				if got["ok"] != 3 {
 					t.Fatalf("%s: %v", name, got)
 				}
-				if decided.IsZero() {
-					after++
-				} else if before++; decided.After(changed) {
-					t.Errorf("%s at %v, and approved at %v", name, changed, decided)
+				if approved.After(changed) || issued.After(changed) {
+					t.Errorf("%s at %v, approved at %v, issued at %v", name, changed, approved, issued)
 				}
-				err := a.View(ctx, func(tx *Tx) error {
-					live, err := tx.GrantLive("grt_"+user, decided)
-					if errors.Is(err, ErrNotFound) {
-						return nil
-					}
-					if live {
-						t.Errorf("%s: a grant lives on", name)
-					}
-					return err
-				})
-				if err != nil {
-					t.Error(err)
+				if !approved.IsZero() {
+					approvedFirst++
+				}
+				if !issued.IsZero() {
+					issuedFirst++
+					view(t, a, func(tx *Tx) error {
+						live, err := tx.GrantLive("grt_"+n, time.Now())
+						if live {
+							t.Errorf("%s: a grant lives on", name)
+						}
+						return err
+					})
 				}
 				// Nothing more comes of it.
-				if err := redeem(); err != nil && !errors.Is(err, ErrConflict) {
-					if err2 := a.View(ctx, func(tx *Tx) error { _, err := tx.GrantLive("grt_"+user, time.Now()); return err }); errors.Is(err2, ErrNotFound) {
-						t.Error(err)
-					}
+				if at, err := approve("op_late" + n); err != nil || !at.IsZero() {
+					t.Errorf("%s: approved afterwards at %v, %v", name, at, err)
+				}
+				if at, err := redeem("grt_late" + n); err != nil || !at.IsZero() {
+					t.Errorf("%s: issued afterwards at %v, %v", name, at, err)
 				}
 			}
-			t.Logf("%s: %d approved before, %d refused after", name, before, after)
+			t.Logf("%s: of %d, %d approved and %d issued before", name, rounds, approvedFirst, issuedFirst)
 		}
 	})
 }

@@ -283,3 +283,35 @@ func TestARecordOfAnotherProgramIsAnErrorNotAValue(t *testing.T) {
 		t.Fatalf("get says %v", err)
 	}
 }
+
+// R9: a master that is made a replica while it lives refuses writes. That is neither
+// a result nor an unknown one, and calls go on once it is a master again.
+func TestR9AMasterThatIsDemotedWhileItLivesRefusesWritesForAsLong(t *testing.T) {
+	ctx := context.Background()
+	server, other := kvtest.StartRedis(t), kvtest.StartRedis(t)
+	s := kvtest.Open(t, server.URL(), clock.System{})
+	ok(t, s.Create(ctx, "op/{1}", []byte("1"), time.Minute))
+	_, port, _ := strings.Cut(other.Addr(), ":")
+	server.CLI("config", "set", "replica-serve-stale-data", "yes")
+	server.CLI("replicaof", "127.0.0.1", port)
+	for name, call := range map[string]func() error{
+		"create": func() error { return s.Create(ctx, "op/{2}", []byte("x"), time.Minute) },
+		"swap":   func() error { return s.Swap(ctx, "op/{1}", []byte("1"), []byte("2"), kv.KeepTTL) },
+		"take":   func() error { _, err := s.Take(ctx, "op/{1}"); return err },
+		"delete": func() error { return s.Delete(ctx, "op/{1}") },
+	} {
+		begin := time.Now()
+		if err := call(); err == nil || errors.Is(err, kv.ErrUnknown) || errors.Is(err, kv.ErrExists) || errors.Is(err, kv.ErrConflict) || errors.Is(err, kv.ErrNotFound) || time.Since(begin) > 3*time.Second {
+			t.Errorf("%s says %v after %v", name, err, time.Since(begin))
+		}
+	}
+	if stats := server.CLI("info", "errorstats"); !strings.Contains(stats, "errorstat_READONLY") {
+		t.Errorf("nobody was told READONLY: %s", stats)
+	}
+	server.CLI("replicaof", "no", "one")
+	for deadline := time.Now().Add(soon); s.Create(ctx, "op/{3}", nil, time.Minute) != nil; time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatal("the store does not recover within 5 s")
+		}
+	}
+}

@@ -7,7 +7,8 @@
 // one round trip, and none while one for the same key is under way. A node that
 // finds another's write adds to it behind the request, so it may let some pass
 // that it would have refused a moment later; without kv each node limits by
-// itself. Nobody is refused because kv is away.
+// itself. Nobody is refused because kv is away. A limit that is Alone is each
+// node's own from the start, and costs no round trip.
 package limit
 
 import (
@@ -78,6 +79,7 @@ type Limit struct {
 	name    string
 	rate    Rate
 	address bool // the address block is part of the key
+	alone   bool // each node counts by itself
 }
 
 // PerAddress limits by address block, and by an id within it if one is given.
@@ -91,7 +93,18 @@ func (l *Limiter) limit(name string, r Rate, address bool) *Limit {
 		return nil
 	}
 	l.over.WithLabelValues(name)
-	return &Limit{l, name, r, address}
+	return &Limit{l: l, name: name, rate: r, address: address}
+}
+
+// Alone makes the limit each node's own: for what is cheaper than asking kv, where
+// the bound is for the node and not for what many nodes let through together.
+func (x *Limit) Alone() *Limit {
+	if x == nil {
+		return nil
+	}
+	own := *x
+	own.alone = true
+	return &own
 }
 
 // Take counts one request of id (which the caller has verified, or "") from ip,
@@ -100,6 +113,9 @@ func (x *Limit) Take(ctx context.Context, ip, id string) error {
 	key, ok := x.key(ip, id)
 	if !ok {
 		return nil
+	}
+	if x.alone {
+		return x.told(x.l.takeHere(key, x.rate))
 	}
 	return x.told(x.l.take(ctx, key, x.rate))
 }
@@ -190,6 +206,18 @@ func (l *Limiter) entry(key string) *entry {
 	}
 	l.young[key] = e
 	return e
+}
+
+// takeHere is take that tells nobody.
+func (l *Limiter) takeHere(key string, r Rate) time.Duration {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	e := l.entry(key)
+	tat, wait := e.next(l.clk.Now().UnixNano(), r)
+	if wait <= 0 {
+		e.tat = tat
+	}
+	return wait
 }
 
 func (l *Limiter) take(ctx context.Context, key string, r Rate) time.Duration {

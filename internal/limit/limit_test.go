@@ -128,6 +128,31 @@ func TestARequestCostsAtMostOneRoundTrip(t *testing.T) {
 	}
 }
 
+func TestALimitAloneCostsNoRoundTripAndIsTheNodesOwn(t *testing.T) {
+	s, clk := store(t)
+	rate := limit.Rate{Events: 10, Per: 10 * time.Second}
+	a, b := node(s, clk).PerID("x", rate).Alone(), node(s, clk).PerID("x", rate).Alone()
+	for name, x := range map[string]*limit.Limit{"one": a, "the other": b} {
+		if n, err := through(t, x, 30, ip, "cli_1"); n != 10 || err == nil {
+			t.Errorf("%s let %d pass", name, n)
+		}
+		if x.Full(ip, "cli_1") == nil || x.Full(ip, "cli_2") != nil {
+			t.Errorf("%s: what is full", name)
+		}
+	}
+	clk.Advance(3 * time.Second)
+	if n, _ := through(t, a, 30, ip, "cli_1"); n != 3 {
+		t.Errorf("%d passed 3 s later", n)
+	}
+	if trips := s.trips.Load(); trips != 0 {
+		t.Errorf("%d round trips", trips)
+	}
+	var none *limit.Limit
+	if none.Alone().Take(t.Context(), ip, "") != nil {
+		t.Error("no limit refuses")
+	}
+}
+
 func TestNodesShareALimit(t *testing.T) {
 	s, clk := store(t)
 	rate := limit.Rate{Events: 100, Per: time.Minute}

@@ -39,12 +39,15 @@ type Prompt struct {
 	Time             time.Time
 }
 
+// usual is how many blocks most views have at most, besides the client's own.
+const usual = 10
+
 // Render makes the view in a language of Language, and tells which template made
 // it. What is not known is left out.
 func (p *Prompt) Render(lang string) (view []byte, tpl string, err error) {
 	l := languageOf(lang)
 	tpl = p.template()
-	b := blocks{{T: wire.Heading, Text: fmt.Sprintf(p.heading(l, tpl), p.Client)}}
+	b := append(make(blocks, 0, usual+len(p.Content)), wire.Block{T: wire.Heading, Text: fmt.Sprintf(p.heading(l, tpl), p.Client)})
 	switch tpl {
 	case TplPayment:
 		b.payment(l, &p.Details.payments[0])

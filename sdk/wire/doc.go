@@ -41,7 +41,7 @@ func Encode(b []byte) string { return b64.EncodeToString(b) }
 // Decode is the strict inverse of Encode. Line breaks, which Go's decoder
 // would skip, are refused.
 func Decode(s string) ([]byte, error) {
-	if strings.ContainsAny(s, "\r\n") {
+	if lineBreak(s) {
 		return nil, errors.New("line break in base64url")
 	}
 	b, err := b64.DecodeString(s)
@@ -49,6 +49,11 @@ func Decode(s string) ([]byte, error) {
 		return nil, fmt.Errorf("base64url: %w", err)
 	}
 	return b, nil
+}
+
+// lineBreak is strings.ContainsAny(s, "\r\n"), which looks at each byte by itself.
+func lineBreak(s string) bool {
+	return strings.IndexByte(s, '\n') >= 0 || strings.IndexByte(s, '\r') >= 0
 }
 
 // Decode32 decodes exactly 32 bytes: keys, hashes, challenges, heads.

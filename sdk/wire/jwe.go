@@ -33,7 +33,7 @@ func splitSealed(s string) (parts, error) {
 	if len(seg) != 5 || seg[1] != "" || len(seg[2]) != 16 || len(seg[4]) != 22 {
 		return parts{}, errSeal
 	}
-	if strings.ContainsAny(s, "\r\n") {
+	if lineBreak(s) {
 		return parts{}, errSeal
 	}
 	iv, errIV := b64.DecodeString(seg[2])

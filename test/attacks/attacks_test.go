@@ -3,6 +3,7 @@
 package attacks
 
 import (
+	"io"
 	"net/http"
 	"net/url"
 	"slices"
@@ -193,4 +194,47 @@ func TestA21_FormsOfOtherSitesAreRefused(t *testing.T) {
 		}
 	}
 	r.Approve(p, page.Match()) // nothing was cancelled
+}
+
+// Login CSRF: a page of the attacker's has the victim's browser log in as somebody
+// whom the attacker names.
+func TestA21_AnotherSiteCannotSayWhoLogsIn(t *testing.T) {
+	r := rig.Start(t, rig.Options{})
+	u, p := r.Person()
+	b := r.Browser()
+	page := b.Open(r.AuthorizeURL())
+	form := url.Values{"csrf": {page.CSRF()}, "identifier": {u.ExternalRef}}
+	for name, header := range map[string][]string{
+		"cross-site":                    {"Sec-Fetch-Site", "cross-site", "Origin", "https://evil.example"},
+		"same-site":                     {"Sec-Fetch-Site", "same-site", "Origin", "https://evil.example"},
+		"an old browser with an Origin": {"Origin", "https://evil.example"},
+		"Origin null":                   {"Origin", "null"},
+		"our origin, another token":     {"Sec-Fetch-Site", "same-origin", "Origin", r.Issuer, "csrf", "x"},
+	} {
+		sent := url.Values{"csrf": form["csrf"], "identifier": form["identifier"]}
+		req, err := http.NewRequest(http.MethodPost, page.URL.String()+"/identify", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		req.Header.Set("Content-Type", urlencoded)
+		for i := 0; i < len(header); i += 2 {
+			if header[i] == "csrf" {
+				sent.Set("csrf", header[i+1])
+			} else {
+				req.Header.Set(header[i], header[i+1])
+			}
+		}
+		req.Body = io.NopCloser(strings.NewReader(sent.Encode()))
+		res, err := b.Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		res.Body.Close()
+		if ops, err := p.List(t.Context()); res.StatusCode != http.StatusForbidden || err != nil || len(ops) != 0 {
+			t.Errorf("%s: %d, and the phone is asked %d times (%v)", name, res.StatusCode, len(ops), err)
+		}
+	}
+	if own := b.Submit(page.URL.String()+"/identify", form); own.Match() == "" { // the form itself works
+		t.Errorf("from our own page: %s", own.Answer)
+	}
 }

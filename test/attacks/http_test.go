@@ -10,8 +10,10 @@ import (
 	"net"
 	"net/http"
 	"regexp"
+	"slices"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -53,20 +55,33 @@ func statuses(t *testing.T, c net.Conn, within time.Duration) (out []int, closed
 	}
 }
 
+// sockets is how many connections a test may have open with both ends in this
+// process: most, or what half of its descriptors allow.
+func sockets(t *testing.T, most int) int {
+	t.Helper()
+	var limit syscall.Rlimit
+	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit); err != nil {
+		t.Fatal(err)
+	}
+	return min(most, int(min(limit.Cur, 1<<20))/4)
+}
+
 func TestH1_SlowSendersAreCutOff(t *testing.T) {
 	t.Parallel() // it waits
 	r := rig.Start(t, rig.Options{})
-	const each = 40
+	each := sockets(t, 3000) / 3
 	var all sync.WaitGroup
+	var mu sync.Mutex
+	wrong := map[string]int{} // the first of each kind is told
 	for name, c := range map[string]struct {
 		text  string
 		drip  string
 		least time.Duration // an honest slow sender has this long
 		most  time.Duration
 	}{
-		"nothing at all":         {"", "", 4 * time.Second, 7 * time.Second},
-		"a header, drop by drop": {"GET / HTTP/1.1\r\nHost: localhost\r\n", "X: y\r\n", 4 * time.Second, 7 * time.Second},
-		"a body, drop by drop":   {"POST /token HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/x-www-form-urlencoded\r\nContent-Length: 60000\r\n\r\n", "a", 9 * time.Second, 13 * time.Second},
+		"nothing at all":         {"", "", 4 * time.Second, 10 * time.Second},
+		"a header, drop by drop": {"GET / HTTP/1.1\r\nHost: localhost\r\n", "X: y\r\n", 4 * time.Second, 10 * time.Second},
+		"a body, drop by drop":   {"POST /token HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/x-www-form-urlencoded\r\nContent-Length: 60000\r\n\r\n", "a", 9 * time.Second, 16 * time.Second},
 	} {
 		for range each {
 			conn := dial(t, r, c.text)
@@ -74,7 +89,7 @@ func TestH1_SlowSendersAreCutOff(t *testing.T) {
 				start := time.Now()
 				gone := make(chan struct{})
 				go func() {
-					for tick := time.NewTicker(500 * time.Millisecond); ; {
+					for tick := time.NewTicker(time.Second); ; {
 						select {
 						case <-gone:
 							tick.Stop()
@@ -87,8 +102,13 @@ func TestH1_SlowSendersAreCutOff(t *testing.T) {
 				_ = conn.SetReadDeadline(start.Add(20 * time.Second))
 				_, err := io.Copy(io.Discard, conn)
 				close(gone)
-				if took := time.Since(start); took < c.least || took > c.most {
-					t.Errorf("%s: the connection ended after %s (%v), want %s to %s", name, took.Round(time.Millisecond), err, c.least, c.most)
+				took := time.Since(start)
+				mu.Lock()
+				defer mu.Unlock()
+				if took < c.least || took > c.most {
+					if wrong[name]++; wrong[name] == 1 {
+						t.Errorf("%s: the connection ended after %s (%v), want %s to %s", name, took.Round(time.Millisecond), err, c.least, c.most)
+					}
 				}
 			})
 		}
@@ -98,6 +118,9 @@ func TestH1_SlowSendersAreCutOff(t *testing.T) {
 		t.Errorf("somebody else is told %s", a)
 	}
 	all.Wait()
+	if len(wrong) > 0 {
+		t.Errorf("of %d each: %v", each, wrong)
+	}
 }
 
 func TestH1_WhoTakesNoAnswerIsCutOff(t *testing.T) {
@@ -106,21 +129,21 @@ func TestH1_WhoTakesNoAnswerIsCutOff(t *testing.T) {
 	sheet := regexp.MustCompile(`/static/[^"]+\.css`).FindString(r.Get("/").Body)
 	ask := strings.Repeat("GET "+sheet+" HTTP/1.1\r\nHost: localhost\r\n\r\n", 20)
 	var all sync.WaitGroup
-	for range 5 {
+	for range 20 {
 		conn := dial(t, r, "")
 		if err := conn.(*net.TCPConn).SetReadBuffer(4096); err != nil {
-			t.Fatal(err)
-		}
-		if err := conn.SetWriteDeadline(time.Now().Add(90 * time.Second)); err != nil {
 			t.Fatal(err)
 		}
 		all.Go(func() { // asks and asks until the server, stuck with its answers, hangs up
 			var err error
 			for err == nil {
-				_, err = io.WriteString(conn, ask)
+				// 30 s are what the server gives an answer; the rest is for a busy machine.
+				if err = conn.SetWriteDeadline(time.Now().Add(40 * time.Second)); err == nil {
+					_, err = io.WriteString(conn, ask)
+				}
 			}
 			if e, ok := errors.AsType[net.Error](err); ok && e.Timeout() {
-				t.Error("the connection is still open after 90 s, 30 are allowed")
+				t.Error("the connection is still open 40 s after it took something, 30 are allowed")
 			}
 		})
 	}
@@ -135,6 +158,7 @@ func TestH2_BodiesAreAtMost64KiBAndNotPacked(t *testing.T) {
 	z.Close()
 	token := r.Post("/token", r.Backend, map[string][]string{"grant_type": {"client_credentials"}}).Text("access_token")
 	type route struct{ path, kind string }
+	seen := map[string]int{}
 	routes := []route{{"/token", urlencoded}, {"/bc-authorize", urlencoded}, {"/authorize", urlencoded},
 		{"/mid/v1/rpc", "application/jose"}, {"/api/v1/users", "application/json"}, {"/api/v1/registrations", "application/json"}}
 	for _, rt := range routes {
@@ -167,14 +191,13 @@ func TestH2_BodiesAreAtMost64KiBAndNotPacked(t *testing.T) {
 				t.Logf("%s %s: %v", rt.path, name, err)
 				continue
 			}
-			ok := false
-			for _, s := range c.allowed {
-				ok = ok || s == a.Status
-			}
-			if !ok {
+			if seen[name]++; !slices.Contains(c.allowed, a.Status) {
 				t.Errorf("%s, %s: %s", rt.path, name, a)
 			}
 		}
+	}
+	if len(seen) != 4 {
+		t.Errorf("some refusals were never told, only %v", seen)
 	}
 	c := dial(t, r, "POST /token HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/x-www-form-urlencoded\r\nTransfer-Encoding: chunked\r\n\r\n")
 	go func() {

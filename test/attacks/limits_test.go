@@ -1,6 +1,7 @@
 package attacks
 
 import (
+	"crypto/rand"
 	"fmt"
 	"net/http"
 	"net/netip"
@@ -24,7 +25,7 @@ func behindProxy(t *testing.T, n int) *rig.Rig {
 	return rig.Start(t, rig.Options{
 		Proxies: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8"), netip.MustParsePrefix("::1/128")},
 		Limits: config.Limits{Exempt: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8"), netip.MustParsePrefix("::1/128")},
-			Authorize: rate, Identify: rate, Failures: rate, Junk: rate, Client: rate},
+			Authorize: rate, Identify: rate, Failures: rate, Junk: rate, Client: rate, Token: rate, Keys: rate},
 	})
 }
 
@@ -109,6 +110,15 @@ func TestH8_FloodsAreLimitedAndToldInTheFormOfTheRoute(t *testing.T) {
 		{"access tokens that are none", func(from string) rig.Answer {
 			return send(t, r, "POST", "/api/v1/users", "{}", "Content-Type", "application/json", "X-Forwarded-For", from, "Authorization", "Bearer nonsense")
 		}, isProblem},
+		{"access tokens that are none, at userinfo", func(from string) rig.Answer {
+			return send(t, r, "GET", "/userinfo", "", "X-Forwarded-For", from, "Authorization", "Bearer "+rand.Text()+rand.Text()[:17])
+		}, isOAuth},
+		{"token requests of one client", func(from string) rig.Answer {
+			return send(t, r, "POST", "/token", cc, "Content-Type", urlencoded, "X-Forwarded-For", from, "Authorization", basic(r.Backend, r.Backend.ClientSecret))
+		}, isOAuth},
+		{"keys of mid/1, which are signed", func(from string) rig.Answer {
+			return send(t, r, "GET", "/mid/v1/keys?c=AAAAAAAAAAAAAAAAAAAAAA", "", "X-Forwarded-For", from)
+		}, isOuter},
 		{"messages under unknown keys", func(from string) rig.Answer {
 			return send(t, r, "POST", "/mid/v1/rpc", "eyJhbGciOiJub25lIn0....", "Content-Type", "application/jose", "X-Forwarded-For", from)
 		}, isOuter},
@@ -135,6 +145,60 @@ func TestH8_AClientsBackchannelRequestsAreLimitedWhereverTheyComeFrom(t *testing
 	}, isOAuth)
 	if got != n {
 		t.Errorf("%d let through, want %d", got, n)
+	}
+}
+
+func TestH8_AClientsTokenRequestsAreLimitedWhereverTheyComeFrom(t *testing.T) {
+	const n = 6
+	r := behindProxy(t, n)
+	ask := func(from string, c node.NewClient) rig.Answer {
+		return send(t, r, "POST", "/token", "grant_type=client_credentials", "Content-Type", urlencoded, "X-Forwarded-For", from, "Authorization", basic(c, c.ClientSecret))
+	}
+	i := 0
+	got := limited(t, r, "token", 2*n, func() rig.Answer {
+		i++
+		return ask(fmt.Sprintf("198.51.%d.7", i), r.Backend)
+	}, isOAuth)
+	if got != n {
+		t.Errorf("%d let through, want %d", got, n)
+	}
+	if a := ask("198.51.1.7", r.Match); a.Status == http.StatusTooManyRequests {
+		t.Errorf("another client: %s", a)
+	}
+	// Anybody can say the name of a public client, and has only the own block's share.
+	app := r.Client(node.ClientOptions{Name: "SPA", AuthMethod: "none", Grants: []string{"authorization_code"}, Scopes: []string{"openid"}, RedirectURIs: []string{rig.Callback}})
+	guess := func(from string) rig.Answer {
+		return send(t, r, "POST", "/token", "grant_type=authorization_code&code=x&client_id="+app.ClientID, "Content-Type", urlencoded, "X-Forwarded-For", from)
+	}
+	if got := limited(t, r, "public", 2*n, func() rig.Answer { return guess("203.0.113.7") }, isOAuth); got != n {
+		t.Errorf("%d of a public client let through, want %d", got, n)
+	}
+	for range n {
+		guess("203.0.113.7")
+	}
+	if a := guess("203.0.114.7"); a.Status == http.StatusTooManyRequests {
+		t.Errorf("the public client elsewhere: %s", a)
+	}
+}
+
+func TestH8_BearersThatAreMadeUpAreRefusedOnlyWhereTheyComeFrom(t *testing.T) {
+	const n = 5
+	r := behindProxy(t, n)
+	u, p := r.Person()
+	good := r.Redeem(r.Login(r.Browser(), u, p).Get("code")).Text("access_token")
+	ask := func(path, from, token string) int {
+		return send(t, r, "GET", path, "", "X-Forwarded-For", from, "Authorization", "Bearer "+token).Status
+	}
+	for range 3 * n {
+		ask("/userinfo", "203.0.113.7", rand.Text())
+	}
+	for range 3 * n { // good ones are not counted
+		if got := ask("/userinfo", "203.0.114.7", good); got != http.StatusOK {
+			t.Fatalf("elsewhere: %d", got)
+		}
+	}
+	if got := ask("/api/v1/users/usr_x", "203.0.113.7", r.Token()); got != http.StatusNotFound {
+		t.Errorf("a backend beside the browsers: %d", got)
 	}
 }
 

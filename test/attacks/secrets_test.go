@@ -3,8 +3,12 @@ package attacks
 import (
 	"bufio"
 	"bytes"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
 	"encoding/base64"
 	"encoding/json"
+	"fmt"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
@@ -19,10 +23,12 @@ import (
 	"mobileid/cmd/mobileid/node"
 	"mobileid/config"
 	"mobileid/internal/db"
+	"mobileid/sdk"
 	"mobileid/test/rig"
 	"mobileid/web/api"
 
 	"github.com/getkin/kin-openapi/openapi3"
+	"github.com/go-jose/go-jose/v4"
 )
 
 // locked is a log that many goroutines write.
@@ -151,6 +157,7 @@ func TestL1_NoSecretIsInAnyOutput(t *testing.T) {
 	refused(r.Poll(r.Backend, id))
 	st := r.State(p)
 	keep("head", st.Head)
+	moreFlows(t, r, u, p, b, keep)
 
 	// Every error, with canaries where secrets go.
 	n := 0
@@ -209,6 +216,75 @@ func TestL1_NoSecretIsInAnyOutput(t *testing.T) {
 			}
 		}
 	}
+}
+
+// moreFlows are those beside the plain ones, by somebody who is logged in.
+func moreFlows(t *testing.T, r *rig.Rig, u db.User, p *sdk.Phone, b *rig.Browser, keep func(what, s string) string) {
+	t.Helper()
+	// Consent.
+	third := r.Client(node.ClientOptions{Name: "Third", ThirdParty: true, Grants: []string{"authorization_code"}, RedirectURIs: []string{rig.Callback}, Scopes: []string{"openid", "profile"}})
+	keep("a third party's secret", third.ClientSecret)
+	page := b.Open(r.AuthorizeURL("client_id", third.ClientID, "scope", "openid profile"))
+	asksConsent(t, page)
+	keep("csrf token of the consent", page.CSRF())
+	code := keep("code after the consent", decide(b, page, "allow").Left.Query().Get("code"))
+	hint := keep("ID token after the consent", as(r, third, code).Text("id_token"))
+
+	// A client that signs what it says.
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	set, err := json.Marshal(jose.JSONWebKeySet{Keys: []jose.JSONWebKey{{Key: key.Public(), KeyID: "k", Algorithm: "ES256", Use: "sig"}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	signs := r.Client(node.ClientOptions{Name: "Signs", AuthMethod: "private_key_jwt", JWKS: set, Grants: []string{"client_credentials"}, Scopes: []string{"mobileid.users"}})
+	signer, err := jose.NewSigner(jose.SigningKey{Algorithm: jose.ES256, Key: jose.JSONWebKey{Key: key, KeyID: "k"}}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	claims := fmt.Sprintf(`{"iss":%q,"sub":%[1]q,"aud":%q,"jti":"once","iat":%d,"exp":%d}`, signs.ClientID, r.Issuer, r.Now().Unix(), r.Now().Unix()+60)
+	signed, err := signer.Sign([]byte(claims))
+	if err != nil {
+		t.Fatal(err)
+	}
+	assertion, err := signed.CompactSerialize()
+	if err != nil {
+		t.Fatal(err)
+	}
+	form := url.Values{"grant_type": {"client_credentials"}, "client_assertion_type": {"urn:ietf:params:oauth:client-assertion-type:jwt-bearer"}, "client_assertion": {keep("assertion", assertion)}}
+	keep("access token by an assertion", r.Post("/token", node.NewClient{}, form).Text("access_token"))
+
+	// What the merchant's backend is given once.
+	hook := r.REST("POST", "/webhooks", map[string]any{"url": "https://hooks.invalid/a"})
+	keep("webhook secret", strings.TrimPrefix(hook.Text("secret"), "whsec_"))
+	keep("rotated webhook secret", strings.TrimPrefix(r.REST("POST", "/webhooks/"+hook.Text("id")+"/rotate-secret", map[string]any{"overlap": 3600}).Text("secret"), "whsec_"))
+	op := r.REST("POST", "/authentications", map[string]any{"userId": u.ID, "initiation": "app", "preContext": map[string]any{"content": "Open the gate"}})
+	start := op.Text("startToken")
+	keep("start token", start[strings.IndexByte(start, '.')+1:])
+	claimed, err := p.Claim(t.Context(), start)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := p.Approve(t.Context(), claimed, rig.PIN, ""); err != nil {
+		t.Fatal(err)
+	}
+
+	// Another PIN, and the end of the login.
+	if err := p.ChangePIN(t.Context(), rig.PIN, keep("another PIN", "161804")); err != nil {
+		t.Fatal(err)
+	}
+	if err := p.ChangePIN(t.Context(), "161804", rig.PIN); err != nil {
+		t.Fatal(err)
+	}
+	if out := b.Open(r.Issuer + "/logout?" + url.Values{"id_token_hint": {hint}}.Encode()); !strings.Contains(out.Body, "You are logged out") {
+		t.Fatalf("the logout: %s", out.Answer)
+	}
+	// The rest goes on with a browser that is logged in.
+	again := b.Open(r.AuthorizeURL("login_hint", u.ExternalRef))
+	r.Approve(p, again.Match())
+	b.Open(again.URL.String())
 }
 
 func secretOf(secrets map[string]string, what string) string {

@@ -21,6 +21,7 @@ import (
 
 // someone is a user with a phone, and what the phone knows of wrong PINs.
 type someone struct {
+	id    string
 	ref   string
 	phone *sdk.Phone
 	wrong int64 // told, over all
@@ -32,10 +33,11 @@ type someone struct {
 func (c *client) person(dir string) *someone {
 	s := &someone{ref: "chaos-" + rand.Text()[:12], day: time.Now().Unix() / 86400}
 	user := c.rest("/users", map[string]any{"externalRef": s.ref})
+	s.id = user.text("id")
 	file := &sdk.File{Path: filepath.Join(dir, s.ref+".json")}
 	s.phone = &sdk.Phone{Store: file, Keys: file, HTTP: &c.c, Now: time.Now, Rand: rand.Reader, Platform: "cli", Model: "Chaos",
 		Pause: func(int) { time.Sleep(30 * time.Millisecond) }, Stretch: rig.StretchOnce()}
-	reg := c.rest("/registrations", map[string]any{"userId": user.text("id")})
+	reg := c.rest("/registrations", map[string]any{"userId": s.id})
 	if _, err := s.phone.Register(context.Background(), reg.text("link")); err != nil {
 		c.t.Errorf("register: %v", err)
 	}
@@ -48,11 +50,18 @@ func (c *client) person(dir string) *someone {
 // history is what one login's client and phone saw.
 type history struct {
 	client    string
-	authReqID string
+	authReqID string // of a backchannel request; "" of a redirect login
 	txn       string
+	declined  bool    // that is what the person wants
+	calm      bool    // nothing was broken from when its start was acknowledged to its end
 	acked     string  // state that the phone was told by its own doing, "gone" if by another's, "" if never
-	tokens    []grant // every token set that was issued
+	tokens    []grant // every token set that was issued, but by refreshing
 	last      string  // the last word of the token endpoint
+	saw       string  // what the phone last failed with
+	access    string  // the newest access token, and what renews it
+	refresh   string
+	// successors are the different refresh tokens that one refresh token gave.
+	successors []string
 }
 
 // grant is what an ID token says of itself.
@@ -77,11 +86,9 @@ func (d *diary) add(h history) {
 // login asks, answers and polls through whatever happens to the servers and their
 // stores. The client polls while the phone answers, as in life.
 func (c *client) login(s *someone, decline bool) history {
-	h := history{client: c.srv.Backend.ID}
-	ack := c.insist(200, func() (answer, error) {
-		return c.form("/bc-authorize", url.Values{"scope": {"openid"}, "login_hint": {s.ref}, "requested_expiry": {"120"}})
-	})
-	h.authReqID = ack.text("auth_req_id")
+	h := history{client: c.srv.Backend.ID, declined: decline}
+	h.authReqID = c.ask(url.Values{"scope": {"openid"}, "login_hint": {s.ref}, "requested_expiry": {"120"}})
+	begun := c.sky.look()
 	ctx, cancel := context.WithTimeout(context.Background(), 60*time.Second)
 	defer cancel()
 	over := make(chan struct{})
@@ -89,30 +96,43 @@ func (c *client) login(s *someone, decline bool) history {
 		defer close(over)
 		c.poll(ctx, &h)
 	}()
-	c.answers(ctx, s, &h, decline, over)
+	c.answers(ctx, s, &h, "", over)
 	<-over
+	h.calm = c.sky.still(begun)
 	return h
 }
 
-// poll asks for the tokens until it is told an end.
+// poll asks for the tokens until it is told an end; sometimes once more when it has
+// them.
 func (c *client) poll(ctx context.Context, h *history) {
-	for ctx.Err() == nil {
+	for greedy := mathrand.IntN(4) == 0; ctx.Err() == nil; {
 		a, err := c.form("/token", url.Values{"grant_type": {"urn:openid:params:grant-type:ciba"}, "auth_req_id": {h.authReqID}})
 		if err != nil || a.status >= 500 || a.text("error") == "authorization_pending" || a.text("error") == "slow_down" {
 			time.Sleep(25 * time.Millisecond)
 			continue
 		}
 		h.last = a.text("error")
-		if a.status == 200 {
-			h.tokens = append(h.tokens, grantOf(c.t, a.text("id_token")))
+		h.given(c.t, a)
+		if a.status != 200 || !greedy {
+			return
 		}
-		return
+		greedy = false
+	}
+}
+
+// given notes what the token endpoint gave, if anything.
+func (h *history) given(t *testing.T, a answer) {
+	if a.status == 200 {
+		h.tokens = append(h.tokens, grantOf(t, a.text("id_token")))
+		h.access, h.refresh = a.text("access_token"), a.text("refresh_token")
 	}
 }
 
 // answers answers the operation of h on the phone, sometimes with a wrong PIN
-// first, until the phone knows what became of it, or it is nowhere any more.
-func (c *client) answers(ctx context.Context, s *someone, h *history, decline bool, over <-chan struct{}) {
+// first, until the phone knows what became of it, or it is nowhere any more. match
+// is the number on the login page, "" where there is none.
+func (c *client) answers(ctx context.Context, s *someone, h *history, match string, over <-chan struct{}) {
+	decline := h.declined
 	mistake := !decline && s.row == 0 && s.wrong < 6 && mathrand.IntN(4) == 0
 	for h.acked == "" && ctx.Err() == nil {
 		gone := false
@@ -122,9 +142,14 @@ func (c *client) answers(ctx context.Context, s *someone, h *history, decline bo
 		default:
 		}
 		ops, err := s.phone.List(ctx)
+		if err != nil {
+			h.saw = err.Error()
+		}
 		if errors.Is(err, sdk.ErrUnanswered) {
 			if out, rerr := s.phone.Resume(ctx); rerr == nil && out != nil {
 				s.told(h, out.Txn, out.Err, decline)
+			} else if rerr != nil {
+				h.saw = "resume: " + rerr.Error()
 			}
 			continue
 		}
@@ -142,9 +167,12 @@ func (c *client) answers(ctx context.Context, s *someone, h *history, decline bo
 			_, err = s.phone.Decline(ctx, op, false)
 		case mistake:
 			mistake = false
-			_, err = s.phone.Approve(ctx, op, "314159", "")
+			_, err = s.phone.Approve(ctx, op, "314159", match)
 		default:
-			_, err = s.phone.Approve(ctx, op, pin, "")
+			_, err = s.phone.Approve(ctx, op, pin, match)
+		}
+		if err != nil {
+			h.saw = "answer: " + err.Error()
 		}
 		if _, sealed := errors.AsType[*wire.Error](err); err == nil || sealed {
 			s.told(h, op.Txn, err, decline)

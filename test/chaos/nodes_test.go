@@ -110,7 +110,7 @@ func startCluster(t *testing.T, dbURL, kvURL string, second ...string) *cluster 
 func (c *cluster) start(n *node) {
 	c.t.Helper()
 	n.cmd = exec.Command(bin, append([]string{"serve", "--listen", n.addr, "--admin-listen", n.admin, "--trusted-proxies", "127.0.0.0/8"}, slices.Concat(c.args, n.args)...)...)
-	n.cmd.Env, n.cmd.Stderr = program.Environ(), c.log
+	n.cmd.Env, n.cmd.Stderr = program.Environ("MOBILEID_EGRESS__ALLOW=127.0.0.0/8"), c.log
 	if err := n.cmd.Start(); err != nil {
 		c.t.Fatal(err)
 	}
@@ -154,23 +154,36 @@ func (c *cluster) kill(n *node) {
 // backends makes a merchant with two trusted clients by the program's own commands.
 func (c *cluster) backends() (out [2]program.Client) {
 	c.t.Helper()
-	run := func(into any, args ...string) {
-		cmd := exec.Command(bin, append(args, c.args[2:]...)...)
-		cmd.Env = program.Environ()
-		out, err := cmd.Output()
-		if err == nil && into != nil {
-			err = json.Unmarshal(out, into)
-		}
-		if err != nil {
-			c.t.Fatalf("%v: %v %s", args, err, out)
-		}
-	}
-	run(nil, "merchant", "create", "Acme")
+	c.run(nil, "merchant", "create", "Acme")
 	for i, name := range []string{"Acme Backend", "Acme Call Centre"} {
-		run(&out[i], "client", "create", "--name", name, "--binding", "trusted", "--reveal-unknown-user",
-			"--grant", "client_credentials,urn:openid:params:grant-type:ciba,refresh_token", "--scope", "openid,mobileid.users,mobileid.devices,mobileid.operations")
+		c.run(&out[i], "client", "create", "--name", name, "--binding", "trusted", "--reveal-unknown-user",
+			"--grant", "client_credentials,urn:openid:params:grant-type:ciba,refresh_token", "--scope", "openid,mobileid.users,mobileid.devices,mobileid.operations,mobileid.admin")
 	}
 	return out
+}
+
+// callback is where the merchant's shop is answered. Nobody listens there.
+const callback = "https://rp.example/callback"
+
+// shop is one more client, that logs people in by redirect.
+func (c *cluster) shop() (out program.Client) {
+	c.t.Helper()
+	c.run(&out, "client", "create", "--name", "Acme Shop", "--redirect-uri", callback, "--scope", "openid,offline_access")
+	return out
+}
+
+// run runs one of the program's commands on the stores of the nodes.
+func (c *cluster) run(into any, args ...string) {
+	c.t.Helper()
+	cmd := exec.Command(bin, append(args, c.args[2:]...)...)
+	cmd.Env = program.Environ()
+	out, err := cmd.Output()
+	if err == nil && into != nil {
+		err = json.Unmarshal(out, into)
+	}
+	if err != nil {
+		c.t.Fatalf("%v: %v %s", args, err, out)
+	}
 }
 
 // client is one of the merchant's, that goes through the proxy.

@@ -30,7 +30,7 @@ func start(r *rig.Rig, c node.NewClient, hint string) (rig.Answer, error) {
 
 // The cap is exact however the user is spelled: D10's alternating spellings.
 func TestR5_C18_SixtyFourStartsOfManyClientsAreThreePrompts(t *testing.T) {
-	rig.Everywhere(t, func(t *testing.T, r *rig.Rig) {
+	rig.Contested(t, func(t *testing.T, r *rig.Rig) {
 		u, p := r.Person()
 		hints := []string{u.ExternalRef, "userId:" + u.ID, "userId:" + u.ID + " deviceId:" + r.State(p).Device}
 		clients := backends(r, 64)

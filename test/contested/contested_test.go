@@ -15,7 +15,7 @@ import (
 const crowd = 32
 
 func TestA12_OfThirtyTwoRedemptionsOfACodeOneGetsTokens(t *testing.T) {
-	rig.Everywhere(t, func(t *testing.T, r *rig.Rig) {
+	rig.Contested(t, func(t *testing.T, r *rig.Rig) {
 		u, p := r.Person()
 		code := r.Login(r.Browser(), u, p).Get("code")
 		var won rig.Answer
@@ -40,7 +40,7 @@ func TestA12_OfThirtyTwoRedemptionsOfACodeOneGetsTokens(t *testing.T) {
 }
 
 func TestC14_OfThirtyTwoRedemptionsOfAnAuthReqIDOneGetsTokens(t *testing.T) {
-	rig.Everywhere(t, func(t *testing.T, r *rig.Rig) {
+	rig.Contested(t, func(t *testing.T, r *rig.Rig) {
 		u, p := r.Person()
 		id := r.Ask(r.Backend, u).Text("auth_req_id")
 		r.Approve(p, "")
@@ -62,7 +62,7 @@ func TestC14_OfThirtyTwoRedemptionsOfAnAuthReqIDOneGetsTokens(t *testing.T) {
 }
 
 func TestB5_ThirtyTwoUsesOfARefreshTokenAreOneStep(t *testing.T) {
-	rig.Everywhere(t, func(t *testing.T, r *rig.Rig) {
+	rig.Contested(t, func(t *testing.T, r *rig.Rig) {
 		u, p := r.Person()
 		first := r.Redeem(r.Login(r.Browser(), u, p).Get("code")).Text("refresh_token")
 		use := func(token string) rig.Answer {
@@ -101,7 +101,7 @@ func TestB5_ThirtyTwoUsesOfARefreshTokenAreOneStep(t *testing.T) {
 // Whoever was told 200 may rely on it: whatever a refresh beside the revocation gave
 // is dead by then, and nothing is given after.
 func TestB6_OnceARevocationHasReturnedNothingOfTheGrantWorks(t *testing.T) {
-	rig.Each(t, func(t *testing.T, r *rig.Rig) {
+	rig.Contested(t, func(t *testing.T, r *rig.Rig) {
 		for round := range rounds {
 			u, p := r.Person()
 			first := r.Redeem(r.Login(r.Browser(), u, p).Get("code"))

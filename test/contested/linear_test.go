@@ -302,7 +302,7 @@ func (d *diary) live(t *testing.T, r *rig.Rig, all []someone, ends bool) {
 // X13 and I2: whatever is told to phones and clients, by whichever node and over
 // whichever network, fits one life of the operation.
 func TestX13_TheLifeOfAnOperationIsLinearizable(t *testing.T) {
-	rig.Everywhere(t, func(t *testing.T, r *rig.Rig) {
+	rig.Contested(t, func(t *testing.T, r *rig.Rig) {
 		bad := over(r)
 		all := make([]someone, 4)
 		for i := range all {

@@ -1,6 +1,6 @@
-// A site on Express and passport-openidconnect. The strategy knows no PKCE, which
-// this server demands of everybody; the subclass adds it by the hooks that the
-// strategy has for parameters of its provider.
+// A site on Express and passport-openidconnect. The strategy knows no PKCE. With a
+// client whose setting pkce is "nonce" it works as it comes; for one that requires PKCE
+// the subclass adds it by the hooks that the strategy has for parameters of its provider.
 
 import { createHash, randomBytes } from "node:crypto";
 import express from "express";
@@ -28,9 +28,9 @@ class WithPKCE extends OpenIDConnectStrategy {
   }
 }
 
-await serveApp(({ issuer, expectedIssuer = issuer, clientId, clientSecret, site, loginHint, bye }) => {
+await serveApp(({ issuer, expectedIssuer = issuer, clientId, clientSecret, site, loginHint, bye, pkce }) => {
   passport.use(
-    new WithPKCE(
+    new (pkce ? WithPKCE : OpenIDConnectStrategy)(
       {
         issuer: expectedIssuer,
         authorizationURL: `${issuer}/authorize`,

@@ -66,39 +66,50 @@ func TestASiteOnPassportLogsInAndOut(t *testing.T) {
 	s := start(t)
 	phone := s.registered(s.User)
 	const bye = "https://rp.example/bye"
-	rp := newParty(t, "passport.mjs")
-	site := rp.site()
-	c := s.client("--name", "Passport", "--auth-method", "client_secret_post", "--redirect-uri", site+"/callback", "--post-logout-redirect-uri", bye, "--scope", "openid,profile")
-	options := object{"issuer": s.Issuer, "clientId": c.ID, "clientSecret": c.Secret, "site": site, "loginHint": s.UserRef, "bye": bye}
-	rp.do("configure", options)
-	if _, failed, _ := cancelled(walk(t, phone), site); failed != "AuthenticationError" {
-		t.Errorf("a login that was cancelled: %q", failed)
+	for name, pkce := range map[string]string{"as it comes": "nonce", "with PKCE added": "required"} {
+		t.Run(name, func(t *testing.T) {
+			rp := newParty(t, "passport.mjs")
+			site := rp.site()
+			c := s.client("--name", "Passport", "--auth-method", "client_secret_post", "--pkce", pkce,
+				"--redirect-uri", site+"/callback", "--post-logout-redirect-uri", bye, "--scope", "openid,profile")
+			options := object{"issuer": s.Issuer, "clientId": c.ID, "clientSecret": c.Secret, "site": site, "loginHint": s.UserRef, "bye": bye, "pkce": pkce == "required"}
+			rp.do("configure", options)
+			if _, failed, _ := cancelled(walk(t, phone), site); failed != "AuthenticationError" {
+				t.Errorf("a login that was cancelled: %q", failed)
+			}
+			w := walk(t, phone)
+			user, failed, why := w.through(site + "/login")
+			if failed != "" {
+				t.Fatalf("%s: %s", failed, why)
+			}
+			if user["iss"] != s.Issuer || user["sub"] != s.User || user["acr"] != "urn:mobileid:acr:web" || user["name"] != "Alice Example" || text(user, "refreshToken") == "" {
+				t.Errorf("the site knows %v", user)
+			}
+			if amr, _ := user["amr"].([]any); !slices.Contains(amr, any("pin")) {
+				t.Errorf("amr %v", amr)
+			}
+			if _, _, left := w.get(site+"/logout", bye); left == nil || left.String() != bye {
+				t.Errorf("after the logout the browser is at %v", left)
+			}
+			if user, _, _ := w.ask(site + "/"); user != nil {
+				t.Errorf("the site still knows %v", user)
+			}
+			if _, failed, _ := cancelled(w, site); failed != "AuthenticationError" {
+				t.Errorf("the session is not over: the phone is not asked, but %q", failed)
+			}
+			t.Run("and refuses an ID token of another issuer", func(t *testing.T) {
+				options["expectedIssuer"] = "https://evil.example"
+				rp.do("configure", options)
+				if _, failed, why := walk(t, phone).through(site + "/login"); failed != "AuthenticationError" || why != "Forbidden" {
+					t.Errorf("%q %q", failed, why)
+				}
+			})
+		})
 	}
-	w := walk(t, phone)
-	user, failed, why := w.through(site + "/login")
-	if failed != "" {
-		t.Fatalf("%s: %s", failed, why)
-	}
-	if user["iss"] != s.Issuer || user["sub"] != s.User || user["acr"] != "urn:mobileid:acr:web" || user["name"] != "Alice Example" || text(user, "refreshToken") == "" {
-		t.Errorf("the site knows %v", user)
-	}
-	if amr, _ := user["amr"].([]any); !slices.Contains(amr, any("pin")) {
-		t.Errorf("amr %v", amr)
-	}
-	if _, _, left := w.get(site+"/logout", bye); left == nil || left.String() != bye {
-		t.Errorf("after the logout the browser is at %v", left)
-	}
-	if user, _, _ := w.ask(site + "/"); user != nil {
-		t.Errorf("the site still knows %v", user)
-	}
-	if _, failed, _ := cancelled(w, site); failed != "AuthenticationError" {
-		t.Errorf("the session is not over: the phone is not asked, but %q", failed)
-	}
-	t.Run("and refuses an ID token of another issuer", func(t *testing.T) {
-		options["expectedIssuer"] = "https://evil.example"
-		rp.do("configure", options)
-		if _, failed, why := walk(t, phone).through(site + "/login"); failed != "AuthenticationError" || why != "Forbidden" {
-			t.Errorf("%q %q", failed, why)
+	t.Run("a client that cannot keep a secret is not let off", func(t *testing.T) {
+		out, err := s.try("client", "create", "--data-dir", s.data, "--auth-method", "none", "--pkce", "nonce", "--redirect-uri", "https://rp.example/callback")
+		if err == nil || !strings.Contains(err.Error(), "pkce must be required") {
+			t.Errorf("%s %v", out, err)
 		}
 	})
 }

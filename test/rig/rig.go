@@ -84,15 +84,28 @@ type Rig struct {
 	stop  func()
 }
 
-// engines are the stores that a server can stand on, by name.
-var engines = []struct {
+// engine is what a server can stand on.
+type engine struct {
 	name string
 	on   func(t testing.TB) Options
-}{
+}
+
+// engines are the stores that a server can stand on, by name.
+var engines = []engine{
 	{"embedded", func(testing.TB) Options { return Options{} }},
 	{"redis", func(t testing.TB) Options { return Options{KV: kvtest.Redis(t)} }},
 	{"postgres", func(t testing.TB) Options { return Options{DB: dbtest.Postgres(t)} }},
 	{"postgres and redis", func(t testing.TB) Options { return Options{DB: dbtest.Postgres(t), KV: kvtest.Redis(t)} }},
+}
+
+// Contested is Everywhere for what only one may have: on a Redis Cluster too, and not
+// on a single Redis beside the embedded store.
+func Contested(t *testing.T, fn func(t *testing.T, r *Rig)) {
+	clustered := engine{"postgres and a redis cluster", func(t testing.TB) Options {
+		return Options{DB: dbtest.Postgres(t), KV: kvtest.SharedCluster(t)}
+	}}
+	alone := func(e engine) bool { return e.name == "redis" }
+	everywhere(t, append(slices.DeleteFunc(slices.Clone(engines), alone), clustered), fn)
 }
 
 // Each runs fn on a server over each engine: embedded, Redis, PostgreSQL alone,
@@ -112,7 +125,9 @@ func EachWith(t *testing.T, policy identity.Policy, fn func(t *testing.T, r *Rig
 
 // Everywhere is Each with two nodes where the stores are shared, on PostgreSQL:
 // each request then meets whichever node is next.
-func Everywhere(t *testing.T, fn func(t *testing.T, r *Rig)) {
+func Everywhere(t *testing.T, fn func(t *testing.T, r *Rig)) { everywhere(t, engines, fn) }
+
+func everywhere(t *testing.T, engines []engine, fn func(t *testing.T, r *Rig)) {
 	for _, e := range engines {
 		t.Run(e.name, func(t *testing.T) {
 			o := e.on(t)

@@ -34,6 +34,7 @@ func (s *Stores) CreateMerchant(ctx context.Context, name string, policy identit
 type ClientOptions struct {
 	Name, AuthMethod, Binding    string
 	RedirectURIs, Grants, Scopes []string
+	PKCE                         string // "": required
 	RevealUnknownUser            bool
 	LocalhostHTTP                bool // allow http://localhost redirect URIs
 
@@ -41,6 +42,7 @@ type ClientOptions struct {
 	JWKS                    json.RawMessage // of private_key_jwt
 	JWKSURI                 string          // instead: where they are published
 	AssertionAlg            string
+	AssertionAudience       string // issuer or endpoint
 	IDTokenAlg, UserinfoAlg string
 	AccessTokenFormat       string   // opaque or jwt
 	DetailsTypes            []string // of RFC 9396 that the client may ask for

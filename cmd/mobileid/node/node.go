@@ -324,7 +324,7 @@ func (n *Node) wire(shopURL string) error {
 		_ = limits.Junk.Take(ctx, ip, "") // the next message is refused
 	}
 	p, err := provider.New(provider.Options{
-		Failures: limits.Failures, Requests: limits.Client,
+		Failures: limits.Failures, Requests: limits.Client, Tokens: limits.Token,
 		Issuer: issuer, DB: n.DB, KV: n.kv, Keys: n.Keys, Box: n.box, Flows: n.Flows, Audit: n.Audit, Egress: n.egress, Clock: n.Clock, Log: n.Log,
 		ClientIP: clientIP, FormPost: web.FormPost, Scopes: web.Scopes(), Anchored: n.Config.Attestation.AndroidRoots != "",
 		Issued: func(grant string) { n.gauges.tokens.WithLabelValues(grant).Inc() },
@@ -348,6 +348,7 @@ func (n *Node) limits() web.Limits {
 		Authorize: l.PerAddress("authorize", limit.Rate(c.Authorize)), Identify: l.PerAddress("identify", limit.Rate(c.Identify)),
 		Failures: l.PerAddress("failures", limit.Rate(c.Failures)), Junk: l.PerAddress("junk", limit.Rate(c.Junk)),
 		Client: l.PerID("client", limit.Rate(c.Client)),
+		Token:  l.PerID("token", limit.Rate(c.Token)).Alone(), Keys: l.PerAddress("keys", limit.Rate(c.Keys)).Alone(),
 	}
 }
 

@@ -72,6 +72,9 @@ type Site struct {
 // readiness fails, streams end, requests finish, and nothing acknowledged is lost.
 func (n *Node) Run(ctx context.Context, sites ...Site) error {
 	debug.FreeOSMemory() // what the start needed is not needed again
+	if err := forgetPages(); err != nil {
+		n.Log.Debug("the program's pages stay in memory", "error", err)
+	}
 	room := make([]byte, headroom)
 	defer runtime.KeepAlive(room)
 	work, stopWork := context.WithCancel(context.WithoutCancel(ctx))

@@ -2,7 +2,10 @@ package kvtest
 
 import (
 	"fmt"
+	"os"
+	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 )
@@ -16,14 +19,66 @@ type RedisCluster struct {
 // StartRedisCluster starts three masters that share the slots evenly.
 func StartRedisCluster(t testing.TB, args ...string) *RedisCluster {
 	t.Helper()
+	return startCluster(t, func(own ...string) *RedisServer { return StartRedis(t, append(own, args...)...) })
+}
+
+// shared is the cluster of this test process: to start one takes a second or two.
+var shared struct {
+	sync.Mutex // held by the one test that uses it
+	cluster    *RedisCluster
+	dir        string
+}
+
+// SharedCluster returns the URL of an empty cluster that this test has for itself
+// until it ends; it must not ask for it twice. The package's TestMain calls
+// EndShared.
+func SharedCluster(t testing.TB) string {
+	t.Helper()
+	shared.Lock()
+	t.Cleanup(shared.Unlock)
+	if shared.cluster == nil {
+		dir, err := os.MkdirTemp("", "mobileid-cluster-")
+		if err != nil {
+			t.Fatal(err)
+		}
+		shared.dir = dir
+		shared.cluster = startCluster(t, func(own ...string) *RedisServer {
+			s := &RedisServer{t: t, dir: filepath.Join(dir, own[3]), args: own}
+			if err := os.Mkdir(s.dir, 0o700); err != nil {
+				t.Fatal(err)
+			}
+			s.first()
+			return s
+		})
+	}
+	c := shared.cluster
+	c.t = t
+	for _, n := range c.Nodes {
+		n.t = t
+	}
+	c.Flush()
+	return c.URL()
+}
+
+// EndShared ends what SharedCluster started, if it did.
+func EndShared() error {
+	if shared.cluster == nil {
+		return nil
+	}
+	for _, n := range shared.cluster.Nodes {
+		n.Kill()
+	}
+	return os.RemoveAll(shared.dir)
+}
+
+func startCluster(t testing.TB, start func(args ...string) *RedisServer) *RedisCluster {
+	t.Helper()
 	c := &RedisCluster{t: t}
 	ports := make([]string, len(c.Nodes))
 	for i := range c.Nodes {
 		ports[i] = fmt.Sprint(freePort(t))
-		c.Nodes[i] = StartRedis(t, append([]string{
-			"--cluster-enabled", "yes", "--cluster-port", ports[i], "--cluster-announce-ip", "127.0.0.1",
-			"--cluster-node-timeout", "2000",
-		}, args...)...)
+		c.Nodes[i] = start("--cluster-enabled", "yes", "--cluster-port", ports[i], "--cluster-announce-ip", "127.0.0.1",
+			"--cluster-node-timeout", "2000")
 	}
 	for i, n := range c.Nodes {
 		n.CLI("cluster", "set-config-epoch", fmt.Sprint(i+1))

@@ -45,18 +45,24 @@ func StartRedis(t testing.TB, args ...string) *RedisServer {
 	}
 	s := &RedisServer{t: t, dir: t.TempDir(), args: args}
 	t.Cleanup(s.Kill)
+	s.first()
+	return s
+}
+
+// first starts the server on a port of its own.
+func (s *RedisServer) first() {
+	s.t.Helper()
 	// Another process may take the port between the look and the start.
 	for try := range 5 {
-		s.port = freePort(t)
+		s.port = freePort(s.t)
 		err := s.start()
 		if err == nil {
-			return s
+			return
 		}
 		if try == 4 {
-			t.Fatalf("redis-server does not start: %v\n%s", err, s.log.String())
+			s.t.Fatalf("redis-server does not start: %v\n%s", err, s.log.String())
 		}
 	}
-	return nil
 }
 
 // Addr is host:port.

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 )
@@ -24,24 +25,66 @@ func StartRedisSentinel(t testing.TB) *RedisSentinel {
 	t.Helper()
 	s := &RedisSentinel{Master: StartRedis(t, "--repl-diskless-sync-delay", "0")}
 	s.Replica = StartRedis(t, "--replicaof", "127.0.0.1", fmt.Sprint(s.Master.port), "--repl-diskless-sync-delay", "0")
-	until(t, "the replica is in step", func() bool {
-		return strings.Contains(s.Replica.CLI("info", "replication"), "master_link_status:up") &&
-			strings.Contains(s.Master.CLI("info", "replication"), "state=online")
-	})
+	until(t, "the replica is in step", s.inStep)
 	for i := range s.Sentinels {
 		s.Sentinels[i] = StartSentinel(t, s.Master)
 	}
-	until(t, "the Sentinels know each other", func() bool {
-		for _, n := range s.Sentinels {
-			known := n.CLI("sentinel", "master", masterName)
-			if !strings.Contains(known, "num-other-sentinels\n1\n") || !strings.Contains(known, "num-slaves\n1\n") ||
-				!strings.Contains(n.CLI("sentinel", "replicas", masterName), "master-link-status\nok\n") {
-				return false
-			}
-		}
-		return true
-	})
+	until(t, "the Sentinels know each other", s.ready)
 	return s
+}
+
+func (s *RedisSentinel) inStep() bool {
+	return strings.Contains(s.Replica.CLI("info", "replication"), "master_link_status:up") &&
+		strings.Contains(s.Master.CLI("info", "replication"), "state=online")
+}
+
+// ready reports whether the Sentinels know of all others and could fail over.
+func (s *RedisSentinel) ready() bool {
+	for _, n := range s.Sentinels {
+		known := n.CLI("sentinel", "master", masterName)
+		if !strings.Contains(known, "num-other-sentinels\n1\n") || !strings.Contains(known, "num-slaves\n1\n") || !strings.Contains(known, "flags\nmaster\n") ||
+			!strings.Contains(n.CLI("sentinel", "replicas", masterName), "master-link-status\nok\n") {
+			return false
+		}
+	}
+	return true
+}
+
+// Lag has the replica lose the master and not find it again. How far it is behind
+// from then on is told by Behind.
+func (s *RedisSentinel) Lag() {
+	s.Master.CLI("acl", "setuser", "default", "-psync", "-sync")
+	s.Master.CLI("client", "kill", "type", "replica")
+}
+
+// Behind is how many bytes of the master's writes the replica has not seen.
+func (s *RedisSentinel) Behind() int { return offset(s.Master) - offset(s.Replica) }
+
+func offset(s *RedisServer) (n int) {
+	for line := range strings.Lines(s.CLI("info", "replication")) {
+		if text, ok := strings.CutPrefix(line, "master_repl_offset:"); ok {
+			n, _ = strconv.Atoi(strings.TrimSpace(text))
+		}
+	}
+	return n
+}
+
+// FailOver kills the master and waits until the replica has taken over, as far as it
+// is; Rejoin starts the old master again, as the new one's replica.
+func (s *RedisSentinel) FailOver(t testing.TB) {
+	t.Helper()
+	s.Master.Kill()
+	until(t, "the replica is the master", func() bool { return strings.Contains(s.Replica.CLI("info", "replication"), "role:master") })
+}
+
+// Rejoin waits until the Sentinels could fail over again.
+func (s *RedisSentinel) Rejoin(t testing.TB) {
+	t.Helper()
+	s.Master, s.Replica = s.Replica, s.Master
+	s.Replica.Start()
+	s.Replica.CLI("replicaof", "127.0.0.1", fmt.Sprint(s.Master.port))
+	until(t, "the old master is in step", s.inStep)
+	until(t, "the Sentinels could fail over again", s.ready)
 }
 
 // StartSentinel starts one more Sentinel that watches master. Fail-over takes

@@ -1,0 +1,6 @@
+//go:build !linux
+
+package node
+
+// forgetPages does nothing where no way is known.
+func forgetPages() error { return nil }
