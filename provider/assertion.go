@@ -97,7 +97,7 @@ func (p *Provider) verifyAssertion(ctx context.Context, c *client, a *assertion,
 		return notAuthenticated("the client assertion's signature is wrong")
 	}
 	now := p.clk.Now()
-	if wrong := p.checkAssertion(&a.claims, c.ID, path, now); wrong != "" {
+	if wrong := p.checkAssertion(&a.claims, c.Client, path, now); wrong != "" {
 		return notAuthenticated("the client assertion " + wrong)
 	}
 	// Remembered for longer than any node would take it.
@@ -113,17 +113,17 @@ func (p *Provider) verifyAssertion(ctx context.Context, c *client, a *assertion,
 }
 
 // checkAssertion says what is wrong with the claims (RFC 7523 section 3).
-func (p *Provider) checkAssertion(a *assertionClaims, clientID, path string, now time.Time) string {
+func (p *Provider) checkAssertion(a *assertionClaims, c *db.Client, path string, now time.Time) string {
 	for _, t := range []*float64{a.Expires, a.IssuedAt, a.NotBefore} {
 		if t != nil && !(*t > 0 && *t < 1<<40) {
 			return "holds a time that is none"
 		}
 	}
 	switch {
-	case a.Issuer != clientID || a.Subject != clientID:
+	case a.Issuer != c.ID || a.Subject != c.ID:
 		return "must have the client_id as iss and as sub"
-	case !p.isAudience(a.Audience, path):
-		return "must have the issuer " + p.issuer + " as aud"
+	case !p.isAudience(a.Audience, c.Settings.AssertionAudience, path):
+		return "must have the issuer " + p.issuer + " as aud, as text and not in a list"
 	case a.JTI == "" || len(a.JTI) > 255:
 		return "must have a jti of at most 255 bytes"
 	case a.Expires == nil:
@@ -138,16 +138,25 @@ func (p *Provider) checkAssertion(a *assertionClaims, clientID, path string, now
 	return ""
 }
 
-// isAudience reports whether the assertion is for this server and no other: its
-// issuer, its token endpoint, or the endpoint that is called (CIBA Core section
-// 7.1). A list is fine if it names nobody else, who could show it to us.
-func (p *Provider) isAudience(raw json.RawMessage, path string) bool {
-	var list []string
-	if strict.Unmarshal(raw, &list) != nil {
-		list = make([]string, 1)
-		if strict.Unmarshal(raw, &list[0]) != nil {
-			return false
-		}
+// What a client's assertions may have as aud (the setting client_assertion_audience).
+const (
+	audienceIssuer   = "issuer"   // this server by its one name
+	audienceEndpoint = "endpoint" // or an address of it, as RFC 7523 had it
+)
+
+// isAudience reports whether the assertion is for this server and no other. An address
+// proves that less well than the issuer: a server that a client also deals with can name
+// ours as its own in its metadata, be sent an assertion, and use it here
+// (draft-ietf-oauth-rfc7523bis). For clients whose libraries know no better the token
+// endpoint and the one that is called (CIBA Core section 7.1) are taken, and a list that
+// names nobody else.
+func (p *Provider) isAudience(raw json.RawMessage, setting, path string) bool {
+	list := make([]string, 1)
+	if strict.Unmarshal(raw, &list[0]) == nil && list[0] == p.issuer {
+		return true
+	}
+	if setting != audienceEndpoint || list[0] == "" && strict.Unmarshal(raw, &list) != nil {
+		return false
 	}
 	for _, aud := range list {
 		if aud != p.issuer && aud != p.issuer+"/token" && aud != p.issuer+path {

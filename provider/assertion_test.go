@@ -130,8 +130,6 @@ func TestB1_AnAssertionIsForUsNowAndOnce(t *testing.T) {
 		ok     bool
 	}{
 		{"right", nil, true},
-		{"for the token endpoint", map[string]any{"aud": issuer + "/token"}, true},
-		{"for both, in a list", map[string]any{"aud": []string{issuer, issuer + "/token"}}, true},
 		{"without iat", map[string]any{"iat": nil}, true},
 		{"iat 8 s ahead", map[string]any{"iat": now + 8}, true},
 		{"exp 10 min ahead", map[string]any{"exp": now + 600}, true},
@@ -155,7 +153,11 @@ func TestB1_AnAssertionIsForUsNowAndOnce(t *testing.T) {
 		{"for nobody", map[string]any{"aud": []string{}}, false},
 		{"for another server", map[string]any{"aud": "https://other.example"}, false},
 		{"for us and another server", map[string]any{"aud": []string{issuer, "https://other.example"}}, false},
+		{"for the token endpoint", map[string]any{"aud": issuer + "/token"}, false},
 		{"for another endpoint", map[string]any{"aud": issuer + "/introspect"}, false},
+		{"for the issuer, in a list", map[string]any{"aud": []string{issuer}}, false},
+		{"for issuer and endpoint, in a list", map[string]any{"aud": []string{issuer, issuer + "/token"}}, false},
+		{"for null", map[string]any{"aud": json.RawMessage("null")}, false},
 		{"J14 a slash behind the issuer", map[string]any{"aud": issuer + "/"}, false},
 		{"J14 a part of the issuer", map[string]any{"aud": issuer[:12]}, false},
 		{"J14 a list of mixed types", map[string]any{"aud": []any{issuer, 7}}, false},
@@ -202,8 +204,30 @@ func TestB1_AnAssertionIsForUsNowAndOnce(t *testing.T) {
 		ask(h.p, s.sign(jose.ES256, nil, []byte(twice))).refuses(t, 401, codeInvalidClient)
 	})
 	t.Run("at the other endpoints", func(t *testing.T) {
-		v := form("token", "x", "client_assertion_type", assertionType, "client_assertion", s.good(map[string]any{"aud": issuer + "/introspect"}))
-		call(h.p.Introspect, post("/introspect", v.Encode())).inactive(t)
+		introspect := func(aud string) reply {
+			v := form("token", "x", "client_assertion_type", assertionType, "client_assertion", s.good(map[string]any{"aud": aud}))
+			return call(h.p.Introspect, post("/introspect", v.Encode()))
+		}
+		introspect(issuer).inactive(t)
+		introspect(issuer+"/introspect").refuses(t, 401, codeInvalidClient)
+		h.change(s.id, func(c *db.ClientSettings) { c.AssertionAudience = audienceEndpoint })
+		defer h.change(s.id, func(c *db.ClientSettings) { c.AssertionAudience = "" })
+		introspect(issuer + "/introspect").inactive(t)
+		introspect(issuer + "/token").inactive(t)
+		introspect(issuer+"/revoke").refuses(t, 401, codeInvalidClient)
+	})
+	t.Run("for an endpoint, where the client is registered so", func(t *testing.T) {
+		r := h.signer("")
+		h.change(r.id, func(c *db.ClientSettings) { c.AssertionAudience = audienceEndpoint })
+		for _, aud := range []any{issuer, issuer + "/token", []string{issuer}, []string{issuer, issuer + "/token"}, []string{issuer + "/token"}} {
+			if res := ask(h.p, r.good(map[string]any{"aud": aud})); res.StatusCode != 200 {
+				t.Errorf("%v: %s", aud, res.text)
+			}
+		}
+		for _, aud := range []any{nil, json.RawMessage("null"), "", []string{}, []string{""}, []any{issuer, 7}, []any{issuer, nil}, issuer + "/", issuer + "/introspect", issuer + "/token/",
+			"https://other.example/token", []string{issuer, "https://other.example"}, map[string]any{"aud": issuer}, 7} {
+			ask(h.p, r.good(map[string]any{"aud": aud})).refuses(t, 401, codeInvalidClient)
+		}
 	})
 	t.Run("the wrong type of assertion", func(t *testing.T) {
 		v := form("grant_type", grantClient, "client_assertion_type", "urn:ietf:params:oauth:client-assertion-type:saml2-bearer", "client_assertion", s.good(nil))
@@ -405,9 +429,11 @@ func TestJ10_AKeyThatIsNoneIsRefusedAtRegistration(t *testing.T) {
 		}
 	}
 	for name, c := range map[string]db.ClientSettings{
-		"keys beside a secret": {AuthMethod: methodBasic, GrantTypes: []string{grantClient}, JWKS: s.set},
-		"an alg no key fits":   {AuthMethod: methodJWT, GrantTypes: []string{grantClient}, JWKS: set(ec("a")), AssertionAlg: "PS256"},
-		"an unknown alg":       {AuthMethod: methodJWT, GrantTypes: []string{grantClient}, JWKS: s.set, AssertionAlg: "EdDSA"},
+		"keys beside a secret":        {AuthMethod: methodBasic, GrantTypes: []string{grantClient}, JWKS: s.set},
+		"an alg no key fits":          {AuthMethod: methodJWT, GrantTypes: []string{grantClient}, JWKS: set(ec("a")), AssertionAlg: "PS256"},
+		"an unknown audience":         {AuthMethod: methodJWT, GrantTypes: []string{grantClient}, JWKS: s.set, AssertionAudience: "token"},
+		"an audience beside a secret": {AuthMethod: methodBasic, GrantTypes: []string{grantClient}, AssertionAudience: audienceIssuer},
+		"an unknown alg":              {AuthMethod: methodJWT, GrantTypes: []string{grantClient}, JWKS: s.set, AssertionAlg: "EdDSA"},
 	} {
 		if err := CheckClient(&c); err == nil {
 			t.Errorf("%s is registered", name)

@@ -93,6 +93,8 @@ func checkKeys(s *db.ClientSettings) error {
 			name = "jwks_uri"
 		case s.AssertionAlg != "":
 			name = "token_endpoint_auth_signing_alg"
+		case s.AssertionAudience != "":
+			name = "client_assertion_audience"
 		default:
 			return nil
 		}
@@ -100,6 +102,9 @@ func checkKeys(s *db.ClientSettings) error {
 	}
 	if s.AssertionAlg != "" && !slices.Contains(signatureAlgs(), s.AssertionAlg) {
 		return fault.InField("/token_endpoint_auth_signing_alg", "invalid", "token_endpoint_auth_signing_alg is one of "+strings.Join(signatureAlgs(), ", "))
+	}
+	if a := s.AssertionAudience; a != "" && a != audienceIssuer && a != audienceEndpoint {
+		return fault.InField("/client_assertion_audience", "invalid", "client_assertion_audience is issuer or endpoint")
 	}
 	if s.JWKSURI != "" {
 		if len(s.JWKS) > 0 { // RFC 7591 section 2

@@ -83,6 +83,7 @@ func clientFlags(f *pflag.FlagSet, o *node.ClientOptions) {
 	f.Var((*keyFile)(&o.JWKS), "jwks", "file with the client's public keys, a JSON Web Key Set (private_key_jwt)")
 	f.StringVar(&o.JWKSURI, "jwks-uri", o.JWKSURI, "https address at which the client publishes them instead")
 	f.StringVar(&o.AssertionAlg, "auth-signing-alg", o.AssertionAlg, "ES256, PS256 or RS256: how the client signs assertions (default: ES256 or PS256, as its key is)")
+	f.StringVar(&o.AssertionAudience, "assertion-audience", o.AssertionAudience, "whom assertions may be for: issuer, or endpoint for libraries that name an address instead (default issuer)")
 	f.StringVar(&o.IDTokenAlg, "id-token-alg", o.IDTokenAlg, "ES256, PS256 or RS256: how its ID, logout and JWT access tokens are signed (default ES256)")
 	f.StringVar(&o.UserinfoAlg, "userinfo-alg", o.UserinfoAlg, "ES256, PS256 or RS256: userinfo is answered as a signed JWT (default: plain JSON)")
 	f.StringSliceVar(&o.DetailsTypes, "authorization-details-type", o.DetailsTypes, "payment_initiation or mobileid_signature (RFC 9396); repeat it for more")

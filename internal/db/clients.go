@@ -29,9 +29,10 @@ type ClientSettings struct {
 	AllowInsecureHTTP bool     `json:"allow_loopback_http,omitempty"` // http redirect on loopback by name (demo)
 	BindingMessageMax int      `json:"binding_message_max,omitempty"` // runes; 0: 140
 
-	JWKS         json.RawMessage `json:"jwks,omitempty"`                            // public keys, for private_key_jwt
-	JWKSURI      string          `json:"jwks_uri,omitempty"`                        // where they are instead
-	AssertionAlg string          `json:"token_endpoint_auth_signing_alg,omitempty"` // "": ES256 or PS256
+	JWKS              json.RawMessage `json:"jwks,omitempty"`                            // public keys, for private_key_jwt
+	JWKSURI           string          `json:"jwks_uri,omitempty"`                        // where they are instead
+	AssertionAlg      string          `json:"token_endpoint_auth_signing_alg,omitempty"` // "": ES256 or PS256
+	AssertionAudience string          `json:"client_assertion_audience,omitempty"`       // "": issuer | endpoint
 
 	IDTokenAlg  string `json:"id_token_signed_response_alg,omitempty"` // "": ES256
 	UserinfoAlg string `json:"userinfo_signed_response_alg,omitempty"` // "": plain JSON

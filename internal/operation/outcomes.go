@@ -9,7 +9,7 @@ import (
 const (
 	// outcomesHalf bounds each half of the outcomes, outcomeMost the bytes of data
 	// that come with one, and outcomeLife how long one is told without asking SQL.
-	outcomesHalf = 512
+	outcomesHalf = 256
 	outcomeMost  = 1 << 10
 	outcomeLife  = time.Minute
 )

@@ -42,6 +42,7 @@ type ClientOptions struct {
 	JWKS                    json.RawMessage // of private_key_jwt
 	JWKSURI                 string          // instead: where they are published
 	AssertionAlg            string
+	AssertionAudience       string // issuer or endpoint
 	IDTokenAlg, UserinfoAlg string
 	AccessTokenFormat       string   // opaque or jwt
 	DetailsTypes            []string // of RFC 9396 that the client may ask for

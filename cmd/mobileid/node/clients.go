@@ -21,7 +21,7 @@ import (
 func (o *ClientOptions) settings(had db.ClientSettings) db.ClientSettings {
 	had.AuthMethod, had.GrantTypes, had.RedirectURIs, had.PKCE, had.Scopes, had.Binding = o.AuthMethod, o.Grants, o.RedirectURIs, o.PKCE, o.Scopes, o.Binding
 	had.RevealUnknownUser, had.AllowInsecureHTTP, had.ThirdParty = o.RevealUnknownUser, o.LocalhostHTTP, o.ThirdParty
-	had.JWKS, had.JWKSURI, had.AssertionAlg = o.JWKS, o.JWKSURI, o.AssertionAlg
+	had.JWKS, had.JWKSURI, had.AssertionAlg, had.AssertionAudience = o.JWKS, o.JWKSURI, o.AssertionAlg, o.AssertionAudience
 	had.IDTokenAlg, had.UserinfoAlg, had.TokenFormat, had.DetailsTypes = o.IDTokenAlg, o.UserinfoAlg, o.AccessTokenFormat, o.DetailsTypes
 	had.PostLogoutRedirectURIs, had.BackchannelLogoutURI = o.PostLogoutURIs, o.BackchannelLogoutURI
 	return had
@@ -31,7 +31,8 @@ func (o *ClientOptions) settings(had db.ClientSettings) db.ClientSettings {
 func optionsOf(name string, s *db.ClientSettings) ClientOptions {
 	return ClientOptions{Name: name, AuthMethod: s.AuthMethod, Grants: s.GrantTypes, RedirectURIs: s.RedirectURIs, PKCE: s.PKCE, Scopes: s.Scopes, Binding: s.Binding,
 		RevealUnknownUser: s.RevealUnknownUser, LocalhostHTTP: s.AllowInsecureHTTP, ThirdParty: s.ThirdParty, JWKS: s.JWKS, JWKSURI: s.JWKSURI, AssertionAlg: s.AssertionAlg,
-		IDTokenAlg: s.IDTokenAlg, UserinfoAlg: s.UserinfoAlg, AccessTokenFormat: s.TokenFormat, DetailsTypes: s.DetailsTypes,
+		AssertionAudience: s.AssertionAudience,
+		IDTokenAlg:        s.IDTokenAlg, UserinfoAlg: s.UserinfoAlg, AccessTokenFormat: s.TokenFormat, DetailsTypes: s.DetailsTypes,
 		PostLogoutURIs: s.PostLogoutRedirectURIs, BackchannelLogoutURI: s.BackchannelLogoutURI}
 }
 
