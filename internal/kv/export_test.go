@@ -33,10 +33,10 @@ func lead(s KV, fn func(l *line) error) error {
 	return fn(l)
 }
 
-// Seal has all that was written brought into the embedded store's file, and does not
-// wait for it.
+// Seal puts what was written aside for the embedded store's file.
 func Seal(s KV) error {
 	return lead(s, func(l *line) error {
+		l.fold()
 		if err := l.mem.settled(); err != nil {
 			return err
 		}
@@ -44,11 +44,17 @@ func Seal(s KV) error {
 	})
 }
 
+// Want has what is sealed brought into the file, and does not wait for it.
+func Want(s KV) {
+	_ = lead(s, func(l *line) error { l.fold(); return nil })
+}
+
 // Fold brings all that was written into the embedded store's file.
 func Fold(s KV) error {
 	if err := Seal(s); err != nil {
 		return err
 	}
+	Want(s)
 	return s.(*sqlStore).mem.settled()
 }
 
@@ -140,9 +146,10 @@ func Retry(s KV) error {
 	return lead(s, func(l *line) error {
 		l.mem.mu.Lock()
 		l.mem.failed = nil
+		l.mem.wanted = l.mem.sealed.m != nil
 		l.mem.mu.Unlock()
 		select {
-		case l.sealed <- struct{}{}:
+		case l.wake <- struct{}{}:
 		default:
 		}
 		return l.mem.settled()
@@ -154,13 +161,19 @@ func Busy(s KV, fn func()) error {
 	return use(s, func(*lite.Conn) error { fn(); return nil })
 }
 
-// Sweep makes a whole round of the sweep.
+// Sweep makes a round of the sweep, or what is left of one.
 func Sweep(s KV) error {
 	for {
-		if _, round, err := s.(*sqlStore).file.sweep(); err != nil || round {
+		if round, err := SweepStep(s); err != nil || round {
 			return err
 		}
 	}
+}
+
+// SweepStep makes one step of the sweep, and says if it was the last of a round.
+func SweepStep(s KV) (round bool, err error) {
+	_, round, err = s.(*sqlStore).file.sweep()
+	return round, err
 }
 
 // Prune has memory forget what is over.

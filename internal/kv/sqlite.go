@@ -190,7 +190,7 @@ func (s *sqlStore) Ping(ctx context.Context) error {
 	return nil
 }
 
-// keep brings sealed tables into the file and sweeps it.
+// keep brings the sealed table into the file when that is wanted, and sweeps it.
 func (s *sqlStore) keep() {
 	defer close(s.kept)
 	tick := time.NewTicker(sweepEvery)
@@ -200,7 +200,7 @@ func (s *sqlStore) keep() {
 		select {
 		case <-s.closing:
 			return
-		case <-s.l.sealed:
+		case <-s.l.wake:
 			s.fold()
 		case <-tick.C:
 			if s.mem.trouble() != nil {
@@ -213,7 +213,7 @@ func (s *sqlStore) keep() {
 
 // fold brings the sealed table into the file, after which its journal is not needed.
 func (s *sqlStore) fold() {
-	if _, sealed := s.mem.load(); !sealed {
+	if !s.mem.wants() {
 		return
 	}
 	err := s.file.fold()
@@ -224,11 +224,11 @@ func (s *sqlStore) fold() {
 }
 
 // sweep makes one step of the sweep, and more where memory does not know the file or
-// most of what it has looked at was over, until a sealed table waits.
+// most of what it has looked at was over, until the sealed table is wanted in the file.
 func (s *sqlStore) sweep() {
 	for range sweepMost {
 		over, round, err := s.file.sweep()
-		if err != nil || round || over < sweepRows/4 && s.mem.knows() || len(s.l.sealed) > 0 {
+		if err != nil || round || over < sweepRows/4 && s.mem.knows() || s.mem.wants() {
 			return
 		}
 	}

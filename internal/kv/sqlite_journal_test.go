@@ -42,6 +42,7 @@ func jammed(t *testing.T, s kv.KV) {
 	ok(t, s.Create(t.Context(), "jam/{1}", nil, time.Hour))
 	ok(t, kv.Jam(s, "jam/{1}"))
 	ok(t, kv.Seal(s))
+	kv.Want(s)
 }
 
 func gone(t *testing.T, s kv.KV, key string) {
@@ -359,6 +360,17 @@ func TestWhatNobodyChangesIsNotWrittenDown(t *testing.T) {
 		key := fmt.Sprintf("b/{%d}", i)
 		ok(t, s.Create(ctx, key, make([]byte, 1000), time.Hour))
 		ok(t, s.Delete(ctx, key))
+	}
+	for i := range 100 { // also if a table was sealed in between
+		ok(t, s.Create(ctx, fmt.Sprintf("c/{%d}", i), []byte("old"), time.Hour))
+	}
+	ok(t, kv.Seal(s))
+	for i := range 100 {
+		ok(t, s.Swap(ctx, fmt.Sprintf("c/{%d}", i), []byte("old"), []byte("new"), kv.KeepTTL))
+		ok(t, s.Delete(ctx, fmt.Sprintf("c/{%d}", i)))
+	}
+	if fresh, _, _ := kv.Held(s); fresh != 0 {
+		t.Errorf("memory holds %d bytes of what is gone", fresh)
 	}
 	ok(t, kv.Fold(s))
 	if n, err := kv.Rows(s); n != 1 || err != nil {

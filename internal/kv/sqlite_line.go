@@ -42,11 +42,11 @@ const maxBatch = 64
 // Who leads the line is alone in changing what memory holds as written, so what it
 // has found of a key stays true until it has made its change.
 type line struct {
-	now    func() int64 // Unix milliseconds
-	file   *file
-	mem    *memory
-	log    *journal
-	sealed chan struct{} // tells the keeper that a table is to go into the file
+	now  func() int64 // Unix milliseconds
+	file *file
+	mem  *memory
+	log  *journal
+	wake chan struct{} // tells the keeper that the sealed table is wanted in the file
 
 	changes []change // of the batch under way
 
@@ -59,7 +59,7 @@ type line struct {
 }
 
 func newLine(f *file, log *journal) *line {
-	l := &line{now: f.now, file: f, mem: f.mem, log: log, sealed: make(chan struct{}, 1)}
+	l := &line{now: f.now, file: f, mem: f.mem, log: log, wake: make(chan struct{}, 1)}
 	l.idle = sync.NewCond(&l.mu)
 	return l
 }
@@ -208,16 +208,20 @@ func (l *line) find(key string) (entry, error) {
 	return l.file.find(key)
 }
 
-// room makes room for a batch. Once enough was written, the journal begins anew and
-// what is in memory goes into the file. Where that is still busy with what was
-// written before, twice as much is taken, and then the line waits.
+// room makes room for a batch. Once enough was written, the table is sealed and a new
+// one and a new journal begin; the table that was sealed before goes into the file
+// first. While the file is busy with it twice as much is taken, and then the line waits.
 func (l *line) room() error {
 	size, sealed := l.mem.load()
 	if size < freshBytes && l.log.end < logBytes {
 		return nil
 	}
+	if !l.mem.wants() && l.log.end < logBytes && l.mem.prune(l.now()) < freshBytes/2 {
+		return nil
+	}
 	roomy := size < 2*freshBytes && l.log.end < 2*logBytes
 	if sealed {
+		l.fold()
 		if roomy {
 			return nil
 		}
@@ -225,22 +229,28 @@ func (l *line) room() error {
 			return err
 		}
 	}
-	if l.log.end < logBytes && l.mem.prune(l.now()) < freshBytes/2 {
-		return nil
-	}
 	if err := l.turnOver(); err != nil && !roomy {
 		return err
 	}
 	return nil
 }
 
-// turnOver begins a new journal and a new table. There must be no sealed one.
+// fold has the keeper bring the sealed table into the file.
+func (l *line) fold() {
+	if l.mem.want() {
+		select {
+		case l.wake <- struct{}{}:
+		default: // it will look anyway
+		}
+	}
+}
+
+// turnOver seals the table and begins a new journal. There must be no sealed table.
 func (l *line) turnOver() error {
 	if err := l.log.rotate(); err != nil {
 		return err
 	}
 	l.mem.seal()
-	l.sealed <- struct{}{}
 	return nil
 }
 

@@ -52,8 +52,8 @@ func (t *table) drop(key string) {
 // memory is what the store knows without its file, asked in this order:
 //
 //	fresh      what was written; the journal has it
-//	sealed     what was written before that; the older journal has it, and it is on
-//	           its way into the file. No table most of the time
+//	sealed     what was written before that; the older journal has it. It goes into
+//	           the file once fresh is full, and most of it is removed before
 //	young, old rows of the file that were read or written last
 //	rows       which keys the file may hold at all; nil while that is not known
 //
@@ -68,7 +68,8 @@ type memory struct {
 	fresh, sealed table
 	young, old    table
 	rows          *filter
-	failed        error      // why the sealed table is not in the file yet
+	wanted        bool       // the sealed table is to go into the file, or a part of it has
+	failed        error      // why that did not go through yet
 	moved         *sync.Cond // sealed or failed has changed
 }
 
@@ -108,6 +109,10 @@ func (m *memory) apply(changes []change) {
 }
 
 func (m *memory) write(key string, e entry) {
+	if before, ok := m.sealed.m[key]; ok && !m.wanted { // it need not go into the file any more
+		e.inFile = before.inFile
+		m.sealed.drop(key)
+	}
 	if e.exp == 0 && !e.inFile {
 		m.fresh.drop(key)
 	} else {
@@ -142,12 +147,29 @@ func (m *memory) seal() {
 	m.sealed, m.fresh = m.fresh, newTable(len(m.fresh.m))
 }
 
-// settled waits until there is no sealed table, or returns why it cannot be brought
-// into the file.
+// want has the sealed table go into the file; it reports whether there is one of
+// which nobody has said so before.
+func (m *memory) want() bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	first := m.sealed.m != nil && !m.wanted
+	m.wanted = m.wanted || first
+	return first
+}
+
+// wants reports whether the sealed table is to go into the file.
+func (m *memory) wants() bool {
+	m.mu.RLock()
+	defer m.mu.RUnlock()
+	return m.wanted
+}
+
+// settled waits until the sealed table that is wanted in the file is there, or returns
+// why it cannot be.
 func (m *memory) settled() error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	for m.sealed.m != nil && m.failed == nil {
+	for m.wanted && m.failed == nil {
 		m.moved.Wait()
 	}
 	return m.failed
@@ -227,7 +249,7 @@ func (m *memory) done(err error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.failed = err; err == nil {
-		m.sealed = table{}
+		m.sealed, m.wanted = table{}, false
 	}
 	m.moved.Broadcast()
 }

@@ -103,6 +103,9 @@ func walk(t *testing.T, rng *rand.Rand) {
 			ok(t, kv.Jam(s, fmt.Sprintf("k/{%03d}", rng.IntN(keys))))
 			jam = true
 			ok(t, kv.Seal(s))
+			if rng.IntN(2) == 0 {
+				kv.Want(s)
+			}
 		case verb < 985:
 			unjam()
 		case verb < 988:

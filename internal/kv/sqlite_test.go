@@ -71,6 +71,29 @@ func TestTheSweepFreesWhatHasExpiredAndNothingElse(t *testing.T) {
 	holds(t, s, "renewed/{1}", "y")
 }
 
+// What comes into the file while the sweep walks it is known afterwards, also where
+// the sweep has been before.
+func TestTheSweepKnowsWhatCameBehindIt(t *testing.T) {
+	ctx := context.Background()
+	s := kvtest.SQLite(t, clock.System{})
+	for i := range 2500 {
+		ok(t, s.Create(ctx, fmt.Sprintf("m/{%d}", i), nil, time.Hour))
+	}
+	ok(t, kv.Fold(s))
+	for round := range 3 {
+		ok(t, kv.Sweep(s))
+		_, err := kv.SweepStep(s)
+		ok(t, err)
+		key := fmt.Sprintf("a/{%d}", round)
+		ok(t, s.Create(ctx, key, []byte("one"), time.Hour))
+		ok(t, kv.Fold(s))
+		ok(t, kv.Sweep(s))
+		kv.Forget(s)
+		holds(t, s, key, "one")
+		is(t, s.Create(ctx, key, []byte("two"), time.Hour), kv.ErrExists)
+	}
+}
+
 // reopen opens path on a boot, runs fn, and closes.
 func reopen(t *testing.T, path, boot string, fn func(s kv.KV)) {
 	t.Helper()
