@@ -17,7 +17,7 @@ const checkpointPages = "PRAGMA wal_autocheckpoint = 4000"
 
 func openWriter(path string) (*lite.Conn, error) {
 	return lite.Open(path, "PRAGMA busy_timeout = 5000", "PRAGMA journal_mode = WAL", "PRAGMA synchronous = FULL", "PRAGMA foreign_keys = ON",
-		"PRAGMA cache_size = -2000", checkpointPages)
+		"PRAGMA cache_size = -4000", checkpointPages)
 }
 
 // openReader: what a reader has in its cache is worth nothing after the next
