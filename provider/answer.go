@@ -37,7 +37,7 @@ func (p *Provider) FinishAuthorize(w http.ResponseWriter, r *http.Request, req *
 		return req.fail(codeLoginRequired, "another user than the one that was asked for has answered")
 	}
 	if operation.Rank(a.ACR) < operation.Rank(req.MinACR) {
-		return req.fail(codeAccessDenied, "the login does not reach the acr that was asked for")
+		return req.fail(codeUnmet, "the login does not reach the acr that was asked for") // RFC 9470 section 5, too
 	}
 	acr := req.claims.asAsked(a.ACR)
 	if acr == "" {

@@ -14,6 +14,8 @@ import (
 
 	"mobileid/internal/db"
 	"mobileid/internal/keys"
+
+	"github.com/ory/fosite"
 )
 
 // What fosite v0.49.0 does wrong, by the numbers of the list that this server was
@@ -92,9 +94,10 @@ func TestFosite4_9_ARefreshedJWTSaysWhenItWasMadeAndForWhom(t *testing.T) {
 
 func TestFosite4_14_AccessDeniedIs400AtTheTokenEndpoint(t *testing.T) {
 	h := newHouse(t)
-	e := asProtocol(refuse(codeAccessDenied, "no"))
-	if e.status != http.StatusBadRequest {
-		t.Errorf("%d", e.status)
+	for _, err := range []error{fosite.ErrAccessDenied, fosite.ErrAccessDenied.WithHint("No."), fmt.Errorf("x: %w", fosite.ErrAccessDenied)} {
+		if e := asProtocol(err); e.status != http.StatusBadRequest || e.code != codeAccessDenied {
+			t.Errorf("%v: %d %s", err, e.status, e.code)
+		}
 	}
 	// A grant whose user was locked, a scope that was taken away: 400, whichever code.
 	tokens := h.tokens()

@@ -174,12 +174,12 @@ func TestErrorsThatTheClientHearsOf(t *testing.T) {
 		{"max_age not a number", []string{"max_age", "-1"}, codeInvalidRequest},
 		{"max_age with a fraction", []string{"max_age", "1.5"}, codeInvalidRequest},
 		{"id_token_hint of nobody", []string{"id_token_hint", "a.b.c"}, codeInvalidRequest},
-		{"acr higher than reached", []string{"acr_values", operation.ACRAppHW}, codeAccessDenied},
+		{"acr higher than reached", []string{"acr_values", operation.ACRAppHW}, codeUnmet},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			h.authorize(get(request(tc.change...))).sentBack(t, tc.code, "s")
 			h.authorize(get(request(append(tc.change, "-state", "")...))).sentBack(t, tc.code, "")
-			if _, err := h.p.ParseAuthorize(t.Context(), get(request(tc.change...))); err == nil && tc.code != codeAccessDenied {
+			if _, err := h.p.ParseAuthorize(t.Context(), get(request(tc.change...))); err == nil && tc.code != codeUnmet {
 				t.Error("found out only after the user has logged in")
 			}
 		})
@@ -255,6 +255,16 @@ func TestA13_EveryAnswerNamesItsIssuer(t *testing.T) {
 			h.p.DenyAuthorize(w, r, req, codeLoginRequired, "log in first")
 		}, get(request())).sentBack(t, codeLoginRequired, "s")
 	})
+}
+
+// display is a wish that every page here meets as it is (OIDC Core section 3.1.2.1).
+func TestDisplayIsNeverAReasonToRefuse(t *testing.T) {
+	h := newHouse(t)
+	for _, v := range []string{"page", "popup", "touch", "wap", "", "hologram"} {
+		if res := h.redeem(h.code("display", v)); res.StatusCode != 200 {
+			t.Errorf("%q: %s", v, res.text)
+		}
+	}
 }
 
 // Form Post Response Mode has the browser POST, which it does to web servers alone.
