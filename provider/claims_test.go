@@ -107,7 +107,7 @@ func TestTheClaimsParameterDecidesWhoAnswersAndHow(t *testing.T) {
 	for _, tc := range []struct{ name, param, want, acr string }{
 		{"an acr that is reached", `{"id_token":{"acr":{"essential":true,"value":"urn:mobileid:acr:web"}}}`, "", operation.ACRWeb},
 		{"one of several", `{"id_token":{"acr":{"essential":true,"values":["urn:mobileid:acr:app","urn:mobileid:acr:web"]}}}`, "", operation.ACRWeb},
-		{"an essential acr that is not reached", `{"id_token":{"acr":{"essential":true,"value":"urn:mobileid:acr:app"}}}`, codeAccessDenied, ""},
+		{"an essential acr that is not reached", `{"id_token":{"acr":{"essential":true,"value":"urn:mobileid:acr:app"}}}`, codeUnmet, ""},
 		{"an essential acr that nobody knows", `{"id_token":{"acr":{"essential":true,"value":"urn:x"}}}`, codeUnmet, ""},
 		{"a wish that nobody knows", `{"id_token":{"acr":{"values":["urn:x"]}}}`, "", operation.ACRWeb},
 		{"just acr", `{"id_token":{"acr":null}}`, "", operation.ACRWeb},

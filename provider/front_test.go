@@ -175,7 +175,6 @@ func TestErrorsThatTheClientHearsOf(t *testing.T) {
 		{"max_age with a fraction", []string{"max_age", "1.5"}, codeInvalidRequest},
 		{"id_token_hint of nobody", []string{"id_token_hint", "a.b.c"}, codeInvalidRequest},
 		{"acr higher than reached", []string{"acr_values", operation.ACRAppHW}, codeUnmet},
-		{"acr insisted on, served and not reached", []string{"claims", `{"id_token":{"acr":{"essential":true,"values":["` + operation.ACRApp + `"]}}}`}, codeUnmet},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			h.authorize(get(request(tc.change...))).sentBack(t, tc.code, "s")
