@@ -10,11 +10,3 @@ func one(c *lite.Conn, sql string, args ...any) (v any, err error) {
 	}
 	return v, err
 }
-
-// bytesOf is one for a column that holds a BLOB.
-func bytesOf(c *lite.Conn, sql string, args ...any) (val []byte, err error) {
-	if err = c.Row(sql, args, &val); err == lite.ErrNone {
-		err = ErrNotFound
-	}
-	return val, err
-}
