@@ -45,7 +45,7 @@ var keys = []key{
 	{path: "audit.anchor_syslog", usage: "syslog that gets them too: local, udp://HOST:PORT or tcp://HOST:PORT (default: none)"},
 	{path: "audit.anchor_url", usage: "address that they are posted to as JSON, public or in egress.allow (default: none)"},
 	{path: "limits.exempt", list: true, def: "127.0.0.0/8,::1/128", usage: "networks whose requests are not counted, or none"},
-	{path: "limits.authorize", def: "600/1m", usage: "login requests from one address block; COUNT/TIME or off, as all limits"},
+	{path: "limits.authorize", def: "600/1m", usage: "login and logout requests from one address block; COUNT/TIME or off, as all limits"},
 	{path: "limits.identify", def: "60/1m", usage: "forms of the login page from one address block that ask a phone"},
 	{path: "limits.failures", def: "30/1m", usage: "failed authentications of one client, and access tokens that are none, from one address block"},
 	{path: "limits.junk", def: "300/1m", usage: "messages from one address block that no known phone signed"},

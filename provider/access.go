@@ -53,7 +53,9 @@ func (p *Provider) VerifyAccessToken(ctx context.Context, token string) (*Access
 	if t.client, err = p.client(ctx, r.ClientID); err != nil {
 		return nil, errUncheckedToken(err)
 	}
-	if t.client == nil || !t.client.DisabledAt.IsZero() || t.client.ValidAfter.After(time.UnixMilli(r.IssuedAt)) {
+	// A JWT's iat has seconds. No token is issued in the one in which a client is
+	// enabled, but after that.
+	if t.client == nil || !t.client.DisabledAt.IsZero() || t.client.ValidAfter.Truncate(time.Second).After(time.UnixMilli(r.IssuedAt)) {
 		return nil, errBadToken()
 	}
 	var live bool

@@ -9,9 +9,6 @@ import (
 	"mobileid/internal/db"
 )
 
-// originsFresh is how old a node's list of origins may be.
-const originsFresh = time.Minute
-
 // originCache are the origins of public clients, as browsers write them.
 type originCache struct {
 	mu   sync.Mutex
@@ -21,14 +18,13 @@ type originCache struct {
 
 // AllowsOrigin reports whether scripts of an origin may read the answers of the
 // endpoints for tokens: a public client, one that runs in a browser, has
-// registered a redirect URI there. An origin that is not known has the list read
-// anew, every 2 s at most.
+// registered a redirect URI there. The list is read anew every 2 s at most.
 func (p *Provider) AllowsOrigin(ctx context.Context, origin string) (bool, error) {
 	o := &p.origins
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	old := p.clk.Now().Sub(o.at)
-	if o.held == nil || old < 0 || old >= originsFresh || !o.held[origin] && old >= ClientFresh {
+	if o.held == nil || old < 0 || old >= ClientFresh {
 		at := p.clk.Now()
 		held, err := p.readOrigins(ctx)
 		if err != nil {

@@ -55,13 +55,9 @@ func (p *Provider) userinfo(w http.ResponseWriter, r *http.Request) (*db.Client,
 	if err != nil {
 		return nil, nil, err
 	}
-	ip := p.clientIP(r)
-	if over := p.failures.Full(ip, badToken); over != nil {
-		return nil, nil, tooMany(over)
-	}
 	t, err := p.VerifyAccessToken(r.Context(), token)
-	if fault.Is(err, fault.Unauthorized) {
-		if over := p.failures.Take(r.Context(), ip, badToken); over != nil {
+	if fault.Is(err, fault.Unauthorized) { // good ones pass: the address may be a proxy's
+		if over := p.failures.Take(r.Context(), p.clientIP(r), badToken); over != nil {
 			return nil, nil, tooMany(over)
 		}
 		return nil, nil, &protocolError{http.StatusUnauthorized, codeInvalidToken, "the access token is unknown, has expired or was revoked", nil}

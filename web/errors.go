@@ -87,7 +87,7 @@ func (s *Server) adapt(rt route) http.HandlerFunc {
 		} else if code == http.StatusServiceUnavailable {
 			w.Header().Set("Retry-After", "1")
 		}
-		if rt.kind == rest || rt.kind == device {
+		if rt.kind == rest || rt.kind == device || rt.kind == public {
 			if code == http.StatusUnauthorized {
 				w.Header().Set("WWW-Authenticate", `Bearer realm="mobileid", error="invalid_token"`)
 			}

@@ -20,7 +20,7 @@ const (
 	device               // mid/1
 	rest                 // REST API: errors are RFC 9457 problems
 	asset                // what pages load: files for browsers
-	public               // machines, no errors of ours
+	public               // machines
 )
 
 type route struct {
@@ -54,7 +54,7 @@ func (s *Server) routes() []route {
 		{"POST /i/{id}/cancel", form, s.cancelInteraction},
 		{"GET /consent/{id}", page, s.consent},
 		{"POST /consent/{id}", form, s.decide},
-		{"/logout", page, s.logout},
+		{"/logout", page, s.limited(s.Limits.Authorize, s.logout)},
 		{"POST /logout/confirm", form, s.confirmLogout},
 		{"GET /r", page, s.registerPage},
 

@@ -32,6 +32,7 @@ type bench struct {
 	answers atomic.Int64 // op.answer calls that were committed
 	woken   atomic.Int64
 	forks   atomic.Int64
+	kvDown  atomic.Bool // op.answer cannot be prepared
 }
 
 func newBench(t testing.TB) *bench {
@@ -104,6 +105,9 @@ func (b *bench) answer(_ context.Context, c *channel.Call) (channel.Plan, *wire.
 	}
 	if werr := c.Decode(&body); werr != nil {
 		return channel.Plan{}, werr, nil
+	}
+	if b.kvDown.Load() {
+		return channel.Plan{}, nil, errors.New("kv is away")
 	}
 	return channel.Plan{
 		Commit: func(tx *db.Tx, dev *db.Device) (any, *wire.Error, error) {

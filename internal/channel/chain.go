@@ -111,6 +111,7 @@ func (x *exchange) advance(tx *db.Tx, plan Plan) (reply []byte, acted bool, err 
 	head, _ := wire.Decode32(x.call.Head) // checked before
 	v := judge(&dev.Chain, x.call.JTI, x.call.RH, sha256.Sum256(head[:]), sync, x.old(&dev, head))
 	if v == resend {
+		x.callers.drop(x.call.KeyID) // the next one costs a read
 		return dev.Chain.LastReply, false, nil
 	}
 	if unblock(&dev, tx.Now()) {
@@ -132,6 +133,7 @@ func (x *exchange) advance(tx *db.Tx, plan Plan) (reply []byte, acted bool, err 
 		}
 	}
 	if werr != nil { // no head was spent, so none is issued and nothing is stored
+		x.callers.drop(x.call.KeyID)
 		reply, err = x.seal(x.req, refused(werr), "")
 		return reply, false, err
 	}

@@ -76,6 +76,10 @@ func TestD1_AResendToAServerThatHasReadTheDeviceGetsTheStoredReply(t *testing.T)
 			t.Fatalf("%s: another reply, %v", when, err)
 		}
 	}
+	b.kvDown.Store(true)
+	same("while kv is away") // R11
+	wantCode(t, p.mustSend(p.seal(wire.OpAnswer, number{8}, nil)), wire.Unavailable)
+	b.kvDown.Store(false)
 	same("at once")
 	b.update(func(tx *db.Tx) error { return rotate(tx, p.device) })
 	same("under a new key")

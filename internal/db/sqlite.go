@@ -113,6 +113,9 @@ func (tx *Tx) lite(statement func(*lite.Conn) error) error {
 		if err != nil {
 			return err
 		}
+		if !c.InTransaction() { // SQLite ended it, and what came now would be kept by itself
+			return errEnded
+		}
 		return statement(c)
 	}
 	c, err := tx.d.readers.get(tx.ctx)

@@ -193,6 +193,8 @@ func (d *DB) joined(j *job) *job {
 // with it: SQLite ended it by itself, or it could not be undone.
 type lostError struct{ cause error }
 
+var errEnded = errors.New("db: SQLite has ended the transaction")
+
 func (e *lostError) Error() string { return "db: the transaction was lost: " + e.cause.Error() }
 func (e *lostError) Unwrap() error { return e.cause }
 
@@ -209,7 +211,7 @@ func (d *DB) run(j *job) (left bool, err error) {
 	before := c.Changes()
 	err = d.call(j)
 	if d.conn != c || !c.InTransaction() {
-		return false, &lostError{errors.Join(err, errors.New("SQLite ended it"))}
+		return false, &lostError{errors.Join(err, errEnded)}
 	}
 	if err == nil {
 		d.next = j.next

@@ -65,17 +65,15 @@ func openFile(path, boot string, now int64) (*lite.Conn, string, error) {
 	return attach(path, boot, now)
 }
 
-// removeFiles removes the file and what belongs to it.
+// removeFiles removes the file and then what belongs to it, which no other file takes
+// for its own should this end half-way.
 func removeFiles(path string) error {
-	if err := removeLogs(path); err != nil {
-		return err
-	}
-	for _, suffix := range []string{"-wal", "-shm", "-journal", ""} {
+	for _, suffix := range []string{"", "-wal", "-shm", "-journal"} {
 		if err := os.Remove(path + suffix); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return err
 		}
 	}
-	return nil
+	return removeLogs(path)
 }
 
 func attach(path, boot string, now int64) (c *lite.Conn, id string, err error) {

@@ -91,6 +91,9 @@ func TestH8_FloodsAreLimitedAndToldInTheFormOfTheRoute(t *testing.T) {
 		{"authorize requests that are junk", func(from string) rig.Answer {
 			return send(t, r, "GET", "/authorize?client_id=cli_none", "", "X-Forwarded-For", from)
 		}, isPage},
+		{"logouts, each of which may be kept for minutes", func(from string) rig.Answer {
+			return send(t, r, "POST", "/logout", "id_token_hint="+strings.Repeat("x", 7<<10), "Content-Type", urlencoded, "X-Forwarded-For", from)
+		}, isPage},
 		{"forms that ask a phone", func(from string) rig.Answer {
 			return send(t, r, "POST", "/i/none/identify", "csrf=x", "Content-Type", urlencoded, "X-Forwarded-For", from)
 		}, isPage},
@@ -181,7 +184,7 @@ func TestH8_AClientsTokenRequestsAreLimitedWhereverTheyComeFrom(t *testing.T) {
 	}
 }
 
-func TestH8_BearersThatAreMadeUpAreRefusedOnlyWhereTheyComeFrom(t *testing.T) {
+func TestH8_BearersThatAreMadeUpAreCountedAndKeepNoGoodOneOut(t *testing.T) {
 	const n = 5
 	r := behindProxy(t, n)
 	u, p := r.Person()
@@ -196,6 +199,9 @@ func TestH8_BearersThatAreMadeUpAreRefusedOnlyWhereTheyComeFrom(t *testing.T) {
 		if got := ask("/userinfo", "203.0.114.7", good); got != http.StatusOK {
 			t.Fatalf("elsewhere: %d", got)
 		}
+	}
+	if got := ask("/userinfo", "203.0.113.7", good); got != http.StatusOK {
+		t.Errorf("a good one from there, which may be a proxy: %d", got)
 	}
 	if got := ask("/api/v1/users/usr_x", "203.0.113.7", r.Token()); got != http.StatusNotFound {
 		t.Errorf("a backend beside the browsers: %d", got)
