@@ -54,9 +54,12 @@ func New(c Config) *Flows {
 type ask struct {
 	client *db.Client
 	hint   string
-	flow   string
-	prompt view.Prompt // what to show; start fills in where it comes from
-	post   []byte      // a view to show after an approval
+	// subject is the id of the user who must answer besides; "": whom hint means. Does
+	// hint mean another, nobody is asked.
+	subject string
+	flow    string
+	prompt  view.Prompt // what to show; start fills in where it comes from
+	post    []byte      // a view to show after an approval
 	// detailsName is what the client calls prompt.Details, for faults in it.
 	detailsName string
 	locales     []string // in which language, the most wished for first
@@ -174,6 +177,10 @@ func (f *Flows) start(ctx context.Context, a ask) (asked, error) {
 	}
 	if err == nil {
 		err = f.reachable(ctx, &user, phones, hint.DeviceID, minACR, a.methods(app))
+	}
+	if err == nil && a.subject != "" && user.ID != a.subject {
+		// Counted for whom the hint means, as if the subject were not named.
+		err = fault.New(fault.NotFound, "the hint means another user than the one who must answer")
 	}
 	device := hint.DeviceID
 	if err != nil {

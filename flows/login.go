@@ -88,7 +88,7 @@ func (f *Flows) askFor(ctx context.Context, client *db.Client, in *Interaction) 
 		f.Log.ErrorContext(ctx, "a parked request cannot be read", "interaction", in.ID, "error", err)
 		return
 	}
-	got, err := f.start(ctx, ask{client: client, hint: in.Identifier, flow: operation.FlowRedirect, prompt: prompt, detailsName: ParamDetails, locales: strings.Fields(in.Locales),
+	got, err := f.start(ctx, ask{client: client, hint: in.Identifier, subject: in.Subject, flow: operation.FlowRedirect, prompt: prompt, detailsName: ParamDetails, locales: strings.Fields(in.Locales),
 		minACR: in.MinACR, match: true, initiator: in.Initiator})
 	if err != nil {
 		in.Trouble = string(fault.KindOf(err))

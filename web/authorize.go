@@ -36,8 +36,9 @@ func (s *Server) authorize(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	if req.LoginHint != "" && req.HintedUserID != "" {
-		// Before anybody's phone is asked for what nobody's answer could be right for.
+	if req.LoginHint != "" && req.HintedUserID != "" && req.Client.Settings.RevealUnknownUser {
+		// Before anybody's phone is asked for what nobody's answer could be right for. Other
+		// clients may not learn whose reference it is: theirs go on, and nobody is asked.
 		same, err := s.isUser(r, req, req.HintedUserID)
 		if err != nil {
 			return err

@@ -4,9 +4,11 @@ import (
 	"crypto/rand"
 	"crypto/subtle"
 	"errors"
+	"maps"
 	"net/http"
 	"net/url"
 	"slices"
+	"strings"
 	"time"
 
 	"mobileid/flows"
@@ -62,19 +64,45 @@ func (s *Server) answer(w http.ResponseWriter, r *http.Request, req *provider.Au
 // ever be done. Clients allow for clocks that differ by as much.
 const promptly = 30 * time.Second
 
-// complete sends the browser back with a code, unless the login that was fresh enough
-// when the request came has become too old for it, while its user was asked for consent or
-// the browser slept: the client would refuse such an auth_time (OIDC Core section
-// 3.1.3.7), so the request starts over.
+// complete sends the browser back with a code, now that no consent is needed any more,
+// unless the login that was fresh enough when the request came has become too old for it,
+// while its user was asked for consent or the browser slept: the client would refuse such
+// an auth_time (OIDC Core section 3.1.3.7), so the request starts over.
 func (s *Server) complete(w http.ResponseWriter, r *http.Request, req *provider.AuthorizeRequest, l *login) error {
 	if req.MaxAge != nil && s.Clock.Now().Sub(time.UnixMilli(l.AuthTime)) >= max(*req.MaxAge, promptly) {
-		return s.asGET(w, r, "/authorize", req.Form.Encode())
+		return s.restart(w, r, req, consented(req, l.UserID))
 	}
 	err := s.Provider.FinishAuthorize(w, r, req, l.authenticated())
 	if _, refused := errors.AsType[*provider.AuthorizeError](err); refused {
 		return s.authorizeError(w, r, err)
 	}
 	return err
+}
+
+// consented is the form of a request that its user has consented to, by which it starts
+// over: nobody is asked twice for prompt=consent, so nobody else may answer then.
+func consented(req *provider.AuthorizeRequest, userID string) url.Values {
+	if !slices.Contains(req.Prompt, "consent") {
+		return req.Form
+	}
+	form := maps.Clone(req.Form)
+	rest := slices.DeleteFunc(slices.Clone(req.Prompt), func(p string) bool { return p == "consent" })
+	form.Set("prompt", strings.Join(rest, " "))
+	if hinted(req) == "" {
+		form.Set("login_hint", "userId:"+userID)
+	}
+	return form
+}
+
+// restart has the request begin anew as form. Where something was approved with it, the
+// client is told login_required instead (OIDC Core section 3.1.2.6): a second approval of
+// one payment is for the client to ask for, who knows that the first came to nothing.
+func (s *Server) restart(w http.ResponseWriter, r *http.Request, req *provider.AuthorizeRequest, form url.Values) error {
+	if req.Details != nil {
+		s.Provider.DenyAuthorize(w, r, req, "login_required", "the login in which the authorization details were approved is over or too old; the user is not asked a second time")
+		return nil
+	}
+	return s.asGET(w, r, "/authorize", form.Encode())
 }
 
 // consenting returns the parked request of the address. again is true if it is
@@ -100,12 +128,12 @@ func (s *Server) consent(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	if again {
-		return s.asGET(w, r, "/authorize", p.Form)
-	}
 	req, err := s.unpark(r, &p)
 	if err != nil {
 		return s.authorizeError(w, r, err)
+	}
+	if again {
+		return s.restart(w, r, req, req.Form)
 	}
 	v := templates.ConsentView{Page: s.pageIn(r, req.UILocales), ID: r.PathValue("id"), CSRF: p.CSRF, ClientName: req.Client.Name, Scopes: p.Scopes}
 	err = s.DB.View(r.Context(), func(tx *db.Tx) error {
@@ -155,7 +183,7 @@ func (s *Server) decide(w http.ResponseWriter, r *http.Request) error {
 	}
 	// What is allowed is what was shown, by who was logged in then.
 	if again || !slices.Equal(req.Consents(), p.Scopes) {
-		return s.asGET(w, r, "/authorize", p.Form)
+		return s.restart(w, r, req, req.Form)
 	}
 	if _, err := s.consents.Take(r.Context(), r.PathValue("id")); errors.Is(err, kv.ErrNotFound) {
 		return errConsentOver

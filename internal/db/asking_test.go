@@ -183,3 +183,36 @@ func TestATokenLivesWhileItsGrantDoesAndItIsNotWithdrawn(t *testing.T) {
 		}
 	})
 }
+
+func TestAClientIsWithdrawnWhileDisabledAndForWhatIsOlderThanItsEnabling(t *testing.T) {
+	nodes(t, func(t *testing.T, a, b *DB) {
+		seed(t, a, 1)
+		unknown, early := time.UnixMilli(0), time.Now()
+		check := func(name, client string, since time.Time, want bool) {
+			t.Helper()
+			update(t, b, func(tx *Tx) error {
+				got, err := tx.ClientWithdrawn(client, since)
+				if got != want {
+					t.Errorf("%s: withdrawn: %v", name, got)
+				}
+				return err
+			})
+		}
+		check("at first", "cli_1", early, false)
+		check("at first, of a time not kept", "cli_1", unknown, false)
+		check("a client that is gone", "cli_2", early, true)
+		update(t, a, func(tx *Tx) error { return tx.DisableClient("cli_1") })
+		check("disabled", "cli_1", early.Add(time.Hour), true)
+		time.Sleep(2 * time.Millisecond)
+		update(t, a, func(tx *Tx) error { return tx.EnableClient("cli_1") })
+		var after time.Time
+		view(t, a, func(tx *Tx) error {
+			c, err := tx.Client("cli_1")
+			after = c.ValidAfter
+			return err
+		})
+		check("enabled again, of before", "cli_1", early, true)
+		check("enabled again, of a time not kept", "cli_1", unknown, true)
+		check("enabled again, of since", "cli_1", after, false)
+	})
+}

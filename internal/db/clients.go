@@ -2,6 +2,7 @@ package db
 
 import (
 	"encoding/json"
+	"errors"
 	"time"
 )
 
@@ -93,6 +94,16 @@ func (tx *Tx) LockClient(id string) (Client, error) { return tx.client(id, tx.fo
 
 func (tx *Tx) client(id, lock string) (Client, error) {
 	return scanClient(func(into ...any) error { return tx.row(clientColumns+`WHERE id = $1`+lock, []any{id}, into...) })
+}
+
+// ClientWithdrawn reports whether the client is disabled, was since the time given,
+// or is gone; in Update with its row locked against changes.
+func (tx *Tx) ClientWithdrawn(id string, since time.Time) (withdrawn bool, err error) {
+	err = tx.row(`SELECT disabled_at <> 0 OR valid_after > $2 FROM clients WHERE id = $1`+tx.forShare(), []any{id, millis(since)}, &withdrawn)
+	if errors.Is(err, ErrNotFound) {
+		return true, nil
+	}
+	return withdrawn, err
 }
 
 // ClientVersion returns the client's version, for caches; 0 and ErrNotFound if

@@ -125,6 +125,9 @@ func (r *Registrations) commitBegin(tx *db.Tx, t *ticket, dev *db.Device, body *
 	if user.State != db.UserActive {
 		return nil, refused, nil
 	}
+	if withdrawn, err := t.withdrawn(tx); withdrawn || err != nil {
+		return nil, refused, err
+	}
 	app, err := tx.App(t.AppID)
 	if err != nil {
 		return nil, nil, err

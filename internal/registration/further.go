@@ -84,6 +84,11 @@ func (r *Registrations) spendApproval(ctx context.Context, s *Start) error {
 		if !identity.MayAnswer(&dev, tx.Now()) {
 			return bad
 		}
+		if withdrawn, err := tx.ClientWithdrawn(out.ClientID, out.At); err != nil {
+			return err
+		} else if withdrawn {
+			return bad
+		}
 		err = tx.Redeem(furtherKind, s.ApprovedBy, s.ID, out.At.Add(approvalFresh))
 		if errors.Is(err, db.ErrConflict) {
 			// The same request sent again is the same use.
@@ -100,7 +105,12 @@ func (r *Registrations) spendApproval(ctx context.Context, s *Start) error {
 // locked: why it may not ("": it may). Another device may have come meanwhile.
 func (r *Registrations) admit(tx *db.Tx, t *ticket, user *db.User, dev *db.Device) (why string, err error) {
 	if user.State != db.UserActive {
-		return "the user is no longer active", nil
+		return userGone, nil
+	}
+	if withdrawn, err := t.withdrawn(tx); err != nil {
+		return "", err
+	} else if withdrawn {
+		return clientDisabled, nil
 	}
 	have, err := others(tx, user.ID, dev.ID)
 	if err != nil {

@@ -93,10 +93,23 @@ type ticket struct {
 	// Whether it may be a further device of its user, and by which new proofing.
 	Further   bool        `json:"further,omitempty"`
 	Proofing  db.Proofing `json:"proofing,omitzero"`
-	ExpiresAt int64       `json:"exp"` // Unix ms
+	StartedAt int64       `json:"at,omitempty"` // Unix ms; 0 in records of before it was kept, which is before all
+	ExpiresAt int64       `json:"exp"`          // Unix ms
 }
 
 func (t *ticket) expires() time.Time { return time.UnixMilli(t.ExpiresAt) }
+
+// Why a registration is cancelled that no phone may end.
+const (
+	userGone       = "the user is no longer active"
+	clientDisabled = "the client was disabled"
+)
+
+// withdrawn reports whether the client that started it is disabled, or was since.
+// In Update its row stays locked against changes: after those of device and user.
+func (t *ticket) withdrawn(tx *db.Tx) (bool, error) {
+	return tx.ClientWithdrawn(t.ClientID, time.UnixMilli(t.StartedAt))
+}
 
 // Start is a request for a registration.
 type Start struct {
@@ -122,6 +135,7 @@ type Started struct {
 
 // Start makes a ticket.
 func (r *Registrations) Start(ctx context.Context, s Start) (Started, error) {
+	started := r.Clock.Now() // before the look at anything: what is withdrawn meanwhile is withdrawn since
 	var user db.User
 	var app db.App
 	err := r.DB.View(ctx, func(tx *db.Tx) (err error) {
@@ -159,7 +173,8 @@ func (r *Registrations) Start(ctx context.Context, s Start) (Started, error) {
 		return Started{}, err
 	}
 	t := ticket{ID: s.ID, MerchantID: s.MerchantID, AppID: app.ID, UserID: user.ID, ClientID: s.ClientID, Hint: mask(user.ExternalRef), Further: further,
-		Proofing: s.Proofing, Secret: make([]byte, wire.SecretSize), Confirm: s.Confirm, ExpiresAt: r.Clock.Now().Add(policy.RegistrationTTL).UnixMilli()}
+		Proofing: s.Proofing, Secret: make([]byte, wire.SecretSize), Confirm: s.Confirm,
+		StartedAt: started.UnixMilli(), ExpiresAt: r.Clock.Now().Add(policy.RegistrationTTL).UnixMilli()}
 	rand.Read(t.Secret)
 	if s.Typed {
 		if err := r.giveLocator(ctx, &t, policy); err != nil {

@@ -58,17 +58,26 @@ func (r *Registrations) status(ctx context.Context, id string) (Status, error) {
 	if !t.expires().After(r.Clock.Now()) {
 		return r.end(ctx, &t, operation.Expire, "")
 	}
-	gone := false
+	why := ""
 	err = r.DB.View(ctx, func(tx *db.Tx) error {
 		user, err := tx.User(t.UserID)
-		gone = user.State != db.UserActive
+		if err != nil {
+			return err
+		}
+		withdrawn, err := t.withdrawn(tx)
+		switch {
+		case user.State != db.UserActive:
+			why = userGone
+		case withdrawn:
+			why = clientDisabled
+		}
 		return err
 	})
 	if err != nil {
 		return Status{}, err
 	}
-	if gone { // no phone could claim it any more
-		return r.end(ctx, &t, operation.Cancel, "the user is no longer active")
+	if why != "" { // no phone could claim it any more
+		return r.end(ctx, &t, operation.Cancel, why)
 	}
 	st := Status{ID: id, State: operation.Pending, MerchantID: t.MerchantID, UserID: t.UserID, DeviceID: t.DeviceID, ExpiresAt: t.expires()}
 	if t.DeviceID != "" {

@@ -1,11 +1,14 @@
 package attacks
 
 import (
+	"maps"
 	"net/url"
 	"testing"
 	"time"
 
+	"mobileid/cmd/mobileid/node"
 	"mobileid/internal/db"
+	"mobileid/sdk"
 	"mobileid/sdk/wire"
 	"mobileid/test/rig"
 )
@@ -88,6 +91,83 @@ func TestC26_WhatAClientAskedBeforeItWasDisabledStaysRefused(t *testing.T) {
 		r.Approve(p, "")
 		if a := r.Poll(r.Backend, id); a.Status != 200 {
 			t.Errorf("a new request: %s", a)
+		}
+	})
+}
+
+// Whoever stole a REST client's secret must not keep a phone by it: once the client is
+// disabled no phone begins, ends or is confirmed by what it started, neither then nor
+// after it is enabled again. Its approvals give nobody a further device.
+func TestC26_B9_RegistrationsThatADisabledClientStartedAreOver(t *testing.T) {
+	rig.Each(t, func(t *testing.T, r *rig.Rig) {
+		thief := r.Client(node.ClientOptions{Name: "Stolen", Binding: "trusted", Grants: []string{"client_credentials", "urn:openid:params:grant-type:ciba"},
+			Scopes: []string{"openid", "mobileid.devices"}})
+		token := func() string {
+			return r.Post("/token", thief, url.Values{"grant_type": {"client_credentials"}}).Text("access_token")
+		}
+		start := func(with string, u db.User, more map[string]any) rig.Answer {
+			body := map[string]any{"userId": u.ID, "confirmation": "none"}
+			maps.Copy(body, more)
+			a, err := r.TryREST(with, "POST", "/registrations", body)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return a
+		}
+		begun := func(a rig.Answer) *sdk.Phone {
+			p := r.Phone()
+			if _, err := p.Register(t.Context(), a.Text("link")); err != nil {
+				t.Fatalf("%s: %v", a, err)
+			}
+			return p
+		}
+		u, own := r.Person()
+		r.Ask(thief, u)
+		approval := r.Waiting(own).Txn
+		r.Approve(own, "")
+		with := token()
+		lateLink, link := start(with, r.User(), nil), start(with, r.User(), nil)
+		finishing, later := begun(start(with, r.User(), nil)), begun(start(with, r.User(), nil))
+		compared := start(with, r.User(), map[string]any{"confirmation": "digits"})
+		comparing := begun(compared)
+		if reg, err := comparing.Finish(t.Context(), rig.PIN); err != nil || !reg.Compare {
+			t.Fatalf("finish: %+v, %v", reg, err)
+		}
+		r.Clock.Advance(time.Second)
+		if err := r.Node.DisableClient(t.Context(), thief.ClientID); err != nil {
+			t.Fatal(err)
+		}
+		over := func(when, link string, finishing *sdk.Phone) {
+			t.Helper()
+			_, err := r.Phone().Register(t.Context(), link)
+			r.Refused(err, wire.ActivationFailed)
+			if reg, err := finishing.Finish(t.Context(), rig.PIN); err != nil || reg.State != wire.RegRefused {
+				t.Errorf("%s, the phone ends: %+v, %v", when, reg, err)
+			}
+			if d := r.Device(finishing); d.State != db.DeviceDeactivated {
+				t.Errorf("%s, the phone is %s", when, d.State)
+			}
+			if a := start(r.Token(), u, map[string]any{"approvedBy": approval}); rig.Word(a, nil) != "400 invalid_request" {
+				t.Errorf("%s, its approval: %s", when, a)
+			}
+		}
+		over("disabled", link.Text("link"), finishing)
+		r.Clock.Advance(time.Second)
+		if err := r.Node.EnableClient(t.Context(), thief.ClientID); err != nil {
+			t.Fatal(err)
+		}
+		r.Clock.Advance(2 * time.Second)
+		over("enabled again", lateLink.Text("link"), later)
+		a := r.REST("POST", "/registrations/"+compared.Text("id")+"/confirm", map[string]any{"digits": r.State(comparing).Digits})
+		if a.Text("state") != "CANCELLED" || a.Text("reason") != "the client was disabled" {
+			t.Errorf("the right digits: %s", a)
+		}
+		if d := r.Device(comparing); d.State != db.DeviceDeactivated {
+			t.Errorf("the phone whose digits were compared is %s", d.State)
+		}
+		anew := begun(start(token(), r.User(), nil))
+		if reg, err := anew.Finish(t.Context(), rig.PIN); err != nil || reg.State != wire.RegActive {
+			t.Errorf("a new registration: %+v, %v", reg, err)
 		}
 	})
 }

@@ -140,3 +140,54 @@ func TestC4_ALoginPageTellsNothingOfItsUser(t *testing.T) {
 		}
 	}
 }
+
+// Whose reference it is that somebody guesses for a sub is told by nothing: hints of two
+// users are answered as those of one.
+func TestC4_HintsDoNotTellWhetherTheyAreOfOneUser(t *testing.T) {
+	rig.Everywhere(t, func(t *testing.T, r *rig.Rig) {
+		anna, annas := r.Person()
+		token := r.Redeem(r.Login(r.Browser(), anna, annas).Get("code")).Text("id_token")
+		named := map[string][]string{"id_token_hint": {"id_token_hint", token}, "claims": {"claims", `{"id_token":{"sub":{"value":"` + anna.ID + `"}}}`}}
+		berta, bertas := r.Person()
+		locked, _ := r.Person()
+		r.SetUser(locked, db.UserLocked)
+		guesses := map[string]string{"right": anna.ExternalRef, "right, by id": "userId:" + anna.ID, "another's": berta.ExternalRef, "another's id": "userId:" + berta.ID,
+			"nobody's": "nobody@example.com", "a locked user's": locked.ExternalRef}
+		for by, name := range named {
+			first, waiting, superseded, over := "", "", "", ""
+			same := func(what, guess, now string, before *string) {
+				t.Helper()
+				if *before != "" && now != *before {
+					t.Errorf("%s, %s: %s is another page\n%s\n%s", by, guess, what, now, *before)
+				}
+				*before = now
+			}
+			for guess, hint := range guesses {
+				at := append([]string{"login_hint", hint}, name...)
+				b := r.Browser()
+				if got := silently(t, r, b, at...); got != "login_required" {
+					t.Errorf("%s, %s, prompt=none: %s", by, guess, got)
+				}
+				// By login_hint alone, then with both: the older one is superseded, whosever it is.
+				alone := b.Open(r.AuthorizeURL("login_hint", hint))
+				same("the first", guess, shape(alone), &first)
+				page := b.Open(r.AuthorizeURL(at...))
+				same("the page", guess, shape(page), &waiting)
+				if page.Status != 200 || len(page.Match()) != 3 {
+					t.Errorf("%s, %s: %s", by, guess, page.Answer)
+				}
+				same("the superseded", guess, shape(b.Open(alone.URL.String())), &superseded)
+				if ops, err := bertas.List(t.Context()); err != nil || len(ops) > 0 {
+					t.Errorf("%s, %s: a phone was asked: %v %v", by, guess, ops, err)
+				}
+				// Nor does it being asked again.
+				r.Clock.Advance(180 * time.Second)
+				page = b.Open(page.URL.String())
+				same("the end", guess, shape(page), &over)
+				page = b.Submit(page.URL.String()+"/retry", url.Values{"csrf": {page.CSRF()}})
+				same("the page after another try", guess, shape(page), &waiting)
+				b.Submit(page.URL.String()+"/cancel", url.Values{"csrf": {page.CSRF()}})
+			}
+		}
+	})
+}

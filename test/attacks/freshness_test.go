@@ -1,10 +1,13 @@
 package attacks
 
 import (
+	"net/url"
 	"strings"
 	"testing"
 	"time"
 
+	"mobileid/cmd/mobileid/node"
+	"mobileid/internal/view"
 	"mobileid/test/rig"
 )
 
@@ -87,12 +90,118 @@ func TestMaxAgeHoldsWhenTheBrowserSleptAfterTheApproval(t *testing.T) {
 	}
 }
 
-func TestHintsOfDifferentUsersAreRefusedBeforeAPhoneIsAsked(t *testing.T) {
+// Whoever takes long over the consent each time is asked for it once, and only the one
+// who gave it may log in then.
+func TestAConsentIsNotAskedForAgainWhenTheLoginIs(t *testing.T) {
+	r := rig.Start(t, rig.Options{})
+	for name, prompt := range map[string]string{"consent": "consent", "consent and login": "login consent"} {
+		for whose, client := range map[string]string{"our own": r.Web.ClientID, "a third party's": third(r).ClientID} {
+			for hint, named := range map[string]bool{"hinted": true, "not hinted": false} {
+				t.Run(name+", "+whose+", "+hint, func(t *testing.T) {
+					u, p := r.Person()
+					berta, bertas := r.Person()
+					b := r.Browser()
+					at := []string{"client_id", client, "scope", "openid", "max_age", "0", "prompt", prompt}
+					if named {
+						at = append(at, "login_hint", u.ExternalRef)
+					}
+					page := b.Open(r.AuthorizeURL(at...))
+					if !named {
+						page = b.Submit(page.URL.String()+"/identify", url.Values{"csrf": {page.CSRF()}, "identifier": {u.ExternalRef}})
+					}
+					r.Approve(p, page.Match())
+					page = b.Open(page.URL.String())
+					asksConsent(t, page)
+					r.Clock.Advance(time.Minute)
+					page = decide(b, page, "allow")
+					if page.Left != nil || page.Match() == "" {
+						t.Fatalf("no other login: %v %s", page.Left, page.Answer)
+					}
+					b.Submit(page.URL.String()+"/identify", url.Values{"csrf": {page.CSRF()}, "identifier": {berta.ExternalRef}})
+					if ops, err := bertas.List(t.Context()); err != nil || len(ops) > 0 {
+						t.Errorf("somebody else is asked, who has not consented: %v %v", ops, err)
+					}
+					r.Approve(p, page.Match())
+					if page = b.Open(page.URL.String()); page.Left == nil || page.Left.Query().Get("code") == "" {
+						t.Errorf("after it: %v %s", page.Left, page.Answer)
+					}
+				})
+			}
+		}
+	}
+}
+
+func TestAnApprovedPaymentIsNotAskedForAgain(t *testing.T) {
+	r := rig.Start(t, rig.Options{})
+	bank := r.Client(node.ClientOptions{Name: "Bank", Grants: []string{"authorization_code"}, RedirectURIs: []string{rig.Callback}, Scopes: []string{"openid"},
+		DetailsTypes: view.Types()})
+	at := []string{"client_id", bank.ClientID, "scope", "openid", "authorization_details", aPayment}
+	for name, c := range map[string]struct {
+		more []string
+		then func(b *rig.Browser, page rig.Page) rig.Page
+		want string // an error, or code
+	}{
+		"the browser slept": {[]string{"max_age", "60"}, func(b *rig.Browser, page rig.Page) rig.Page {
+			r.Clock.Advance(2 * time.Minute)
+			return b.Open(page.URL.String())
+		}, "login_required"},
+		"the browser slept, and nobody minds": {nil, func(b *rig.Browser, page rig.Page) rig.Page {
+			r.Clock.Advance(2 * time.Minute)
+			return b.Open(page.URL.String())
+		}, "code"},
+		"the consent took long": {[]string{"max_age", "0", "prompt", "consent"}, func(b *rig.Browser, page rig.Page) rig.Page {
+			page = b.Open(page.URL.String())
+			asksConsent(t, page)
+			r.Clock.Advance(time.Minute)
+			return decide(b, page, "allow")
+		}, "login_required"},
+		"another logged in before the consent is shown": {[]string{"prompt", "consent"}, func(b *rig.Browser, page rig.Page) rig.Page {
+			page = b.Open(page.URL.String())
+			asksConsent(t, page)
+			other, phone := r.Person()
+			r.Login(b, other, phone)
+			return b.Open(page.URL.String())
+		}, "login_required"},
+		"another logged in before the consent is given": {[]string{"prompt", "consent"}, func(b *rig.Browser, page rig.Page) rig.Page {
+			page = b.Open(page.URL.String())
+			asksConsent(t, page)
+			other, phone := r.Person()
+			r.Login(b, other, phone)
+			return decide(b, page, "allow")
+		}, "login_required"},
+		"promptly": {[]string{"max_age", "0", "prompt", "consent"}, func(b *rig.Browser, page rig.Page) rig.Page {
+			page = b.Open(page.URL.String())
+			asksConsent(t, page)
+			return decide(b, page, "allow")
+		}, "code"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			u, p := r.Person()
+			b := r.Browser()
+			page := b.Open(r.AuthorizeURL(append(append([]string{"login_hint", u.ExternalRef}, at...), c.more...)...))
+			r.Approve(p, page.Match())
+			page = c.then(b, page)
+			if ops, err := p.List(t.Context()); err != nil || len(ops) > 0 {
+				t.Errorf("the phone is asked again: %v %v", ops, err)
+			}
+			if page.Left == nil || page.Left.Query().Get("state") != "st4te" {
+				t.Fatalf("the client is not answered: %v %s", page.Left, page.Answer)
+			}
+			if q := page.Left.Query(); q.Get("error") != c.want && !(c.want == "code" && q.Get("code") != "") {
+				t.Errorf("%v", q)
+			}
+		})
+	}
+}
+
+func TestHintsOfDifferentUsersAreRefusedForClientsThatMayKnow(t *testing.T) {
 	rig.Everywhere(t, func(t *testing.T, r *rig.Rig) {
+		r.Web = r.Client(node.ClientOptions{Name: "Acme Desk", Grants: []string{"authorization_code"}, RedirectURIs: []string{rig.Callback}, Scopes: []string{"openid"},
+			RevealUnknownUser: true})
 		anna, annas := r.Person()
 		berta, bertas := r.Person()
 		b := r.Browser()
-		hint := r.Redeem(r.Login(b, anna, annas).Get("code")).Text("id_token")
+		hint := r.Redeem(r.Login(b, anna, annas, "scope", "openid").Get("code")).Text("id_token")
 		other := r.Browser()
 		for name, more := range map[string][]string{
 			"id_token_hint":            {"login_hint", berta.ExternalRef, "id_token_hint", hint},
@@ -105,7 +214,8 @@ func TestHintsOfDifferentUsersAreRefusedBeforeAPhoneIsAsked(t *testing.T) {
 			"the same, a wrong device": {"login_hint", "userId:" + berta.ID + " deviceId:x", "id_token_hint", hint},
 		} {
 			for _, browser := range []*rig.Browser{b, other} {
-				if got := browser.Open(r.AuthorizeURL(more...)); got.Left == nil || got.Left.Query().Get("error") != "invalid_request" || got.Left.Query().Get("state") != "st4te" {
+				got := browser.Open(r.AuthorizeURL(append(more, "scope", "openid")...))
+				if got.Left == nil || got.Left.Query().Get("error") != "invalid_request" || got.Left.Query().Get("state") != "st4te" {
 					t.Errorf("%s: %v %s", name, got.Left, got.Answer)
 				}
 			}
@@ -113,19 +223,25 @@ func TestHintsOfDifferentUsersAreRefusedBeforeAPhoneIsAsked(t *testing.T) {
 		if ops, err := bertas.List(t.Context()); err != nil || len(ops) > 0 {
 			t.Errorf("a phone was asked: %v %v", ops, err)
 		}
-		// Both of one user are fine.
-		if got := b.Open(r.AuthorizeURL("login_hint", anna.ExternalRef, "id_token_hint", hint)); got.Left == nil || got.Left.Query().Get("code") == "" {
-			t.Errorf("the same user: %v %s", got.Left, got.Answer)
-		}
-		// And a user whom the client names by either is not changed on the page.
-		page := other.Open(r.AuthorizeURL("id_token_hint", hint))
-		if page.Match() == "" || strings.Contains(page.Body, `name="change"`) {
-			t.Errorf("the page: %s", page.Answer)
-		}
-		other.Submit(page.URL.String()+"/identify", map[string][]string{"csrf": {page.CSRF()}, "identifier": {berta.ExternalRef}})
-		if ops, err := bertas.List(t.Context()); err != nil || len(ops) > 0 {
-			t.Errorf("another phone was asked: %v %v", ops, err)
-		}
-		r.Approve(annas, page.Match())
 	})
+}
+
+func TestAUserWhomTheClientNamesIsNotChangedOnThePage(t *testing.T) {
+	r := rig.Start(t, rig.Options{})
+	anna, annas := r.Person()
+	berta, bertas := r.Person()
+	b, other := r.Browser(), r.Browser()
+	hint := r.Redeem(r.Login(b, anna, annas).Get("code")).Text("id_token")
+	if got := b.Open(r.AuthorizeURL("login_hint", anna.ExternalRef, "id_token_hint", hint)); got.Left == nil || got.Left.Query().Get("code") == "" {
+		t.Errorf("both hints of one user: %v %s", got.Left, got.Answer)
+	}
+	page := other.Open(r.AuthorizeURL("id_token_hint", hint))
+	if page.Match() == "" || strings.Contains(page.Body, `name="change"`) {
+		t.Errorf("the page: %s", page.Answer)
+	}
+	other.Submit(page.URL.String()+"/identify", url.Values{"csrf": {page.CSRF()}, "identifier": {berta.ExternalRef}})
+	if ops, err := bertas.List(t.Context()); err != nil || len(ops) > 0 {
+		t.Errorf("another phone was asked: %v %v", ops, err)
+	}
+	r.Approve(annas, page.Match())
 }

@@ -3,10 +3,12 @@ package contested
 import (
 	"context"
 	"fmt"
+	"net/url"
 	"testing"
 	"time"
 
 	"mobileid/cmd/mobileid/node"
+	"mobileid/internal/db"
 	"mobileid/sdk/wire"
 	"mobileid/test/rig"
 )
@@ -102,6 +104,80 @@ func TestR3_DisablingAClientAgainstApprovalAndRedemption(t *testing.T) {
 			}
 			r.Clock.Advance(6 * time.Second)
 			dead("enabled again")
+		}
+		t.Log(seen)
+	})
+}
+
+// A client is disabled beside the beginning, the end and the confirmation of a
+// registration that it started: a phone that is not its user's when the change has
+// returned never will be, and the decision says the same as the phone's row.
+func TestR3_B9_DisablingAClientAgainstItsRegistrations(t *testing.T) {
+	rig.Everywhere(t, func(t *testing.T, r *rig.Rig) {
+		seen := rig.Tally{}
+		for round := range 2 * rounds {
+			c := r.Client(node.ClientOptions{Name: "Contested", Grants: []string{"client_credentials"}, Scopes: []string{"mobileid.devices"}})
+			with, ours := r.Post("/token", c, url.Values{"grant_type": {"client_credentials"}}).Text("access_token"), r.Token()
+			u, p, compare := r.User(), r.Phone(), []string{"none", "digits"}[round%2]
+			started, err := r.TryREST(with, "POST", "/registrations", map[string]any{"userId": u.ID, "confirmation": compare})
+			if err != nil || started.Status != 201 {
+				t.Fatalf("start: %s, %v", started, err)
+			}
+			id := started.Text("id")
+			if _, err := p.Register(t.Context(), started.Text("link")); err != nil {
+				t.Fatal(err)
+			}
+			if compare == "digits" {
+				if _, err := p.Finish(t.Context(), rig.PIN); err != nil {
+					t.Fatal(err)
+				}
+			}
+			digits, device, then := r.State(p).Digits, r.State(p).Device, ""
+			got := rig.Crowd(2, func(i int) string {
+				if i == 1 {
+					wait := round * round / 3
+					if compare == "none" { // the phone stretches its PIN first
+						wait *= 4
+					}
+					time.Sleep(time.Duration(wait) * time.Millisecond)
+					err := r.Node.DisableClient(t.Context(), c.ClientID)
+					if err == nil {
+						err = r.Node.DB.View(t.Context(), func(tx *db.Tx) error {
+							d, err := tx.Device(device)
+							then = d.State
+							return err
+						})
+					}
+					return fmt.Sprint(err)
+				}
+				if compare == "digits" {
+					return rig.Word(r.TryREST(ours, "POST", "/registrations/"+id+"/confirm", map[string]any{"digits": digits}))
+				}
+				reg, err := p.Finish(t.Context(), rig.PIN)
+				if err != nil {
+					return err.Error()
+				}
+				return reg.State
+			})
+			if got[1] != "<nil>" {
+				t.Fatal(got[1])
+			}
+			now := r.Device(p).State
+			seen[fmt.Sprint(compare, " ", then, " ", now)]++
+			out, decided := r.Decision(id)
+			switch {
+			case now == db.DeviceActive && then == now && out.State == "COMPLETED":
+			case now == db.DeviceDeactivated && decided && out.State == "CANCELLED":
+			default:
+				t.Fatalf("round %d: %s then, %s now, decided %q, told %s", round, then, now, out.State, got[0])
+			}
+			r.Clock.Advance(time.Second)
+			if err := r.Node.EnableClient(t.Context(), c.ClientID); err != nil {
+				t.Fatal(err)
+			}
+			if still := r.Device(p).State; still != now {
+				t.Fatalf("round %d: enabled again, %s is %s", round, now, still)
+			}
 		}
 		t.Log(seen)
 	})
