@@ -351,12 +351,17 @@ func (s *redisStore) get(ctx context.Context, key string) ([]byte, error) {
 
 // again is the raw record that cmd has read, which is read a second time if the
 // connection broke: after a restart of Redis the pool may hold connections that are
-// dead already.
+// dead already. It is then read by itself, so that it does not fail with what others
+// send once more.
 func (s *redisStore) again(ctx context.Context, key string, cmd *redis.StringCmd) ([]byte, error) {
 	err := cmd.Err()
 	if err != nil && !unsent(err) && ctx.Err() == nil {
 		cmd = redis.NewStringCmd(ctx, "get", key)
-		err = s.do(ctx, cmd)
+		if s.lanes != nil {
+			err = s.lanes.c.Process(ctx, cmd)
+		} else {
+			err = s.do(ctx, cmd)
+		}
 	}
 	return []byte(cmd.Val()), err
 }
