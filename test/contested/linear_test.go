@@ -61,6 +61,8 @@ func effects(s operation.State, in deed, told string) []operation.State {
 		switch told {
 		case string(operation.Pending), string(operation.Completed):
 			return when(told == string(s), s)
+		case string(operation.Expired): // also what was approved in time and is fetched too late (CIBA Core section 11)
+			return when(s == operation.Completed || expired(s) == operation.Expired, expired(s))
 		case denied:
 			return when(s.Terminal() && s != operation.Completed && s != operation.Expired, s)
 		}
