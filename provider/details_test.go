@@ -64,7 +64,7 @@ func TestGrantedDetailsAreToldWithEveryToken(t *testing.T) {
 	for _, format := range []string{"opaque", formatJWT} {
 		t.Run(format, func(t *testing.T) {
 			h := newHouse(t)
-			h.settings("cli_web", func(s *db.ClientSettings) { s.TokenFormat = format })
+			h.change("cli_web", func(s *db.ClientSettings) { s.TokenFormat = format })
 			out := h.signed("op_1", "cli_web", payment)
 			check := func(name string, res reply) {
 				t.Helper()
@@ -150,23 +150,6 @@ func (h *house) rewrite(key string, change func(*record)) {
 	if err := h.kv.Swap(h.t.Context(), key, val, r.encode(), time.Minute); err != nil {
 		h.t.Fatal(err)
 	}
-}
-
-// settings changes a client.
-func (h *house) settings(id string, change func(*db.ClientSettings)) {
-	h.t.Helper()
-	err := h.db.Update(h.t.Context(), func(tx *db.Tx) error {
-		c, err := tx.LockClient(id)
-		if err != nil {
-			return err
-		}
-		change(&c.Settings)
-		return tx.SetClientSettings(id, c.Settings)
-	})
-	if err != nil {
-		h.t.Fatal(err)
-	}
-	h.reread(id)
 }
 
 func TestD22_WhatTheUserApprovedGivesOneGrant(t *testing.T) {

@@ -216,6 +216,27 @@ func (p *phone) call(op string, body any) *wire.Reply {
 	return r
 }
 
+// resent sends the bytes, and returns the reply and what sends them again and wants
+// the very same.
+func (b *bench) resent(sent *wire.Sent) (first []byte, same func(when string)) {
+	b.t.Helper()
+	send := func(when string) []byte {
+		b.t.Helper()
+		reply, err := b.srv.RPC(context.Background(), []byte(sent.JWE), "")
+		if err != nil {
+			b.t.Fatalf("%s: %v", when, err)
+		}
+		return reply
+	}
+	first = send("first")
+	return first, func(when string) {
+		b.t.Helper()
+		if string(send(when)) != string(first) {
+			b.t.Fatalf("%s: another reply", when)
+		}
+	}
+}
+
 func code(r *wire.Reply) string {
 	if r.Err == nil {
 		return wire.StatusOK

@@ -38,17 +38,7 @@ func TestD1_TheSameBytesGetTheSameReplyAndCountOnce(t *testing.T) {
 	b := newBench(t)
 	p := b.register()
 	sent := p.seal(wire.OpAnswer, number{7}, nil)
-	first, err := b.srv.RPC(t.Context(), []byte(sent.JWE), "")
-	if err != nil {
-		t.Fatal(err)
-	}
-	same := func(when string) {
-		t.Helper()
-		again, err := b.srv.RPC(t.Context(), []byte(sent.JWE), "")
-		if err != nil || string(again) != string(first) {
-			t.Fatalf("%s: another reply, %v", when, err)
-		}
-	}
+	first, same := b.resent(sent)
 	same("at once")
 	b.clk.Advance(5 * time.Minute)
 	same("after its exp")

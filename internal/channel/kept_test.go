@@ -65,17 +65,7 @@ func TestD1_AResendToAServerThatHasReadTheDeviceGetsTheStoredReply(t *testing.T)
 	b := newBench(t)
 	p := b.listed()
 	sent := p.seal(wire.OpAnswer, number{7}, nil)
-	first, err := b.srv.RPC(t.Context(), []byte(sent.JWE), "")
-	if err != nil {
-		t.Fatal(err)
-	}
-	same := func(when string) {
-		t.Helper()
-		again, err := b.srv.RPC(t.Context(), []byte(sent.JWE), "")
-		if err != nil || string(again) != string(first) {
-			t.Fatalf("%s: another reply, %v", when, err)
-		}
-	}
+	_, same := b.resent(sent)
 	b.kvDown.Store(true)
 	same("while kv is away") // R11
 	wantCode(t, p.mustSend(p.seal(wire.OpAnswer, number{8}, nil)), wire.Unavailable)

@@ -200,7 +200,8 @@ func TestATransactionThatSQLiteEndedIsToldToAllInItAndTheNextOneWorks(t *testing
 	time.Sleep(10 * time.Millisecond)
 	go func() {
 		lost <- d.Update(context.Background(), func(tx *Tx) error {
-			return d.exec("ROLLBACK")
+			// What comes behind it would be kept by itself.
+			return errors.Join(d.exec("ROLLBACK"), tx.InsertMerchant(Merchant{ID: "mer_lost"}))
 		})
 	}()
 	time.Sleep(10 * time.Millisecond)

@@ -6,7 +6,6 @@ import (
 	"crypto/elliptic"
 	"crypto/sha256"
 	"errors"
-	"strings"
 )
 
 // thumbprintURI is the prefix of RFC 9278.
@@ -113,6 +112,3 @@ func (k JWK) KeyID() string {
 
 // ThumbprintURI names a key before it has a device id (RFC 9278).
 func (k JWK) ThumbprintURI() string { return thumbprintURI + k.KeyID() }
-
-// IsThumbprintURI reports whether s has the form of ThumbprintURI.
-func IsThumbprintURI(s string) bool { return strings.HasPrefix(s, thumbprintURI) }

@@ -88,6 +88,16 @@ func TestA20_NoAnswerMayBeFramed(t *testing.T) {
 	}
 }
 
+func TestWhatOnlyMachinesReadIsNeverAPage(t *testing.T) {
+	r := rig.Start(t, rig.Options{})
+	for _, path := range []string{"/evidence/jwks", "/api/v1/openapi.yaml", "/robots.txt"} {
+		a := send(t, r, "GET", path, "", "Content-Encoding", "gzip")
+		if a.Status != http.StatusUnsupportedMediaType || a.Header.Get("Content-Type") != "application/problem+json" {
+			t.Errorf("%s: %s as %s", path, a, a.Header.Get("Content-Type"))
+		}
+	}
+}
+
 func TestA19_NoAnswerLoadsFromElsewhereOrTellsWhereItWas(t *testing.T) {
 	r := rig.Start(t, rig.Options{})
 	for name, a := range everyAnswer(t, r) {

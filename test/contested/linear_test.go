@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/url"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -32,6 +33,7 @@ const (
 	done    = "done"    // an answer: it was this one that decided
 	unknown = "unknown" // the reply was lost: it may have been done, at any time from then on
 	denied  = "denied"  // a poll: over, and not approved
+	late    = "late"    // a poll, once its time is over: expired, or approved before and fetched too late (CIBA Core section 11)
 )
 
 // effects is the life of one operation as a sequential program: the states that
@@ -61,7 +63,7 @@ func effects(s operation.State, in deed, told string) []operation.State {
 		switch told {
 		case string(operation.Pending), string(operation.Completed):
 			return when(told == string(s), s)
-		case string(operation.Expired): // also what was approved in time and is fetched too late (CIBA Core section 11)
+		case late:
 			return when(s == operation.Completed || expired(s) == operation.Expired, expired(s))
 		case denied:
 			return when(s.Terminal() && s != operation.Completed && s != operation.Expired, s)
@@ -109,6 +111,7 @@ var life = (&porcupine.NondeterministicModel{
 type diary struct {
 	mu    sync.Mutex
 	begin time.Time
+	over  atomic.Bool // the time of the operations that are led through their life may be over
 	all   []porcupine.Operation
 	lost  int // replies to polls: they tell nothing, and all that such a poll can do is what the next deed can, too
 }
@@ -226,6 +229,9 @@ func (d *diary) poll(t *testing.T, who int, r *rig.Rig, id string, in deed) {
 			t.Errorf("a poll is told %s", a)
 			return
 		}
+		if told == "EXPIRED" && d.over.Load() {
+			told = late
+		}
 		d.note(who, in, call, told)
 		if told != "PENDING" {
 			return
@@ -252,11 +258,13 @@ func (d *diary) live(t *testing.T, r *rig.Rig, all []someone, ends bool) {
 		ops[i].op = shown[i][0].Txn
 	}
 	const close = 3 * time.Millisecond
+	d.over.Store(false)
 	r.Clock.Advance(60*time.Second - close)
 	bad := over(r)
 	rig.Crowd(5*len(all)+1, func(n int) (none struct{}) {
 		if n == 5*len(all) { // for all of them at once, or too late for any
 			if time.Sleep(time.Duration(rand.IntN(20)) * time.Millisecond); ends {
+				d.over.Store(true)
 				r.Clock.Advance(close)
 			}
 			return none
@@ -355,6 +363,9 @@ func TestTheJudgeFindsWhatCannotHaveBeen(t *testing.T) {
 		"expired, and then approved":                  {[]line{{"poll", "", 0, 1, "EXPIRED"}, {"answer", operation.Approve, 2, 3, done}}, porcupine.Illegal},
 		"superseded, and then approved":               {[]line{{"ask", operation.Supersede, 0, 1, done}, {"answer", operation.Approve, 2, 3, done}}, porcupine.Illegal},
 		"approved, told denied":                       {[]line{{"answer", operation.Approve, 0, 1, done}, {"poll", "", 0, 3, denied}}, porcupine.Illegal},
+		"approved, told expired in time":              {[]line{{"answer", operation.Approve, 0, 1, done}, {"poll", "", 2, 3, "EXPIRED"}}, porcupine.Illegal},
+		"approved, fetched too late":                  {[]line{{"answer", operation.Approve, 0, 1, done}, {"poll", "", 2, 3, late}}, porcupine.Ok},
+		"declined, told that it is late":              {[]line{{"answer", operation.Decline, 0, 1, done}, {"poll", "", 2, 3, late}}, porcupine.Illegal},
 		"the row says otherwise":                      {[]line{{"answer", operation.Decline, 0, 1, done}, {"row", "", 2, 3, "CANCELLED"}}, porcupine.Illegal},
 	} {
 		var all []porcupine.Operation
