@@ -132,14 +132,17 @@ func TestSealersOfSeveralNodesMakeOneChainOutOfManyWriters(t *testing.T) {
 	})
 }
 
-func TestARecordIsLinkedWithoutAStop(t *testing.T) {
+// Every record is linked soon. A second is promised, and a machine that is busy may be
+// slow once, but not each of ten times.
+func TestARecordIsInTheChainWithinASecond(t *testing.T) {
 	b := open(t, dbtest.SQLite(t))
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan struct{})
 	go func() { b.sealer().Run(ctx); close(done) }()
 	defer func() { cancel(); <-done }()
 	w := audit.NewWriter()
-	for range 3 {
+	promptly := false
+	for n := 0; n < 3 || n < 10 && !promptly; n++ {
 		b.write(w, 300)
 		start := time.Now()
 		for {
@@ -153,6 +156,10 @@ func TestARecordIsLinkedWithoutAStop(t *testing.T) {
 			}
 			time.Sleep(10 * time.Millisecond)
 		}
+		promptly = promptly || time.Since(start) <= time.Second
+	}
+	if !promptly {
+		t.Error("never within a second")
 	}
 	if a, err := audit.ReadAnchors(b.anchors); err != nil || len(a.Anchors) == 0 {
 		t.Errorf("nothing was anchored soon after the start: %+v, %v", a, err)

@@ -160,3 +160,11 @@ func opError(op, key string, err error) error {
 	prefix, _, _ := strings.Cut(key, "{")
 	return fmt.Errorf("kv: %s %s: %w", op, prefix, err)
 }
+
+// blob makes nil an empty value, which SQL keeps apart from NULL.
+func blob(b []byte) []byte {
+	if b == nil {
+		return []byte{}
+	}
+	return b
+}

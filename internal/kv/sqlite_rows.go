@@ -174,11 +174,3 @@ func (f *file) close() error {
 	f.closed = true
 	return f.c.Close()
 }
-
-// blob makes nil an empty value, which SQLite keeps apart from NULL.
-func blob(b []byte) []byte {
-	if b == nil {
-		return []byte{}
-	}
-	return b
-}
