@@ -45,7 +45,7 @@ func CheckClient(s *db.ClientSettings) error {
 		}
 	}
 	if s.PKCE != "" && !slices.Contains(pkceSettings(), s.PKCE) {
-		return fault.InField("/pkce", "invalid", "pkce is "+strings.Join(pkceSettings(), ", "))
+		return fault.InField("/pkce", "invalid", "pkce is one of "+strings.Join(pkceSettings(), ", "))
 	}
 	if s.AuthMethod == methodNone && s.PKCE != "" && s.PKCE != pkceRequired {
 		return fault.InField("/pkce", "invalid", "pkce must be required for a client that cannot keep a secret")
@@ -63,7 +63,7 @@ func CheckClient(s *db.ClientSettings) error {
 	}
 	for _, t := range s.DetailsTypes {
 		if !slices.Contains(view.Types(), t) {
-			return fault.InField("/authorization_details_types", "invalid", "authorization_details_types are "+strings.Join(view.Types(), ", "))
+			return fault.InField("/authorization_details_types", "invalid", "authorization_details_types are of "+strings.Join(view.Types(), ", "))
 		}
 	}
 	for _, scope := range s.Scopes {
