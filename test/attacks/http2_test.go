@@ -286,6 +286,7 @@ func TestH5_FloodsOfHTTP2FramesEndTheConnectionOrAreBounded(t *testing.T) {
 }
 
 func TestH2_H3_TheLimitsOfHeadersAndBodiesHoldForHTTP2(t *testing.T) {
+	t.Parallel()
 	r := rig.Start(t, rig.Options{TLS: true})
 	// Not by Go's client, which sends none that the server's settings forbid.
 	c := dialH2(t, r, true)
