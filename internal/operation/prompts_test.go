@@ -290,7 +290,7 @@ func TestWhatAnotherVersionAsksStandsInNobodysWay(t *testing.T) {
 	if got := h.offers("usr_1"); !slices.Equal(got, []string{b.ID, a.ID}) {
 		t.Fatalf("offered: %v", got)
 	}
-	if err := h.Withdraw(t.Context(), "usr_1", "", "locked"); err != nil {
+	if err := h.Withdraw(t.Context(), Withdrawal{UserID: "usr_1"}, "locked"); err != nil {
 		t.Fatal(err)
 	}
 	for _, c := range []string{"a", "b", "c"} {
