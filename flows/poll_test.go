@@ -2,7 +2,6 @@ package flows
 
 import (
 	"encoding/base64"
-	"errors"
 	"log/slog"
 	"slices"
 	"strings"
