@@ -19,7 +19,7 @@ import (
 // Some of these tests wait for half a minute, and would keep one of as many places as
 // there are processors all that while. -parallel says otherwise.
 func TestMain(m *testing.M) {
-	if err := flag.Set("test.parallel", "6"); err != nil {
+	if err := flag.Set("test.parallel", "4"); err != nil {
 		panic(err)
 	}
 	os.Exit(m.Run())

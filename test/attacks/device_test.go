@@ -30,7 +30,7 @@ func answer(t *testing.T, r *rig.Rig, p *sdk.Phone, op *wire.Operation, pin stri
 	if err != nil {
 		t.Fatal(err)
 	}
-	slow, err := wire.Stretch(pin, st.Salt)
+	slow, err := p.Stretch(pin, st.Salt)
 	if err != nil {
 		t.Fatal(err)
 	}
