@@ -12,7 +12,6 @@ import (
 	"net/netip"
 	"path/filepath"
 	"slices"
-	"sync"
 	"testing"
 	"time"
 
@@ -24,7 +23,6 @@ import (
 	"mobileid/internal/identity"
 	"mobileid/internal/kv/kvtest"
 	"mobileid/sdk"
-	"mobileid/sdk/wire"
 )
 
 // PIN is that of every phone of the rig, WrongPIN is nobody's.
@@ -261,26 +259,6 @@ func (r *Rig) User() db.User {
 func (r *Rig) Phone() *sdk.Phone {
 	file := &sdk.File{Path: filepath.Join(r.T.TempDir(), "phone.json")}
 	return &sdk.Phone{Store: file, Keys: file, HTTP: r.HTTP, Now: r.Now, Rand: rand.Reader, Platform: "cli", Model: "Test phone", Stretch: StretchOnce()}
-}
-
-// StretchOnce stretches each PIN of a phone once: with the race detector it takes
-// half a second, which a test of thirty answers does not have.
-func StretchOnce() func(pin string, salt []byte) ([]byte, error) {
-	var mu sync.Mutex
-	known := map[string][]byte{}
-	return func(pin string, salt []byte) ([]byte, error) {
-		mu.Lock()
-		defer mu.Unlock()
-		key := pin + string(salt)
-		if known[key] == nil {
-			slow, err := wire.Stretch(pin, salt)
-			if err != nil {
-				return nil, err
-			}
-			known[key] = slow
-		}
-		return slices.Clone(known[key]), nil
-	}
 }
 
 // Registered is a phone that is registered for the user with PIN.
