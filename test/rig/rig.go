@@ -20,7 +20,7 @@ import (
 	"mobileid/config"
 	"mobileid/internal/clock"
 	"mobileid/internal/db"
-	"mobileid/internal/db/dbtest"
+	"mobileid/internal/db/dbtest/schema"
 	"mobileid/internal/identity"
 	"mobileid/internal/kv/kvtest"
 	"mobileid/sdk"
@@ -94,15 +94,15 @@ type engine struct {
 var engines = []engine{
 	{"embedded", func(testing.TB) Options { return Options{} }},
 	{"redis", func(t testing.TB) Options { return Options{KV: kvtest.Redis(t)} }},
-	{"postgres", func(t testing.TB) Options { return Options{DB: dbtest.Postgres(t)} }},
-	{"postgres and redis", func(t testing.TB) Options { return Options{DB: dbtest.Postgres(t), KV: kvtest.Redis(t)} }},
+	{"postgres", func(t testing.TB) Options { return Options{DB: schema.Postgres(t)} }},
+	{"postgres and redis", func(t testing.TB) Options { return Options{DB: schema.Postgres(t), KV: kvtest.Redis(t)} }},
 }
 
 // Contested is Everywhere for what only one may have: on a Redis Cluster too, and not
 // on a single Redis beside the embedded store.
 func Contested(t *testing.T, fn func(t *testing.T, r *Rig)) {
 	clustered := engine{"postgres and a redis cluster", func(t testing.TB) Options {
-		return Options{DB: dbtest.Postgres(t), KV: kvtest.SharedCluster(t)}
+		return Options{DB: schema.Postgres(t), KV: kvtest.SharedCluster(t)}
 	}}
 	alone := func(e engine) bool { return e.name == "redis" }
 	everywhere(t, append(slices.DeleteFunc(slices.Clone(engines), alone), clustered), fn)
@@ -160,6 +160,8 @@ func Start(t testing.TB, o Options) *Rig {
 	cfg.Limits, cfg.TrustedProxies = o.Limits, o.Proxies
 	if o.DB != "" {
 		cfg.DB.URL, cfg.KV.URL = config.StoreURL(o.DB), config.StoreURL(o.DB)
+	} else {
+		r.must(schema.File(filepath.Join(r.Dir, "mobileid.db")))
 	}
 	cfg.Egress.Allow, cfg.Push.Allow = o.Egress, o.Push
 	if o.TLS {
