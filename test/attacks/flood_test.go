@@ -25,6 +25,23 @@ func defaults(t *testing.T) rig.Options {
 	return rig.Options{Limits: c.Limits, Proxies: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}}
 }
 
+// answered sends a request until it is answered, five times at the most: of a thousand
+// at once on a busy machine some send their header later than the server waits for it,
+// and are hung up on.
+func answered(r *rig.Rig, req *http.Request) (a rig.Answer, err error) {
+	for range 5 {
+		if a, err = r.Send(req); err == nil {
+			return a, nil
+		}
+		body, again := req.GetBody()
+		if again != nil {
+			return a, again
+		}
+		req.Body = body
+	}
+	return a, err
+}
+
 // There is no password to hash here: client secrets are 256 random bits under one
 // SHA-256, and a PIN is proven by a MAC. What a flood of guesses could cost is a
 // request each, which the limits bound.
@@ -40,7 +57,7 @@ func TestH7_AThousandGuessesAtOnceCostLittleAndNobodyElseNotices(t *testing.T) {
 		req.Header.Set("Content-Type", urlencoded)
 		req.Header.Set("Authorization", basic(c, secret))
 		req.Header.Set("X-Forwarded-For", from)
-		a, err := r.Send(req)
+		a, err := answered(r, req)
 		if err == nil && a.Status == http.StatusTooManyRequests && a.Header.Get("Retry-After") == "" {
 			return "429 without Retry-After"
 		}
@@ -84,7 +101,7 @@ func TestH7_AThousandGuessesAtOnceCostLittleAndNobodyElseNotices(t *testing.T) {
 			}
 			req.Header.Set("Content-Type", "application/jose")
 			req.Header.Set("X-Forwarded-For", "203.0.113.9")
-			a, err := r.Send(req)
+			a, err := answered(r, req)
 			return rig.Word(a, err)
 		})
 	})
