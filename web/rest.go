@@ -14,6 +14,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 
 	"mobileid/internal/fault"
 	"mobileid/provider"
@@ -58,8 +59,9 @@ func keyedIDs() map[string]string {
 	return map[string]string{"createUser": "usr_", "createApp": "app_", "startRegistration": "op_", "startAuthentication": "op_", "startSignature": "op_"}
 }
 
-// readContract reads openapi.yaml.
-func readContract() (*contract, error) {
+// readContract reads openapi.yaml, which is part of the program, once: the contract is
+// never changed.
+var readContract = sync.OnceValues(func() (*contract, error) {
 	doc, err := openapi3.NewLoader().LoadFromData(api.Spec)
 	if err != nil {
 		return nil, fmt.Errorf("web: openapi.yaml: %w", err)
@@ -93,7 +95,7 @@ func readContract() (*contract, error) {
 		}
 	}
 	return c, nil
-}
+})
 
 // schema is one of the document's.
 func (c *contract) schema(name string) *openapi3.Schema { return c.doc.Components.Schemas[name].Value }

@@ -17,10 +17,10 @@ func TestR10_WaitersAreToldWithoutTheirHints(t *testing.T) {
 		"redis": func(t *testing.T) rig.Options {
 			redis := kvtest.StartRedis(t)
 			redis.CLI("acl", "setuser", "default", "-subscribe", "-psubscribe", "-ssubscribe")
-			return rig.Options{DB: dbtest.Postgres(t), KV: redis.URL(), Nodes: 2}
+			return rig.Options{DB: rig.Postgres(t), KV: redis.URL(), Nodes: 2}
 		},
 		"postgres": func(t *testing.T) rig.Options {
-			dsn := dbtest.Postgres(t)
+			dsn := rig.Postgres(t)
 			_, rest, _ := strings.Cut(dsn, "@")
 			target, _, _ := strings.Cut(rest, "/")
 			proxy := dbtest.StartProxy(t, target)

@@ -8,7 +8,6 @@ import (
 
 	"mobileid/internal/clock"
 	"mobileid/internal/db"
-	"mobileid/internal/db/dbtest"
 	"mobileid/internal/kv/kvtest"
 	"mobileid/internal/operation"
 	"mobileid/sdk"
@@ -28,7 +27,7 @@ func wrongClocks(t *testing.T, fn func(t *testing.T, r *rig.Rig)) {
 		"postgres and redis": func(t testing.TB) string { return kvtest.Redis(t) },
 	} {
 		t.Run(name, func(t *testing.T) {
-			fn(t, rig.Start(t, rig.Options{DB: dbtest.Postgres(t), KV: kv(t), Nodes: 2, Clocks: []clock.Clock{off(90 * time.Second), off(-90 * time.Second)}}))
+			fn(t, rig.Start(t, rig.Options{DB: rig.Postgres(t), KV: kv(t), Nodes: 2, Clocks: []clock.Clock{off(90 * time.Second), off(-90 * time.Second)}}))
 		})
 	}
 }

@@ -12,7 +12,6 @@ import (
 	"net/netip"
 	"path/filepath"
 	"slices"
-	"sync"
 	"testing"
 	"time"
 
@@ -20,11 +19,9 @@ import (
 	"mobileid/config"
 	"mobileid/internal/clock"
 	"mobileid/internal/db"
-	"mobileid/internal/db/dbtest"
 	"mobileid/internal/identity"
 	"mobileid/internal/kv/kvtest"
 	"mobileid/sdk"
-	"mobileid/sdk/wire"
 )
 
 // PIN is that of every phone of the rig, WrongPIN is nobody's.
@@ -94,15 +91,15 @@ type engine struct {
 var engines = []engine{
 	{"embedded", func(testing.TB) Options { return Options{} }},
 	{"redis", func(t testing.TB) Options { return Options{KV: kvtest.Redis(t)} }},
-	{"postgres", func(t testing.TB) Options { return Options{DB: dbtest.Postgres(t)} }},
-	{"postgres and redis", func(t testing.TB) Options { return Options{DB: dbtest.Postgres(t), KV: kvtest.Redis(t)} }},
+	{"postgres", func(t testing.TB) Options { return Options{DB: Postgres(t)} }},
+	{"postgres and redis", func(t testing.TB) Options { return Options{DB: Postgres(t), KV: kvtest.Redis(t)} }},
 }
 
 // Contested is Everywhere for what only one may have: on a Redis Cluster too, and not
 // on a single Redis beside the embedded store.
 func Contested(t *testing.T, fn func(t *testing.T, r *Rig)) {
 	clustered := engine{"postgres and a redis cluster", func(t testing.TB) Options {
-		return Options{DB: dbtest.Postgres(t), KV: kvtest.SharedCluster(t)}
+		return Options{DB: Postgres(t), KV: kvtest.SharedCluster(t)}
 	}}
 	alone := func(e engine) bool { return e.name == "redis" }
 	everywhere(t, append(slices.DeleteFunc(slices.Clone(engines), alone), clustered), fn)
@@ -142,19 +139,21 @@ func everywhere(t *testing.T, engines []engine, fn func(t *testing.T, r *Rig)) {
 // Start starts a server; the test's end stops it.
 func Start(t testing.TB, o Options) *Rig {
 	t.Helper()
-	r := &Rig{T: t, Clock: clock.NewManual(time.Now().Truncate(time.Millisecond)), Dir: o.Dir, HTTP: &http.Client{Timeout: 40 * time.Second}}
+	dir := o.Dir
+	if dir == "" { // the keys that are laid there are active before the clock below stands
+		dir = t.TempDir()
+		lay(t, dir, o.DB == "")
+	}
+	r := &Rig{T: t, Clock: clock.NewManual(time.Now().Truncate(time.Millisecond)), Dir: dir, HTTP: &http.Client{Timeout: 40 * time.Second}}
 	r.Now = r.Clock.Now
 	if o.Clocks != nil {
 		r.Now = time.Now
 	}
-	if r.Dir == "" {
-		r.Dir = t.TempDir()
-	}
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	r.must(err)
 	r.Issuer = config.LoopbackIssuer(node.Port(ln))
-	cfg := &config.Config{Issuer: r.Issuer, DataDir: r.Dir, MasterKeyFile: filepath.Join(r.Dir, "master.key")}
-	cfg.DB.URL = config.StoreURL("sqlite:" + filepath.Join(r.Dir, "mobileid.db"))
+	cfg := &config.Config{Issuer: r.Issuer, DataDir: r.Dir, MasterKeyFile: filepath.Join(r.Dir, keyFile)}
+	cfg.DB.URL = config.StoreURL("sqlite:" + filepath.Join(r.Dir, sqliteFile))
 	cfg.KV.URL = config.StoreURL("sqlite:" + filepath.Join(r.Dir, "kv.db"))
 	cfg.Audit.AnchorFile = filepath.Join(r.Dir, "audit-anchors.log")
 	cfg.Limits, cfg.TrustedProxies = o.Limits, o.Proxies
@@ -259,26 +258,6 @@ func (r *Rig) User() db.User {
 func (r *Rig) Phone() *sdk.Phone {
 	file := &sdk.File{Path: filepath.Join(r.T.TempDir(), "phone.json")}
 	return &sdk.Phone{Store: file, Keys: file, HTTP: r.HTTP, Now: r.Now, Rand: rand.Reader, Platform: "cli", Model: "Test phone", Stretch: StretchOnce()}
-}
-
-// StretchOnce stretches each PIN of a phone once: with the race detector it takes
-// half a second, which a test of thirty answers does not have.
-func StretchOnce() func(pin string, salt []byte) ([]byte, error) {
-	var mu sync.Mutex
-	known := map[string][]byte{}
-	return func(pin string, salt []byte) ([]byte, error) {
-		mu.Lock()
-		defer mu.Unlock()
-		key := pin + string(salt)
-		if known[key] == nil {
-			slow, err := wire.Stretch(pin, salt)
-			if err != nil {
-				return nil, err
-			}
-			known[key] = slow
-		}
-		return slices.Clone(known[key]), nil
-	}
 }
 
 // Registered is a phone that is registered for the user with PIN.

@@ -32,6 +32,7 @@ func Each(t *testing.T, test func(t *testing.T, url string)) {
 var shared struct {
 	sync.Mutex
 	server *Server
+	filled bool // there is a database that Copy copies
 	n      atomic.Int64
 }
 
@@ -39,6 +40,29 @@ var shared struct {
 // process; the test's end drops it. A test that stops or kills the server starts
 // one of its own.
 func Postgres(t testing.TB) string {
+	t.Helper()
+	return create(t, server(t), "")
+}
+
+// Copy is Postgres with a copy of the one database that fill fills, at the first call,
+// and leaves: always the same one, in a test process.
+func Copy(t testing.TB, fill func(url string)) string {
+	t.Helper()
+	const name = "filled"
+	s := server(t)
+	func() {
+		shared.Lock()
+		defer shared.Unlock()
+		if !shared.filled {
+			run(t, s, "CREATE DATABASE "+name)
+			fill(s.url(name))
+			shared.filled = true
+		}
+	}()
+	return create(t, s, " TEMPLATE "+name)
+}
+
+func server(t testing.TB) *Server {
 	t.Helper()
 	shared.Lock()
 	defer shared.Unlock()
@@ -49,9 +73,13 @@ func Postgres(t testing.TB) string {
 		}
 		shared.server = s
 	}
-	s := shared.server
+	return shared.server
+}
+
+func create(t testing.TB, s *Server, how string) string {
+	t.Helper()
 	name := fmt.Sprintf("t%d", shared.n.Add(1))
-	run(t, s, "CREATE DATABASE "+name)
+	run(t, s, "CREATE DATABASE "+name+how)
 	t.Cleanup(func() { run(t, s, "DROP DATABASE "+name+" WITH (FORCE)") })
 	return s.url(name)
 }
