@@ -5,6 +5,7 @@ import (
 
 	"mobileid/internal/channel"
 	"mobileid/internal/db"
+	"mobileid/internal/operation"
 	"mobileid/sdk/wire"
 )
 
@@ -64,13 +65,13 @@ func (f *Flows) prepareRemove(_ context.Context, c *channel.Call) (channel.Plan,
 	if werr := c.Decode(&wire.Remove{}); werr != nil {
 		return channel.Plan{}, werr, nil
 	}
-	gone := withdrawn{UserID: c.Device.UserID, DeviceID: c.Device.ID}
+	gone := operation.Withdrawal{UserID: c.Device.UserID, DeviceID: c.Device.ID}
 	return channel.Plan{
 		Commit: func(tx *db.Tx, dev *db.Device) (any, *wire.Error, error) {
 			if _, err := f.moveDevice(tx, dev.MerchantID, dev.ID, db.DeviceDeactivated, "by the user, on the phone"); err != nil {
 				return nil, nil, err
 			}
-			return wire.Changed{}, nil, withdrawIn(tx, gone)
+			return wire.Changed{}, nil, withdrawIn(tx, &gone)
 		},
 		After: func(ctx context.Context) { f.withdrawNow(ctx, gone) },
 	}, nil, nil

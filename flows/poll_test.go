@@ -2,9 +2,7 @@ package flows
 
 import (
 	"encoding/base64"
-	"errors"
 	"log/slog"
-	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -13,6 +11,7 @@ import (
 	"mobileid/internal/audit"
 	"mobileid/internal/clock"
 	"mobileid/internal/db"
+	"mobileid/internal/db/dbtest/schema"
 	"mobileid/internal/identity"
 	"mobileid/internal/keys"
 	"mobileid/internal/kv/kvtest"
@@ -25,13 +24,13 @@ import (
 func asking(t *testing.T) (*Flows, *db.Client, *clock.Manual) {
 	t.Helper()
 	clk := clock.NewManual(time.Unix(1_800_000_000, 0))
-	d, err := db.Open(t.Context(), "sqlite:"+filepath.Join(t.TempDir(), "t.db"), clk)
+	d, err := db.Open(t.Context(), schema.SQLite(t), clk)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { d.Close() })
 	box, err := keys.NewBox(make([]byte, 32))
-	if err := errors.Join(err, d.Migrate(t.Context())); err != nil {
+	if err != nil {
 		t.Fatal(err)
 	}
 	store, log, w := kvtest.SQLite(t, clk), slog.New(slog.DiscardHandler), audit.NewWriter()

@@ -11,6 +11,7 @@ import (
 	"mobileid/internal/db"
 	"mobileid/internal/fault"
 	"mobileid/internal/identity"
+	"mobileid/internal/operation"
 )
 
 // OutboxWithdrawn is the outbox kind that cancels what waits for a user or device
@@ -21,27 +22,23 @@ const OutboxWithdrawn = "person.withdrawn"
 // the withdrawal, and for a node that died right after it.
 const sweepAgain = 5 * time.Second
 
-// withdrawn is whose requests are to be cancelled.
-type withdrawn struct {
-	UserID   string `json:"user"`
-	DeviceID string `json:"device,omitempty"` // only what no other device can answer
-}
-
 const byMerchant = "by the merchant"
 
 const notActive = "the user or the device is no longer active"
 
 // DeliverWithdrawn is the outbox deliverer of OutboxWithdrawn.
 func (f *Flows) DeliverWithdrawn(ctx context.Context, it db.OutboxItem) error {
-	var w withdrawn
+	var w operation.Withdrawal
 	if err := json.Unmarshal([]byte(it.Payload), &w); err != nil {
 		return err
 	}
-	return f.Operations.Withdraw(ctx, w.UserID, w.DeviceID, notActive)
+	return f.Operations.Withdraw(ctx, w, notActive)
 }
 
-// withdrawIn has what waits for the user or device cancelled after the commit.
-func withdrawIn(tx *db.Tx, w withdrawn) error {
+// withdrawIn has what waits for the user or device of w cancelled after the commit. It
+// sets when.
+func withdrawIn(tx *db.Tx, w *operation.Withdrawal) error {
+	w.At = tx.Now().UnixMilli()
 	text, err := json.Marshal(w)
 	if err != nil {
 		return err
@@ -50,8 +47,8 @@ func withdrawIn(tx *db.Tx, w withdrawn) error {
 }
 
 // withdrawNow cancels what waits, without waiting for the outbox, which does it again.
-func (f *Flows) withdrawNow(ctx context.Context, w withdrawn) {
-	if err := f.Operations.Withdraw(context.WithoutCancel(ctx), w.UserID, w.DeviceID, notActive); err != nil {
+func (f *Flows) withdrawNow(ctx context.Context, w operation.Withdrawal) {
+	if err := f.Operations.Withdraw(context.WithoutCancel(ctx), w, notActive); err != nil {
 		f.Log.WarnContext(ctx, "requests of who was withdrawn are cancelled later", "user", w.UserID, "device", w.DeviceID, "error", err)
 	}
 }
@@ -63,7 +60,7 @@ func (f *Flows) SetUserState(ctx context.Context, merchantID, id, to string) (u 
 	if _, err := f.Users.User(ctx, merchantID, id); err != nil {
 		return db.User{}, err
 	}
-	moved := false
+	moved, w := false, operation.Withdrawal{UserID: id}
 	err = f.DB.Update(ctx, func(tx *db.Tx) error {
 		moved = false
 		if to == db.UserDeactivated { // devices are held before their user
@@ -86,7 +83,7 @@ func (f *Flows) SetUserState(ctx context.Context, merchantID, id, to string) (u 
 		}
 		moved = true
 		if to != db.UserActive {
-			if err := withdrawIn(tx, withdrawn{UserID: id}); err != nil {
+			if err := withdrawIn(tx, &w); err != nil {
 				return err
 			}
 		}
@@ -100,7 +97,7 @@ func (f *Flows) SetUserState(ctx context.Context, merchantID, id, to string) (u 
 		return err
 	})
 	if err == nil && moved && to != db.UserActive {
-		f.withdrawNow(ctx, withdrawn{UserID: id})
+		f.withdrawNow(ctx, w)
 	}
 	return u, err
 }
@@ -126,7 +123,7 @@ func (f *Flows) dropDevices(tx *db.Tx, merchantID, userID string) error {
 // Once it returns, no login made with a device that is not ACTIVE is good any
 // more, and what only it could answer is cancelled.
 func (f *Flows) SetDeviceState(ctx context.Context, merchantID, id, to string) (d db.Device, err error) {
-	moved := false
+	moved, w := false, operation.Withdrawal{DeviceID: id}
 	err = f.DB.Update(ctx, func(tx *db.Tx) error {
 		if moved, err = f.moveDevice(tx, merchantID, id, to, byMerchant); err != nil {
 			return err
@@ -134,10 +131,11 @@ func (f *Flows) SetDeviceState(ctx context.Context, merchantID, id, to string) (
 		if d, err = tx.Device(id); err != nil || !moved || to == db.DeviceActive {
 			return err
 		}
-		return withdrawIn(tx, withdrawn{UserID: d.UserID, DeviceID: id})
+		w.UserID = d.UserID
+		return withdrawIn(tx, &w)
 	})
 	if err == nil && moved && to != db.DeviceActive {
-		f.withdrawNow(ctx, withdrawn{UserID: d.UserID, DeviceID: id})
+		f.withdrawNow(ctx, w)
 	}
 	return d, err
 }

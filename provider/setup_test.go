@@ -22,6 +22,7 @@ import (
 	"mobileid/internal/audit"
 	"mobileid/internal/clock"
 	"mobileid/internal/db"
+	"mobileid/internal/db/dbtest/schema"
 	"mobileid/internal/egress"
 	"mobileid/internal/keys"
 	"mobileid/internal/kv"
@@ -115,10 +116,10 @@ func (h *house) open(store kv.KV, clk clock.Clock) {
 		}
 	}
 	h.file = filepath.Join(t.TempDir(), "id.db")
+	must(schema.File(h.file))
 	d, err := db.Open(ctx, "sqlite:"+h.file, clk)
 	must(err)
 	t.Cleanup(func() { d.Close() })
-	must(d.Migrate(ctx))
 	h.db, h.kv = d, store
 	h.box, err = keys.NewBox(make([]byte, 32))
 	must(err)

@@ -21,6 +21,7 @@ import (
 	"mobileid/internal/channel"
 	"mobileid/internal/clock"
 	"mobileid/internal/db"
+	"mobileid/internal/db/dbtest/schema"
 	"mobileid/sdk"
 	"mobileid/sdk/wire"
 )
@@ -50,13 +51,10 @@ func newWorld(t *testing.T) *world {
 	t.Helper()
 	w := &world{t: t, clk: clock.NewManual(time.Unix(1_800_000_000, 0)), secret: []byte("0123456789abcdef"), state: wire.RegPending}
 	var err error
-	if w.db, err = db.Open(t.Context(), "sqlite:"+filepath.Join(t.TempDir(), "t.db"), w.clk); err != nil {
+	if w.db, err = db.Open(t.Context(), schema.SQLite(t), w.clk); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { w.db.Close() })
-	if err := w.db.Migrate(t.Context()); err != nil {
-		t.Fatal(err)
-	}
 	err = w.db.Update(t.Context(), func(tx *db.Tx) error {
 		return errors.Join(
 			tx.InsertMerchant(db.Merchant{ID: "mer_1", CreatedAt: w.clk.Now()}),

@@ -59,8 +59,7 @@ func keyedIDs() map[string]string {
 	return map[string]string{"createUser": "usr_", "createApp": "app_", "startRegistration": "op_", "startAuthentication": "op_", "startSignature": "op_"}
 }
 
-// readContract reads openapi.yaml, which is part of the program, once: the contract is
-// never changed.
+// readContract reads openapi.yaml, once a process: nobody changes what it gives.
 var readContract = sync.OnceValues(func() (*contract, error) {
 	doc, err := openapi3.NewLoader().LoadFromData(api.Spec)
 	if err != nil {

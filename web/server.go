@@ -38,7 +38,7 @@ type Config struct {
 	Users         *identity.Store
 	Webhooks      *callback.Callbacks
 	Clock         clock.Clock // what all nodes go by
-	Machine       clock.Clock // this node's own, for deadlines and durations
+	Machine       clock.Clock // this node's own, for durations
 	Log           *slog.Logger
 	Trusts        func(netip.Addr) bool // whether a peer's X-Forwarded-For is believed
 	Metrics       prometheus.Registerer

@@ -146,6 +146,7 @@ func runDemo(ctx context.Context, n *node.Node, d demoFile, ln []net.Listener, c
   stop          Ctrl-C
 
 `, cfg.DataDir)
+	n.Trim()
 	return n.Run(ctx, sites...)
 }
 

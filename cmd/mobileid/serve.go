@@ -45,6 +45,7 @@ func serve(ctx context.Context, cfg *config.Config) error {
 		return errors.Join(err, s.DB.Close(), node.CloseListeners(ln))
 	}
 	n.Log.Info("serving", "issuer", cfg.Issuer, "listen", ln[0].Addr().String(), "admin", ln[1].Addr().String())
+	n.Trim()
 	err = n.Run(ctx, n.Public(ln[0]), node.Site{Listener: ln[1], Handler: n.Admin()})
 	return errors.Join(err, n.Close())
 }

@@ -275,39 +275,56 @@ func (e *Engine) offered(ctx context.Context, dev *db.Device) ([]Operation, erro
 	return ops, nil
 }
 
-// Withdraw cancels what waits for the user; with a device, only what no other
-// device of the user can answer.
-func (e *Engine) Withdraw(ctx context.Context, userID, deviceID, reason string) error {
-	p, err := e.pending.Get(ctx, promptsKey(userID))
+// Withdrawal is of a user, or with a device of what no other device of the user can
+// answer, because he or it may not answer any more since At (Unix ms).
+type Withdrawal struct {
+	UserID   string `json:"user"`
+	DeviceID string `json:"device,omitempty"`
+	At       int64  `json:"at,omitempty"` // 0 in what was written before it was kept
+}
+
+// Withdraw cancels what waits for whom w is of. Who may answer again meanwhile keeps
+// what was started since.
+func (e *Engine) Withdraw(ctx context.Context, w Withdrawal, reason string) error {
+	p, err := e.pending.Get(ctx, promptsKey(w.UserID))
 	if errors.Is(err, kv.ErrNotFound) {
 		return nil
 	}
 	if err != nil {
 		return err
 	}
+	var back bool
 	var others []db.Device
-	if deviceID != "" {
-		err := e.DB.View(ctx, func(tx *db.Tx) (err error) {
-			others, err = tx.DevicesOf(userID)
-			others = slices.DeleteFunc(others, func(d db.Device) bool { return d.ID == deviceID || !identity.MayAnswer(&d, tx.Now()) })
-			return err
-		})
-		if err != nil {
+	err = e.DB.View(ctx, func(tx *db.Tx) (err error) {
+		if w.DeviceID == "" {
+			u, err := tx.User(w.UserID)
+			back = u.State == db.UserActive
+			if errors.Is(err, db.ErrNotFound) {
+				return nil
+			}
 			return err
 		}
+		others, err = tx.DevicesOf(w.UserID)
+		others = slices.DeleteFunc(others, func(d db.Device) bool {
+			may := identity.MayAnswer(&d, tx.Now())
+			back = back || may && d.ID == w.DeviceID
+			return d.ID == w.DeviceID || !may
+		})
+		return err
+	})
+	if err != nil {
+		return err
 	}
 	for _, o := range p.Open {
-		if deviceID != "" && o.Device != deviceID {
-			if o.Device != "" {
-				continue
-			}
-			op, err := e.read(ctx, o.Operation)
-			if absent(err) || slices.ContainsFunc(others, func(d db.Device) bool { return op.addresses(&d) }) {
-				continue
-			}
-			if err != nil {
-				return err
-			}
+		if w.DeviceID != "" && o.Device != "" && o.Device != w.DeviceID {
+			continue
+		}
+		op, err := e.read(ctx, o.Operation)
+		if absent(err) || back && op.StartedAt > w.At || slices.ContainsFunc(others, func(d db.Device) bool { return op.addresses(&d) }) {
+			continue
+		}
+		if err != nil {
+			return err
 		}
 		if _, err := e.End(ctx, o.Operation, Cancel, reason); err != nil && !fault.Is(err, fault.NotFound) {
 			return err

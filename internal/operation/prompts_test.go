@@ -8,7 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"path/filepath"
 	"slices"
 	"testing"
 	"time"
@@ -17,6 +16,7 @@ import (
 	"mobileid/internal/channel"
 	"mobileid/internal/clock"
 	"mobileid/internal/db"
+	"mobileid/internal/db/dbtest/schema"
 	"mobileid/internal/fault"
 	"mobileid/internal/keys"
 	"mobileid/internal/kv"
@@ -35,7 +35,7 @@ type house struct {
 func newHouse(t *testing.T) *house {
 	t.Helper()
 	clk := clock.NewManual(time.Unix(1_800_000_000, 0))
-	d, err := db.Open(t.Context(), "sqlite:"+filepath.Join(t.TempDir(), "t.db"), clk)
+	d, err := db.Open(t.Context(), schema.SQLite(t), clk)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -45,7 +45,7 @@ func newHouse(t *testing.T) *house {
 		}
 	})
 	box, err := keys.NewBox(make([]byte, 32))
-	if err := errors.Join(err, d.Migrate(t.Context())); err != nil {
+	if err != nil {
 		t.Fatal(err)
 	}
 	log := slog.New(slog.NewTextHandler(t.Output(), nil))
@@ -290,7 +290,7 @@ func TestWhatAnotherVersionAsksStandsInNobodysWay(t *testing.T) {
 	if got := h.offers("usr_1"); !slices.Equal(got, []string{b.ID, a.ID}) {
 		t.Fatalf("offered: %v", got)
 	}
-	if err := h.Withdraw(t.Context(), "usr_1", "", "locked"); err != nil {
+	if err := h.Withdraw(t.Context(), Withdrawal{UserID: "usr_1"}, "locked"); err != nil {
 		t.Fatal(err)
 	}
 	for _, c := range []string{"a", "b", "c"} {

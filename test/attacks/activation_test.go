@@ -37,6 +37,7 @@ func guess(code string, n int) string {
 }
 
 func TestD12_ALinkIsForOnePhone(t *testing.T) {
+	t.Parallel()
 	r := rig.Start(t, rig.Options{})
 	link := r.Link(r.User())
 	if _, err := r.Phone().Register(t.Context(), link); err != nil {
@@ -47,6 +48,7 @@ func TestD12_ALinkIsForOnePhone(t *testing.T) {
 }
 
 func TestD12_ALinkLivesThreeMinutes(t *testing.T) {
+	t.Parallel()
 	r := rig.Start(t, rig.Options{})
 	early, late := r.Link(r.User()), r.Link(r.User())
 	r.Clock.Advance(3*time.Minute - time.Millisecond)
@@ -59,6 +61,7 @@ func TestD12_ALinkLivesThreeMinutes(t *testing.T) {
 }
 
 func TestD12_ALinkWithAnotherSecretIsRefused(t *testing.T) {
+	t.Parallel()
 	r := rig.Start(t, rig.Options{})
 	u := r.User()
 	ticket, err := wire.ParseLink(r.Link(u))
@@ -76,6 +79,7 @@ func TestD12_ALinkWithAnotherSecretIsRefused(t *testing.T) {
 }
 
 func TestD12_TheFifthWrongCodeEndsTheTicket(t *testing.T) {
+	t.Parallel()
 	r := rig.Start(t, rig.Options{})
 	_, id, locator, code := startTyped(t, r)
 	for n := range 5 {
@@ -93,6 +97,7 @@ func TestD12_TheFifthWrongCodeEndsTheTicket(t *testing.T) {
 // However many guesses come at once, five are looked at: with 40 guesses of
 // which the last is right, a server that counts after comparing would take it.
 func TestD12_GuessesInParallelAreFiveToo(t *testing.T) {
+	t.Parallel()
 	rig.Each(t, func(t *testing.T, r *rig.Rig) {
 		told := rig.Tally{}
 		for range 3 {
@@ -122,6 +127,7 @@ func TestD12_GuessesInParallelAreFiveToo(t *testing.T) {
 }
 
 func TestD12_AnAddressBlockHasTwentyWrongEntries(t *testing.T) {
+	t.Parallel()
 	r := rig.Start(t, rig.Options{})
 	_, _, locator, code := startTyped(t, r)
 	for n := range 20 {
@@ -137,6 +143,7 @@ func TestD12_AnAddressBlockHasTwentyWrongEntries(t *testing.T) {
 }
 
 func TestD12_RightCodesDoNotUseUpTheAddressBlock(t *testing.T) {
+	t.Parallel()
 	r := rig.Start(t, rig.Options{})
 	for n := range 25 {
 		_, _, locator, code := startTyped(t, r)

@@ -35,6 +35,7 @@ func canary(t *testing.T) (address string, connected *atomic.Int64) {
 // TestF1_F2_NoPrivateAddressIsCalled; the others are only where a browser is sent.
 // A new one has to be put with one or the other.
 func TestF1_EveryAddressOfAClientIsKnownToBeCalledOrNot(t *testing.T) {
+	t.Parallel()
 	called := map[string]bool{"redirect_uris": false, "post_logout_redirect_uris": false, "jwks_uri": true, "backchannel_logout_uri": true}
 	settings := reflect.TypeFor[db.ClientSettings]()
 	n := 0
@@ -55,6 +56,7 @@ func TestF1_EveryAddressOfAClientIsKnownToBeCalledOrNot(t *testing.T) {
 }
 
 func TestF1_WhereABrowserIsSentIsNeverCalledByTheServer(t *testing.T) {
+	t.Parallel()
 	r := rig.Start(t, rig.Options{})
 	u, p := r.Person()
 	address, connected := canary(t)
@@ -91,6 +93,7 @@ func TestF1_WhereABrowserIsSentIsNeverCalledByTheServer(t *testing.T) {
 // The time-stamping authority is the operator's own choice, and goes by the same way
 // out: one inside has to be in egress.allow.
 func TestF1_AnAuthorityInsideThatIsNotAllowedIsNotCalled(t *testing.T) {
+	t.Parallel()
 	address, connected := canary(t)
 	r := rig.Start(t, rig.Options{TSA: address})
 	u, p := r.Person()

@@ -1,17 +1,29 @@
 // Package attacks attacks the whole server by the front door. Each test carries
-// the id of the attack that it refuses.
+// the id of the attack that it refuses. Tests run side by side, each with a server of
+// its own, but for those that watch how much time or memory of the process is used.
 package attacks
 
 import (
+	"flag"
 	"io"
 	"net/http"
 	"net/url"
+	"os"
 	"slices"
 	"strings"
 	"testing"
 
 	"mobileid/test/rig"
 )
+
+// Some of these tests wait for half a minute, and would keep one of as many places as
+// there are processors all that while. -parallel says otherwise.
+func TestMain(m *testing.M) {
+	if err := flag.Set("test.parallel", "4"); err != nil {
+		panic(err)
+	}
+	os.Exit(m.Run())
+}
 
 // send is a request with headers in pairs.
 func send(t *testing.T, r *rig.Rig, method, path, body string, header ...string) rig.Answer {
@@ -74,6 +86,7 @@ func forMachines(request string) bool {
 }
 
 func TestA20_NoAnswerMayBeFramed(t *testing.T) {
+	t.Parallel()
 	r := rig.Start(t, rig.Options{})
 	for name, a := range everyAnswer(t, r) {
 		if csp := a.Header.Get("Content-Security-Policy"); !strings.Contains(csp, "frame-ancestors 'none'") {
@@ -89,6 +102,7 @@ func TestA20_NoAnswerMayBeFramed(t *testing.T) {
 }
 
 func TestWhatOnlyMachinesReadIsNeverAPage(t *testing.T) {
+	t.Parallel()
 	r := rig.Start(t, rig.Options{})
 	for _, path := range []string{"/evidence/jwks", "/api/v1/openapi.yaml", "/robots.txt"} {
 		a := send(t, r, "GET", path, "", "Content-Encoding", "gzip")
@@ -99,6 +113,7 @@ func TestWhatOnlyMachinesReadIsNeverAPage(t *testing.T) {
 }
 
 func TestA19_NoAnswerLoadsFromElsewhereOrTellsWhereItWas(t *testing.T) {
+	t.Parallel()
 	r := rig.Start(t, rig.Options{})
 	for name, a := range everyAnswer(t, r) {
 		if got := a.Header.Get("Referrer-Policy"); got != "no-referrer" && !forMachines(name) {
@@ -127,6 +142,7 @@ func TestA19_NoAnswerLoadsFromElsewhereOrTellsWhereItWas(t *testing.T) {
 
 // What travels to the client by the browser's address must not be kept.
 func TestA19_AnswersWithSecretsAreNotStored(t *testing.T) {
+	t.Parallel()
 	r := rig.Start(t, rig.Options{})
 	for name, a := range everyAnswer(t, r) {
 		if strings.Contains(name, "/static/") || strings.Contains(name, ".well-known") || strings.Contains(name, "/jwks") || strings.Contains(name, "robots") {
@@ -139,6 +155,7 @@ func TestA19_AnswersWithSecretsAreNotStored(t *testing.T) {
 }
 
 func TestA18_AFormIsAnsweredWith303(t *testing.T) {
+	t.Parallel()
 	r := rig.Start(t, rig.Options{})
 	u, p := r.Person()
 	b := r.Browser()
@@ -170,6 +187,7 @@ func TestA18_AFormIsAnsweredWith303(t *testing.T) {
 }
 
 func TestA21_FormsOfOtherSitesAreRefused(t *testing.T) {
+	t.Parallel()
 	r := rig.Start(t, rig.Options{})
 	u, p := r.Person()
 	b := r.Browser()
@@ -209,6 +227,7 @@ func TestA21_FormsOfOtherSitesAreRefused(t *testing.T) {
 // Login CSRF: a page of the attacker's has the victim's browser log in as somebody
 // whom the attacker names.
 func TestA21_AnotherSiteCannotSayWhoLogsIn(t *testing.T) {
+	t.Parallel()
 	r := rig.Start(t, rig.Options{})
 	u, p := r.Person()
 	b := r.Browser()

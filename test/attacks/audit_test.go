@@ -34,7 +34,7 @@ func broken(t *testing.T, r *rig.Rig) (mend func()) {
 }
 
 func TestL4_NoRecordNoAcknowledgement(t *testing.T) {
-	t.Parallel() // it waits
+	t.Parallel()
 	r := rig.Start(t, rig.Options{Log: 12})
 	u, p := r.Person()
 	ack := r.Ask(r.Backend, u)

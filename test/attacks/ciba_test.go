@@ -32,6 +32,7 @@ func ask(r *rig.Rig, c node.NewClient, form url.Values) rig.Answer {
 }
 
 func TestC6_WhatTheClientSaysIsShownAsItStandsOrRefused(t *testing.T) {
+	t.Parallel()
 	r := rig.Start(t, rig.Options{})
 	u, p := r.Person()
 	for name, message := range map[string]string{
@@ -82,6 +83,7 @@ func TestC6_WhatTheClientSaysIsShownAsItStandsOrRefused(t *testing.T) {
 }
 
 func TestC6_NamesInTheViewCannotBreakOut(t *testing.T) {
+	t.Parallel()
 	r := rig.Start(t, rig.Options{})
 	u, p := r.Person()
 	c := r.Client(node.ClientOptions{Name: `<img src=x> "Bank"`, Binding: "trusted", Grants: []string{grantCIBA}, Scopes: []string{"openid"}})
@@ -93,6 +95,7 @@ func TestC6_NamesInTheViewCannotBreakOut(t *testing.T) {
 }
 
 func TestC8_RequestedExpiryIsAWholePositiveNumberAndCapped(t *testing.T) {
+	t.Parallel()
 	r := rig.Start(t, rig.Options{})
 	u, _ := r.Person()
 	for given, want := range map[string]any{
@@ -111,6 +114,7 @@ func TestC8_RequestedExpiryIsAWholePositiveNumberAndCapped(t *testing.T) {
 }
 
 func TestC3_ExactlyOneHint(t *testing.T) {
+	t.Parallel()
 	r := rig.Start(t, rig.Options{})
 	u, _ := r.Person()
 	for name, form := range map[string]url.Values{
@@ -127,6 +131,7 @@ func TestC3_ExactlyOneHint(t *testing.T) {
 }
 
 func TestC11_PollsThatAreTooFastOrOverlapAreToldToSlowDown(t *testing.T) {
+	t.Parallel()
 	rig.Each(t, func(t *testing.T, r *rig.Rig) {
 		u, p := r.Person()
 		id := r.Ask(r.Backend, u).Text("auth_req_id")
@@ -158,6 +163,7 @@ func TestC11_PollsThatAreTooFastOrOverlapAreToldToSlowDown(t *testing.T) {
 }
 
 func TestC12_AnotherClientsRequestIsUnknownAndUntouched(t *testing.T) {
+	t.Parallel()
 	r := rig.Start(t, rig.Options{})
 	u, p := r.Person()
 	other := r.Client(node.ClientOptions{Name: "Other", Binding: "trusted", Grants: []string{grantCIBA}, Scopes: []string{"openid"}})
@@ -181,6 +187,7 @@ func TestC12_AnotherClientsRequestIsUnknownAndUntouched(t *testing.T) {
 }
 
 func TestC13_EachOutcomeHasItsError(t *testing.T) {
+	t.Parallel()
 	r := rig.Start(t, rig.Options{})
 	u, p := r.Person()
 	id := r.Ask(r.Backend, u, "requested_expiry", "20").Text("auth_req_id")
@@ -214,6 +221,7 @@ func TestC13_EachOutcomeHasItsError(t *testing.T) {
 }
 
 func TestC14_AnAuthReqIDUsedTwiceEndsWhatItGave(t *testing.T) {
+	t.Parallel()
 	r := rig.Start(t, rig.Options{})
 	u, p := r.Person()
 	id := r.Ask(r.Backend, u).Text("auth_req_id")
@@ -227,6 +235,7 @@ func TestC14_AnAuthReqIDUsedTwiceEndsWhatItGave(t *testing.T) {
 }
 
 func TestC17_EachRequestIsAPromptOfItsOwn(t *testing.T) {
+	t.Parallel()
 	r := rig.Start(t, rig.Options{})
 	u, p := r.Person()
 	seen := map[string]bool{}
@@ -244,6 +253,7 @@ func TestC17_EachRequestIsAPromptOfItsOwn(t *testing.T) {
 }
 
 func TestC16_AUserLockedOnTheWayGetsNoToken(t *testing.T) {
+	t.Parallel()
 	for _, state := range []string{db.UserLocked, db.UserDeactivated} {
 		t.Run(state, func(t *testing.T) {
 			r := rig.Start(t, rig.Options{})
@@ -273,6 +283,7 @@ func TestC16_AUserLockedOnTheWayGetsNoToken(t *testing.T) {
 }
 
 func TestC16_ARedirectLoginOfAUserLockedOnTheWayEnds(t *testing.T) {
+	t.Parallel()
 	r := rig.Start(t, rig.Options{})
 	u, p := r.Person()
 	b := r.Browser()

@@ -44,6 +44,7 @@ func as(r *rig.Rig, c node.NewClient, code string) rig.Answer {
 }
 
 func TestA23_ConsentIsForWhatWasAllowedAndNoMore(t *testing.T) {
+	t.Parallel()
 	r := rig.Start(t, rig.Options{})
 	u, p := r.Person()
 	c, b := third(r), r.Browser()
@@ -125,6 +126,7 @@ func TestA23_ConsentIsForWhatWasAllowedAndNoMore(t *testing.T) {
 }
 
 func TestA24_AHintAndMaxAgeAreHonoured(t *testing.T) {
+	t.Parallel()
 	r := rig.Start(t, rig.Options{})
 	u, p := r.Person()
 	other, phone := r.Person()
@@ -152,6 +154,7 @@ func TestA24_AHintAndMaxAgeAreHonoured(t *testing.T) {
 }
 
 func TestA25_NoStepCanBeSkipped(t *testing.T) {
+	t.Parallel()
 	r := rig.Start(t, rig.Options{})
 	u, p := r.Person()
 	c, b := third(r), r.Browser()
@@ -190,6 +193,7 @@ func TestA25_NoStepCanBeSkipped(t *testing.T) {
 }
 
 func TestA21_AnotherSiteCannotSendOurForms(t *testing.T) {
+	t.Parallel()
 	r := rig.Start(t, rig.Options{})
 	u, p := r.Person()
 	b := r.Browser()

@@ -29,6 +29,7 @@ func readable(a rig.Answer) string { return a.Header.Get("Access-Control-Allow-O
 func varies(a rig.Answer) bool { return strings.Contains(a.Header.Get("Vary"), "Origin") }
 
 func TestScriptsOfPublicClientsReadTokensAndNobodyElsesDo(t *testing.T) {
+	t.Parallel()
 	r := rig.Start(t, rig.Options{})
 	app := r.Client(node.ClientOptions{Name: "SPA", AuthMethod: "none", Grants: []string{"authorization_code", "refresh_token"}, Scopes: []string{"openid"},
 		RedirectURIs: []string{spa + "/callback?x=1", "com.example.app:/cb", "http://127.0.0.1:3000/cb"}})

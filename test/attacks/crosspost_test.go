@@ -56,6 +56,7 @@ func query(t *testing.T, address string) url.Values {
 }
 
 func TestAPOSTOfAnotherSiteKeepsTheLoginHoweverLongItIs(t *testing.T) {
+	t.Parallel()
 	rig.Everywhere(t, func(t *testing.T, r *rig.Rig) {
 		u, p := r.Person()
 		b := r.Browser()
@@ -79,6 +80,7 @@ func TestAPOSTOfAnotherSiteKeepsTheLoginHoweverLongItIs(t *testing.T) {
 }
 
 func TestALongPOSTOfAnotherSiteLogsInABrowserThatIsNew(t *testing.T) {
+	t.Parallel()
 	r := rig.Start(t, rig.Options{})
 	u, p := r.Person()
 	b := r.Browser()
@@ -97,6 +99,7 @@ func TestALongPOSTOfAnotherSiteLogsInABrowserThatIsNew(t *testing.T) {
 }
 
 func TestALongRequestIsKeptForMinutesAndForItsOwnEndpoint(t *testing.T) {
+	t.Parallel()
 	r := rig.Start(t, rig.Options{})
 	u, p := r.Person()
 	b := r.Browser()
@@ -134,6 +137,7 @@ func TestALongRequestIsKeptForMinutesAndForItsOwnEndpoint(t *testing.T) {
 }
 
 func TestALongLogoutByPOSTOfAnotherSiteLogsOut(t *testing.T) {
+	t.Parallel()
 	r := rig.Start(t, rig.Options{})
 	u, p := r.Person()
 	b := r.Browser()

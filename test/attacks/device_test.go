@@ -30,7 +30,7 @@ func answer(t *testing.T, r *rig.Rig, p *sdk.Phone, op *wire.Operation, pin stri
 	if err != nil {
 		t.Fatal(err)
 	}
-	slow, err := wire.Stretch(pin, st.Salt)
+	slow, err := p.Stretch(pin, st.Salt)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -62,6 +62,7 @@ func told(reply *wire.Reply) string {
 }
 
 func TestD1_ACapturedAnswerActsOnce(t *testing.T) {
+	t.Parallel()
 	rig.Each(t, func(t *testing.T, r *rig.Rig) {
 		u, p := r.Person()
 		tap := r.Tapped(p)
@@ -95,6 +96,7 @@ func TestD1_ACapturedAnswerActsOnce(t *testing.T) {
 }
 
 func TestD1_ACapturedWrongPINCountsOnce(t *testing.T) {
+	t.Parallel()
 	r := rig.Start(t, rig.Options{})
 	u, p := r.Person()
 	tap := r.Tapped(p)
@@ -111,6 +113,7 @@ func TestD1_ACapturedWrongPINCountsOnce(t *testing.T) {
 }
 
 func TestD2_AnAnswerIsForItsOperationAndItsWords(t *testing.T) {
+	t.Parallel()
 	r := rig.Start(t, rig.Options{})
 	u, p := r.Person()
 	match := r.Ask(r.Match, u).Text("mobileid_match_code")
@@ -184,6 +187,7 @@ func behead(t *testing.T, r *rig.Rig, p *sdk.Phone, reply *wire.Reply) {
 }
 
 func TestD3_AnotherUsersOperationIsNotHere(t *testing.T) {
+	t.Parallel()
 	r := rig.Start(t, rig.Options{})
 	alice, a := r.Person()
 	bob, b := r.Person()
@@ -218,6 +222,7 @@ func TestD3_AnotherUsersOperationIsNotHere(t *testing.T) {
 }
 
 func TestD3_AnOperationForOnePhoneIsNotTheOthers(t *testing.T) {
+	t.Parallel()
 	r := rig.Start(t, rig.Options{})
 	u, one := r.Person()
 	two := r.Registered(u)
@@ -239,6 +244,7 @@ func TestD3_AnOperationForOnePhoneIsNotTheOthers(t *testing.T) {
 }
 
 func TestD4_APhoneInAnotherStateIsRefused(t *testing.T) {
+	t.Parallel()
 	r := rig.Start(t, rig.Options{})
 	for state, want := range map[string]string{
 		db.DeviceLocked: wire.DeviceBlocked, db.DeviceSuspended: wire.Fork, db.DeviceDeactivated: wire.DeviceRemoved,
@@ -263,6 +269,7 @@ func TestD4_APhoneInAnotherStateIsRefused(t *testing.T) {
 }
 
 func TestD4_APhoneThatIsNotConfirmedYetIsRefused(t *testing.T) {
+	t.Parallel()
 	r := rig.Start(t, rig.Options{})
 	u, active := r.Person()
 	a := r.REST("POST", "/registrations", map[string]any{"userId": u.ID, "confirmation": "digits", "proofing": map[string]any{"reference": "case-1"}})
@@ -288,6 +295,7 @@ func TestD4_APhoneThatIsNotConfirmedYetIsRefused(t *testing.T) {
 
 // B9: a phone taken away between its approval and the token.
 func TestB9_APhoneWithdrawnBetweenApprovalAndTokenGivesNone(t *testing.T) {
+	t.Parallel()
 	r := rig.Start(t, rig.Options{})
 	for _, state := range []string{db.DeviceLocked, db.DeviceSuspended, db.DeviceDeactivated} {
 		u, p := r.Person()
@@ -300,6 +308,7 @@ func TestB9_APhoneWithdrawnBetweenApprovalAndTokenGivesNone(t *testing.T) {
 }
 
 func TestD9_OtherVersionsAndAlgorithmsAreRefused(t *testing.T) {
+	t.Parallel()
 	r := rig.Start(t, rig.Options{})
 	_, p := r.Person()
 	for _, v := range []int{0, 2, 99, -1} {

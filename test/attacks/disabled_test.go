@@ -16,6 +16,7 @@ import (
 // What a client asked while it was one of ours is over once it is not: the phone
 // still shows it, and its yes comes to nothing.
 func TestC26_R3_NothingIsApprovedForAClientThatWasDisabled(t *testing.T) {
+	t.Parallel()
 	rig.Each(t, func(t *testing.T, r *rig.Rig) {
 		u, p := r.Person()
 		r.Ask(r.Backend, u)
@@ -34,6 +35,7 @@ func TestC26_R3_NothingIsApprovedForAClientThatWasDisabled(t *testing.T) {
 // Whoever is enabled again is asked anew by all: an operation of before stays
 // refused, and a login of the browser's own, which is not the client's, goes on.
 func TestC26_WhatAClientAskedBeforeItWasDisabledStaysRefused(t *testing.T) {
+	t.Parallel()
 	rig.Each(t, func(t *testing.T, r *rig.Rig) {
 		u, p := r.Person()
 		b := r.Browser()
@@ -99,6 +101,7 @@ func TestC26_WhatAClientAskedBeforeItWasDisabledStaysRefused(t *testing.T) {
 // disabled no phone begins, ends or is confirmed by what it started, neither then nor
 // after it is enabled again. Its approvals give nobody a further device.
 func TestC26_B9_RegistrationsThatADisabledClientStartedAreOver(t *testing.T) {
+	t.Parallel()
 	rig.Each(t, func(t *testing.T, r *rig.Rig) {
 		thief := r.Client(node.ClientOptions{Name: "Stolen", Binding: "trusted", Grants: []string{"client_credentials", "urn:openid:params:grant-type:ciba"},
 			Scopes: []string{"openid", "mobileid.devices"}})

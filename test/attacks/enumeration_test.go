@@ -35,6 +35,7 @@ func silent(r *rig.Rig, binding string) node.NewClient {
 
 // C4 for clients that may not learn who exists.
 func TestC4_ABackchannelRequestTellsNothingOfItsUser(t *testing.T) {
+	t.Parallel()
 	r := rig.Start(t, rig.Options{})
 	for _, binding := range []string{"match", "trusted"} {
 		hints := strangers(r)
@@ -75,6 +76,7 @@ func TestC4_ABackchannelRequestTellsNothingOfItsUser(t *testing.T) {
 
 // Two requests in a row: the first is superseded, whoever it was for.
 func TestC4_NeitherDoTwoRequestsOrTheCaps(t *testing.T) {
+	t.Parallel()
 	r := rig.Start(t, rig.Options{})
 	clients := []node.NewClient{silent(r, "trusted"), silent(r, "trusted"), silent(r, "trusted"), silent(r, "trusted")}
 	for name, hint := range strangers(r) {
@@ -92,6 +94,7 @@ func TestC4_NeitherDoTwoRequestsOrTheCaps(t *testing.T) {
 }
 
 func TestAClientThatMayKnowIsTold(t *testing.T) {
+	t.Parallel()
 	r := rig.Start(t, rig.Options{})
 	for name, hint := range strangers(r) {
 		a := ask(r, r.Backend, url.Values{"login_hint": {hint}})
@@ -118,6 +121,7 @@ func shape(page rig.Page) string {
 var sentence = regexp.MustCompile(`<h2[^>]*>[^<]*</h2>`)
 
 func TestC4_ALoginPageTellsNothingOfItsUser(t *testing.T) {
+	t.Parallel()
 	r := rig.Start(t, rig.Options{})
 	waiting, over := "", ""
 	for name, hint := range strangers(r) {
@@ -144,6 +148,7 @@ func TestC4_ALoginPageTellsNothingOfItsUser(t *testing.T) {
 // Whose reference it is that somebody guesses for a sub is told by nothing: hints of two
 // users are answered as those of one.
 func TestC4_HintsDoNotTellWhetherTheyAreOfOneUser(t *testing.T) {
+	t.Parallel()
 	rig.Everywhere(t, func(t *testing.T, r *rig.Rig) {
 		anna, annas := r.Person()
 		token := r.Redeem(r.Login(r.Browser(), anna, annas).Get("code")).Text("id_token")

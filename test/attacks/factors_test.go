@@ -11,6 +11,7 @@ import (
 // The seal of a reply hides all but its length, so equal lengths are equal replies
 // to whoever listens; inside, one code stands for every way a proof can be wrong.
 func TestD11_EveryWrongProofIsTheSameReply(t *testing.T) {
+	t.Parallel()
 	r := rig.Start(t, rig.Options{})
 	lengths := map[int]bool{}
 	for name, change := range map[string]func(*wire.Answer){
@@ -58,6 +59,7 @@ func TestD11_EveryWrongProofIsTheSameReply(t *testing.T) {
 }
 
 func TestAnApprovalWithoutAProofIsNoFailureAndNoApproval(t *testing.T) {
+	t.Parallel()
 	r := rig.Start(t, rig.Options{})
 	u, p := r.Person()
 	r.Ask(r.Backend, u)
@@ -80,6 +82,7 @@ func TestAnApprovalWithoutAProofIsNoFailureAndNoApproval(t *testing.T) {
 }
 
 func TestC19_WithoutTheNumberOnTheScreenNothingIsApproved(t *testing.T) {
+	t.Parallel()
 	r := rig.Start(t, rig.Options{})
 	u, p := r.Person()
 	ack := r.Ask(r.Match, u)
@@ -106,6 +109,7 @@ func TestC19_WithoutTheNumberOnTheScreenNothingIsApproved(t *testing.T) {
 
 // Wrong numbers of several phones are three together, not three each.
 func TestC19_WrongNumbersCountPerOperation(t *testing.T) {
+	t.Parallel()
 	r := rig.Start(t, rig.Options{})
 	u, one := r.Person()
 	two := r.Registered(u)
@@ -126,6 +130,7 @@ func TestC19_WrongNumbersCountPerOperation(t *testing.T) {
 // With the wrong number and the wrong PIN the number is told first: it is not
 // the secret, and a stolen phone learns nothing of the PIN by it.
 func TestC19_AWrongNumberIsToldBeforeThePINIsLookedAt(t *testing.T) {
+	t.Parallel()
 	r := rig.Start(t, rig.Options{})
 	u, p := r.Person()
 	r.Ask(r.Match, u)

@@ -15,6 +15,7 @@ var lies = []string{"X-Forwarded-Host", "evil.example", "X-Forwarded-Proto", "ft
 	"X-Host", "evil.example", "X-Http-Method-Override", "DELETE", "Origin", "https://evil.example", "Referer", "https://evil.example/"}
 
 func TestW12_NothingTheServerSaysOfItselfComesFromTheRequest(t *testing.T) {
+	t.Parallel()
 	for name, proxies := range map[string][]netip.Prefix{"a stranger": nil, "a trusted proxy": {netip.MustParsePrefix("127.0.0.0/8")}} {
 		t.Run(name, func(t *testing.T) {
 			r := rig.Start(t, rig.Options{Proxies: proxies})
@@ -65,6 +66,7 @@ func TestW12_NothingTheServerSaysOfItselfComesFromTheRequest(t *testing.T) {
 }
 
 func TestW11_CookiesAreTheBrowsersAlone(t *testing.T) {
+	t.Parallel()
 	for _, secure := range []bool{true, false} {
 		r := rig.Start(t, rig.Options{TLS: secure})
 		u, p := r.Person()

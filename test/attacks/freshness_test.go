@@ -21,6 +21,7 @@ func authTime(t *testing.T, tokens rig.Answer) time.Time {
 // A client refuses an ID token whose login is older than its max_age: whoever took that
 // long over the consent logs in once more, and is not asked for consent again.
 func TestMaxAgeHoldsWhenTheUserTakesTimeOverTheConsent(t *testing.T) {
+	t.Parallel()
 	r := rig.Start(t, rig.Options{})
 	for name, c := range map[string]struct {
 		maxAge string
@@ -71,6 +72,7 @@ func TestMaxAgeHoldsWhenTheUserTakesTimeOverTheConsent(t *testing.T) {
 }
 
 func TestMaxAgeHoldsWhenTheBrowserSleptAfterTheApproval(t *testing.T) {
+	t.Parallel()
 	r := rig.Start(t, rig.Options{})
 	u, p := r.Person()
 	b := r.Browser()
@@ -93,6 +95,7 @@ func TestMaxAgeHoldsWhenTheBrowserSleptAfterTheApproval(t *testing.T) {
 // Whoever takes long over the consent each time is asked for it once, and only the one
 // who gave it may log in then.
 func TestAConsentIsNotAskedForAgainWhenTheLoginIs(t *testing.T) {
+	t.Parallel()
 	r := rig.Start(t, rig.Options{})
 	for name, prompt := range map[string]string{"consent": "consent", "consent and login": "login consent"} {
 		for whose, client := range map[string]string{"our own": r.Web.ClientID, "a third party's": third(r).ClientID} {
@@ -132,6 +135,7 @@ func TestAConsentIsNotAskedForAgainWhenTheLoginIs(t *testing.T) {
 }
 
 func TestAnApprovedPaymentIsNotAskedForAgain(t *testing.T) {
+	t.Parallel()
 	r := rig.Start(t, rig.Options{})
 	bank := r.Client(node.ClientOptions{Name: "Bank", Grants: []string{"authorization_code"}, RedirectURIs: []string{rig.Callback}, Scopes: []string{"openid"},
 		DetailsTypes: view.Types()})
@@ -195,6 +199,7 @@ func TestAnApprovedPaymentIsNotAskedForAgain(t *testing.T) {
 }
 
 func TestHintsOfDifferentUsersAreRefusedForClientsThatMayKnow(t *testing.T) {
+	t.Parallel()
 	rig.Everywhere(t, func(t *testing.T, r *rig.Rig) {
 		r.Web = r.Client(node.ClientOptions{Name: "Acme Desk", Grants: []string{"authorization_code"}, RedirectURIs: []string{rig.Callback}, Scopes: []string{"openid"},
 			RevealUnknownUser: true})
@@ -227,6 +232,7 @@ func TestHintsOfDifferentUsersAreRefusedForClientsThatMayKnow(t *testing.T) {
 }
 
 func TestAUserWhomTheClientNamesIsNotChangedOnThePage(t *testing.T) {
+	t.Parallel()
 	r := rig.Start(t, rig.Options{})
 	anna, annas := r.Person()
 	berta, bertas := r.Person()

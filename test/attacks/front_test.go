@@ -23,6 +23,7 @@ func tokensIn(to *url.URL) bool {
 }
 
 func TestA15_A16_NoTokenComesByTheBrowserWhateverIsAskedFor(t *testing.T) {
+	t.Parallel()
 	r := rig.Start(t, rig.Options{})
 	u, p := r.Person()
 	b := r.Browser()
@@ -62,6 +63,7 @@ func TestA15_A16_NoTokenComesByTheBrowserWhateverIsAskedFor(t *testing.T) {
 // Of two servers that a client uses, it can tell by iss which one answers: in a
 // success, an error, a denial, a cancel, by redirect and by form.
 func TestA13_WhoeverAnswersTheClientIsNamed(t *testing.T) {
+	t.Parallel()
 	r := rig.Start(t, rig.Options{})
 	u, p := r.Person()
 	c := r.Client(node.ClientOptions{Name: "Other Company", Grants: []string{"authorization_code"}, ThirdParty: true, RedirectURIs: []string{rig.Callback}, Scopes: []string{"openid"}})

@@ -272,7 +272,7 @@ func TestH5_FloodsOfHTTP2FramesEndTheConnectionOrAreBounded(t *testing.T) {
 			if grown := during.routines - before.routines; grown > 600 {
 				t.Errorf("%d goroutines more", grown)
 			}
-			c.conn.Close()
+			c.conn.NetConn().Close() // not with a farewell that nobody takes
 		})
 	}
 	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(50 * time.Millisecond) {
@@ -286,6 +286,7 @@ func TestH5_FloodsOfHTTP2FramesEndTheConnectionOrAreBounded(t *testing.T) {
 }
 
 func TestH2_H3_TheLimitsOfHeadersAndBodiesHoldForHTTP2(t *testing.T) {
+	t.Parallel()
 	r := rig.Start(t, rig.Options{TLS: true})
 	// Not by Go's client, which sends none that the server's settings forbid.
 	c := dialH2(t, r, true)

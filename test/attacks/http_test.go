@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -67,7 +68,7 @@ func sockets(t *testing.T, most int) int {
 }
 
 func TestH1_SlowSendersAreCutOff(t *testing.T) {
-	t.Parallel() // it waits
+	t.Parallel()
 	r := rig.Start(t, rig.Options{})
 	each := sockets(t, 3000) / 3
 	var all sync.WaitGroup
@@ -124,7 +125,7 @@ func TestH1_SlowSendersAreCutOff(t *testing.T) {
 }
 
 func TestH1_WhoTakesNoAnswerIsCutOff(t *testing.T) {
-	t.Parallel() // it waits
+	t.Parallel()
 	r := rig.Start(t, rig.Options{})
 	sheet := regexp.MustCompile(`/static/[^"]+\.css`).FindString(r.Get("/").Body)
 	ask := strings.Repeat("GET "+sheet+" HTTP/1.1\r\nHost: localhost\r\n\r\n", 20)
@@ -151,6 +152,7 @@ func TestH1_WhoTakesNoAnswerIsCutOff(t *testing.T) {
 }
 
 func TestH2_BodiesAreAtMost64KiBAndNotPacked(t *testing.T) {
+	t.Parallel()
 	r := rig.Start(t, rig.Options{})
 	var packed bytes.Buffer
 	z := gzip.NewWriter(&packed)
@@ -254,18 +256,11 @@ func TestH3_HostileJSONIsRefusedAtOnce(t *testing.T) {
 		"a list":                    `[{"externalRef":"a"}]`,
 		"nothing":                   ``,
 	} {
-		fastest := time.Hour // 5 ms is what it may take on a machine of its own; tests share theirs
-		var a rig.Answer
-		for range 3 {
-			start := time.Now()
-			a = send(t, r, "POST", "/api/v1/users", body, "Authorization", "Bearer "+token, "Content-Type", "application/json")
-			fastest = min(fastest, time.Since(start))
-		}
+		a := promptly(t, name, func() rig.Answer {
+			return send(t, r, "POST", "/api/v1/users", body, "Authorization", "Bearer "+token, "Content-Type", "application/json")
+		})
 		if a.Status != http.StatusBadRequest || a.Text("code") != "invalid_request" {
 			t.Errorf("%s: %s", name, a)
-		}
-		if most := 20 * time.Millisecond; fastest > most*slower {
-			t.Errorf("%s: took %s, want %s", name, fastest, most*slower)
 		}
 	}
 	if a := send(t, r, "POST", "/api/v1/users", nested(30), "Authorization", "Bearer "+token, "Content-Type", "application/json"); a.Status != http.StatusBadRequest || strings.Contains(a.Body, "deep") {
@@ -274,16 +269,17 @@ func TestH3_HostileJSONIsRefusedAtOnce(t *testing.T) {
 }
 
 func TestH4_LongQueriesAndHeadersAreRefused(t *testing.T) {
+	t.Parallel()
 	r := rig.Start(t, rig.Options{})
-	var query strings.Builder
+	query := make([]byte, 0, 10<<20)
 	for i := range 1_000_000 {
-		fmt.Fprintf(&query, "a%d=&", i)
+		query = append(strconv.AppendInt(append(query, 'a'), int64(i), 10), "=&"...)
 	}
 	for name, c := range map[string]struct {
 		text string
 		want []int
 	}{
-		"a million query parameters":  {"GET /authorize?" + query.String() + " HTTP/1.1\r\nHost: localhost\r\n\r\n", []int{431, 414, 400}},
+		"a million query parameters":  {"GET /authorize?" + string(query) + " HTTP/1.1\r\nHost: localhost\r\n\r\n", []int{431, 414, 400}},
 		"a header of a megabyte":      {"GET / HTTP/1.1\r\nHost: localhost\r\nX: " + strings.Repeat("a", 1<<20) + "\r\n\r\n", []int{431}},
 		"headers of 17 KiB":           {"GET / HTTP/1.1\r\nHost: localhost\r\n" + strings.Repeat("X: "+strings.Repeat("a", 1019)+"\r\n", 17) + "\r\n", []int{431}},
 		"headers of 15 KiB are fine":  {"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n" + strings.Repeat("X: "+strings.Repeat("a", 1019)+"\r\n", 15) + "\r\n", []int{200}},
@@ -316,6 +312,7 @@ func form(path, body string) string {
 }
 
 func TestH6_NothingIsSmuggledBehindARequest(t *testing.T) {
+	t.Parallel()
 	r := rig.Start(t, rig.Options{})
 	for name, text := range rig.Smuggling() {
 		got, closed := statuses(t, dial(t, r, text), 3*time.Second)
@@ -327,6 +324,24 @@ func TestH6_NothingIsSmuggledBehindARequest(t *testing.T) {
 	if got, _ := statuses(t, dial(t, r, rig.Smuggled+rig.Smuggled), time.Second); len(got) != 2 {
 		t.Errorf("two honest requests: %v", got)
 	}
+}
+
+// promptly is what ask is answered. 5 ms is what that may take on a machine of its own;
+// tests share theirs, so one of three that is not much slower will do. Whoever asks
+// does not run beside other tests.
+func promptly(t *testing.T, name string, ask func() rig.Answer) (a rig.Answer) {
+	t.Helper()
+	const most = 20 * time.Millisecond
+	fastest := time.Hour
+	for tries := 0; tries < 3 && fastest > most*slower; tries++ {
+		start := time.Now()
+		a = ask()
+		fastest = min(fastest, time.Since(start))
+	}
+	if fastest > most*slower {
+		t.Errorf("%s: took %s, want %s", name, fastest, most*slower)
+	}
+	return a
 }
 
 // slower is how much more time things may take where they are watched.

@@ -13,6 +13,7 @@ import (
 
 // C5: the hint of a backchannel request is an ID token of this server for this client.
 func TestC5_AnIDTokenHintIsThisServersForThisClient(t *testing.T) {
+	t.Parallel()
 	r := rig.Start(t, rig.Options{})
 	u, p := r.Person()
 	ask := func(c string, hint string, more ...string) rig.Answer {
@@ -60,6 +61,7 @@ func TestC5_AnIDTokenHintIsThisServersForThisClient(t *testing.T) {
 
 // D18: who is called alike is not the same person, and nobody comes after another.
 func TestD18_AReferenceIsOnePersonForEverByteForByte(t *testing.T) {
+	t.Parallel()
 	r := rig.Start(t, rig.Options{})
 	u, p := r.Person()
 	alike := []string{strings.ToUpper(u.ExternalRef), u.ExternalRef + " ", strings.Replace(u.ExternalRef, "e", "е", 1), strings.Replace(u.ExternalRef, "e", "e\u0301", 1), u.ExternalRef + "\u200d"}
@@ -96,6 +98,7 @@ func TestD18_AReferenceIsOnePersonForEverByteForByte(t *testing.T) {
 
 // D20: nothing that leaves the server lets the next code be told, or an earlier secret.
 func TestD20_NoCodeTellsOfAnotherAndNoEvidenceOfASecret(t *testing.T) {
+	t.Parallel()
 	r := rig.Start(t, rig.Options{})
 	u, p := r.Person()
 	seen := map[string]bool{}

@@ -76,6 +76,7 @@ func basic(c node.NewClient, secret string) string {
 }
 
 func TestH8_FloodsAreLimitedAndToldInTheFormOfTheRoute(t *testing.T) {
+	t.Parallel()
 	const n = 8
 	r := behindProxy(t, n)
 	cc := "grant_type=client_credentials"
@@ -138,6 +139,7 @@ func TestH8_FloodsAreLimitedAndToldInTheFormOfTheRoute(t *testing.T) {
 }
 
 func TestH8_AClientsBackchannelRequestsAreLimitedWhereverTheyComeFrom(t *testing.T) {
+	t.Parallel()
 	const n = 6
 	r := behindProxy(t, n)
 	i := 0
@@ -152,6 +154,7 @@ func TestH8_AClientsBackchannelRequestsAreLimitedWhereverTheyComeFrom(t *testing
 }
 
 func TestH8_AClientsTokenRequestsAreLimitedWhereverTheyComeFrom(t *testing.T) {
+	t.Parallel()
 	const n = 6
 	r := behindProxy(t, n)
 	ask := func(from string, c node.NewClient) rig.Answer {
@@ -185,6 +188,7 @@ func TestH8_AClientsTokenRequestsAreLimitedWhereverTheyComeFrom(t *testing.T) {
 }
 
 func TestH8_BearersThatAreMadeUpAreCountedAndKeepNoGoodOneOut(t *testing.T) {
+	t.Parallel()
 	const n = 5
 	r := behindProxy(t, n)
 	u, p := r.Person()
@@ -209,6 +213,7 @@ func TestH8_BearersThatAreMadeUpAreCountedAndKeepNoGoodOneOut(t *testing.T) {
 }
 
 func TestH8_AFloodHitsNobodyElse(t *testing.T) {
+	t.Parallel()
 	const n = 5
 	r := behindProxy(t, n)
 	wrong := func(from string, c node.NewClient, secret string) rig.Answer {
@@ -236,6 +241,7 @@ func TestH8_AFloodHitsNobodyElse(t *testing.T) {
 }
 
 func TestH8_AddressesCannotBeMadeUp(t *testing.T) {
+	t.Parallel()
 	const n = 5
 	// The peer is no trusted proxy and loopback is not exempt: what the header says
 	// is nothing.
@@ -261,6 +267,7 @@ func TestH8_AddressesCannotBeMadeUp(t *testing.T) {
 }
 
 func TestH8_StrangersMessagesCountAlthoughTheyOpen(t *testing.T) {
+	t.Parallel()
 	rate := config.Rate{Events: 4, Per: time.Minute}
 	r := rig.Start(t, rig.Options{Limits: config.Limits{Junk: rate}})
 	_, p := r.Person()
@@ -275,6 +282,7 @@ func TestH8_StrangersMessagesCountAlthoughTheyOpen(t *testing.T) {
 }
 
 func TestLoopbackIsNotLimitedByDefault(t *testing.T) {
+	t.Parallel()
 	c, err := config.Load(config.Sources{})
 	if err != nil {
 		t.Fatal(err)
@@ -290,6 +298,7 @@ func TestLoopbackIsNotLimitedByDefault(t *testing.T) {
 // Every route that the server has, also those that later work adds: the metrics
 // name them.
 func TestEveryRouteHasTheSecurityHeaders(t *testing.T) {
+	t.Parallel()
 	r := rig.Start(t, rig.Options{})
 	routes := routes(t)
 	if len(routes) < 20 {

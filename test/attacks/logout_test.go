@@ -46,6 +46,7 @@ func in(t *testing.T, r *rig.Rig, b *rig.Browser) bool {
 }
 
 func TestA30_ALogoutIsTheUsersOrTheClientsWhoLoggedThemIn(t *testing.T) {
+	t.Parallel()
 	r := rig.Start(t, rig.Options{})
 	u, p := r.Person()
 	c, b := shop(r, node.ClientOptions{}), r.Browser()
@@ -218,6 +219,7 @@ func (rp *party) wait(t *testing.T, r *rig.Rig, n int) []string {
 }
 
 func TestALogoutIsToldToEveryClientOfTheSessionUntilTheyHaveIt(t *testing.T) {
+	t.Parallel()
 	r := rig.Start(t, rig.Options{Egress: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}})
 	u, p := r.Person()
 	first, flaky, deaf, away := listen(t), listen(t, 500, 503), listen(t, 400), listen(t, 302)
@@ -299,6 +301,7 @@ func TestALogoutIsToldToEveryClientOfTheSessionUntilTheyHaveIt(t *testing.T) {
 }
 
 func TestF1_F2_NoPrivateAddressIsCalled(t *testing.T) {
+	t.Parallel()
 	r := rig.Start(t, rig.Options{}) // nothing allowed
 	u, p := r.Person()
 	canary := listen(t)

@@ -105,6 +105,7 @@ func audited(r *rig.Rig, act, operationID, check, detail string) (found bool) {
 }
 
 func TestD23_ABlockedFindingOrCountryIsRefusedBeforeAnyFactorIsLookedAt(t *testing.T) {
+	t.Parallel()
 	rig.Each(t, func(t *testing.T, r *rig.Rig) {
 		u, p := r.Person()
 		demand(t, r, map[string]any{"risk": "OPTIONAL", "blockFindings": []string{"rooted", "hooking"}, "denyCountries": []string{"KP", "IR"}})
@@ -131,6 +132,7 @@ func TestD23_ABlockedFindingOrCountryIsRefusedBeforeAnyFactorIsLookedAt(t *testi
 }
 
 func TestD23_WhatIsAbsentOrOldIsBadWhereItIsRequired(t *testing.T) {
+	t.Parallel()
 	r := rig.Start(t, rig.Options{})
 	u, p := r.Person()
 	demand(t, r, map[string]any{"risk": "REQUIRED", "allowCountries": []string{"NO"}})
@@ -173,6 +175,7 @@ func TestD23_WhatIsAbsentOrOldIsBadWhereItIsRequired(t *testing.T) {
 // The statement is under the answer's signature: what is taken out of a message, put
 // in, changed or carried over from another answer is not an answer any more.
 func TestD23_AStatementThatIsStrippedForgedOrMovedIsRefused(t *testing.T) {
+	t.Parallel()
 	for _, ask := range []string{"CIBA", "REST"} {
 		r := rig.Start(t, rig.Options{})
 		u, p := r.Person()
@@ -227,6 +230,7 @@ func TestD23_AStatementThatIsStrippedForgedOrMovedIsRefused(t *testing.T) {
 // A phone that is not accepted and one that is answer at once: one decision, and the
 // loser is told.
 func TestD23_OfTwoPhonesThatAnswerAtOnceOneDecides(t *testing.T) {
+	t.Parallel()
 	rig.Everywhere(t, func(t *testing.T, r *rig.Rig) {
 		u, clean := r.Person()
 		rooted := r.Registered(u)
@@ -253,6 +257,7 @@ func TestD23_OfTwoPhonesThatAnswerAtOnceOneDecides(t *testing.T) {
 // Outside operations the PIN is not looked at either: a phone that is not accepted is
 // told the same with the right one and with a wrong one, and nothing is counted.
 func TestD23_OutsideOperationsABlockedPhoneLearnsNothingOfThePIN(t *testing.T) {
+	t.Parallel()
 	rig.EachWith(t, identity.Policy{Trusted: true}, func(t *testing.T, r *rig.Rig) {
 		p := r.RegisteredAs(r.User(), func(p *sdk.Phone) { p.Platform, p.Bio = "android", &keystoretest.Soft{} })
 		demand(t, r, map[string]any{"risk": "REQUIRED", "blockFindings": []string{"hooking"}})

@@ -34,6 +34,7 @@ func payments(t *testing.T) (*rig.Rig, node.NewClient) {
 // An authentication based on two or more elements results in an authentication code
 // that is accepted only once.
 func TestRTS4_1_ACodeComesOfTwoElementsAndIsAcceptedOnce(t *testing.T) {
+	t.Parallel()
 	r, bank := payments(t)
 	u, p := r.Person()
 	a := r.REST("POST", "/authentications", map[string]any{"userId": u.ID, "authLevel": "ONE_FACTOR"})
@@ -81,6 +82,7 @@ func TestRTS4_1_ACodeComesOfTwoElementsAndIsAcceptedOnce(t *testing.T) {
 
 // Where an authentication failed, nobody can tell which element was incorrect.
 func TestRTS4_3_a_NobodyIsToldWhichElementWasWrong(t *testing.T) {
+	t.Parallel()
 	r, bank := payments(t)
 	u, p := r.Person()
 	id := r.Ask(bank, u).Text("auth_req_id")
@@ -109,6 +111,7 @@ func TestRTS4_3_a_NobodyIsToldWhichElementWasWrong(t *testing.T) {
 // Dynamic linking: the payer is shown amount and payee, the code is specific to them,
 // and any change makes it invalid; of a batch, to the total and the payees.
 func TestRTS5_TheCodeIsLinkedToAmountAndPayee(t *testing.T) {
+	t.Parallel()
 	r, bank := payments(t)
 	u, p := r.Person()
 	ask := func(details string) rig.Answer {
@@ -160,6 +163,7 @@ func TestRTS5_TheCodeIsLinkedToAmountAndPayee(t *testing.T) {
 
 // The breach of one element does not compromise the other.
 func TestRTS9_TheElementsAreIndependent(t *testing.T) {
+	t.Parallel()
 	r, bank := payments(t)
 	u, p := r.Person()
 	other, q := r.Person() // with the same PIN
@@ -210,6 +214,7 @@ func TestRTS9_TheElementsAreIndependent(t *testing.T) {
 // Every step can be traced: with an identifier of the session, of the operation and
 // its parties, and a time, in a record that cannot be changed unseen.
 func TestRTS29_EveryStepOfAPaymentAndALoginIsOnRecord(t *testing.T) {
+	t.Parallel()
 	r, bank := payments(t)
 	u, p := r.Person()
 	id := ask(r, bank, url.Values{"login_hint": {u.ExternalRef}, "authorization_details": {aPayment}}).Text("auth_req_id")

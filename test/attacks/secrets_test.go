@@ -82,6 +82,7 @@ func routes(t *testing.T) (out []string) {
 }
 
 func TestL1_NoSecretIsInAnyOutput(t *testing.T) {
+	t.Parallel()
 	log := &locked{}
 	r := rig.Start(t, rig.Options{Log: slog.LevelDebug, LogTo: log})
 	secrets := map[string]string{} // secret → what it is
@@ -309,6 +310,7 @@ func partOfNumber(text string, at int, form string) bool {
 }
 
 func TestL2_WhatIsSentCannotForgeALineOfTheLog(t *testing.T) {
+	t.Parallel()
 	for _, format := range []string{"text", "json"} {
 		t.Run(format, func(t *testing.T) {
 			var out locked

@@ -79,6 +79,7 @@ func payload(t *testing.T, token string) (claims map[string]any) {
 }
 
 func TestA22_TheSessionIDChangesAtLoginAndAtStepUp(t *testing.T) {
+	t.Parallel()
 	r := rig.Start(t, rig.Options{})
 	u, p := r.Person()
 	b := r.Browser()
@@ -108,6 +109,7 @@ func TestA22_TheSessionIDChangesAtLoginAndAtStepUp(t *testing.T) {
 }
 
 func TestA22_APlantedIDIsNeverTakenUp(t *testing.T) {
+	t.Parallel()
 	r := rig.Start(t, rig.Options{})
 	u, p := r.Person()
 	// An attacker's own session, and one that never was.
@@ -136,6 +138,7 @@ func TestA22_APlantedIDIsNeverTakenUp(t *testing.T) {
 }
 
 func TestA22_ALoginPageBelongsToItsBrowser(t *testing.T) {
+	t.Parallel()
 	r := rig.Start(t, rig.Options{})
 	u, p := r.Person()
 	victim := r.Browser()
@@ -170,6 +173,7 @@ func TestA22_ALoginPageBelongsToItsBrowser(t *testing.T) {
 }
 
 func TestSessionCookiesAreNotForScriptsOrOtherSites(t *testing.T) {
+	t.Parallel()
 	r := rig.Start(t, rig.Options{})
 	a := send(t, r, "GET", strings.TrimPrefix(r.AuthorizeURL(), r.Issuer), "")
 	c := a.Header.Get("Set-Cookie")
@@ -185,6 +189,7 @@ func TestSessionCookiesAreNotForScriptsOrOtherSites(t *testing.T) {
 
 // W16: idle 30 minutes, absolute 12 hours.
 func TestW16_ASessionEndsAfterThirtyIdleMinutes(t *testing.T) {
+	t.Parallel()
 	rig.Each(t, func(t *testing.T, r *rig.Rig) {
 		u, p := r.Person()
 		b := r.Browser()
@@ -212,6 +217,7 @@ func TestW16_ASessionEndsAfterThirtyIdleMinutes(t *testing.T) {
 }
 
 func TestW16_ASessionEndsAfterTwelveHoursHoweverBusy(t *testing.T) {
+	t.Parallel()
 	r := rig.Start(t, rig.Options{})
 	u, p := r.Person()
 	b := r.Browser()
@@ -233,6 +239,7 @@ func TestW16_ASessionEndsAfterTwelveHoursHoweverBusy(t *testing.T) {
 }
 
 func TestPromptAndMaxAge(t *testing.T) {
+	t.Parallel()
 	r := rig.Start(t, rig.Options{})
 	u, p := r.Person()
 	other, _ := r.Person()
@@ -295,6 +302,7 @@ func TestPromptAndMaxAge(t *testing.T) {
 }
 
 func TestASilentLoginEndsWithTheUserThePhoneAndTheClient(t *testing.T) {
+	t.Parallel()
 	r := rig.Start(t, rig.Options{})
 	for name, withdraw := range map[string]func(u db.User, b *rig.Browser){
 		"the user is locked":      func(u db.User, _ *rig.Browser) { r.SetUser(u, db.UserLocked) },

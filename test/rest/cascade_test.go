@@ -95,12 +95,37 @@ func TestB9_LockingOrDeactivatingEndsWhatWasIssuedAndWhatIsPending(t *testing.T)
 				r.Clock.Advance(time.Second)
 				move(t, r, path[:strings.LastIndex(path, "/")+1]+c.undo)
 				check("undone")
+				r.Ask(r.Backend, u)
+				since := r.Waiting(p)
+				swept(t, r)
+				if out, decided := r.Decision(since.Txn); decided {
+					t.Errorf("what was started since, once more was swept: %+v", out)
+				}
 				if a := tokens(t, r, u, func() { r.Approve(p, "") }); !active(r, a.Text("access_token")) {
 					t.Error("a new login after it is not good")
 				}
 			})
 		})
 	}
+}
+
+// swept waits until the outbox has cancelled once more what waited for who was
+// withdrawn.
+func swept(t *testing.T, r *rig.Rig) {
+	t.Helper()
+	r.Clock.Advance(6 * time.Second)
+	var items int64
+	for range 200 {
+		r.SQL(func(tx *db.Tx) (err error) {
+			items, _, err = tx.OutboxDepth()
+			return err
+		})
+		if items == 0 {
+			return
+		}
+		time.Sleep(50 * time.Millisecond)
+	}
+	t.Fatalf("%d items of the outbox are left", items)
 }
 
 func TestAUserWhoIsLockedStartsNothingAndHisRegistrationsEnd(t *testing.T) {

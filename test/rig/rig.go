@@ -19,6 +19,7 @@ import (
 	"mobileid/config"
 	"mobileid/internal/clock"
 	"mobileid/internal/db"
+	"mobileid/internal/db/dbtest/schema"
 	"mobileid/internal/identity"
 	"mobileid/internal/kv/kvtest"
 	"mobileid/sdk"
@@ -91,15 +92,15 @@ type engine struct {
 var engines = []engine{
 	{"embedded", func(testing.TB) Options { return Options{} }},
 	{"redis", func(t testing.TB) Options { return Options{KV: kvtest.Redis(t)} }},
-	{"postgres", func(t testing.TB) Options { return Options{DB: Postgres(t)} }},
-	{"postgres and redis", func(t testing.TB) Options { return Options{DB: Postgres(t), KV: kvtest.Redis(t)} }},
+	{"postgres", func(t testing.TB) Options { return Options{DB: schema.Postgres(t)} }},
+	{"postgres and redis", func(t testing.TB) Options { return Options{DB: schema.Postgres(t), KV: kvtest.Redis(t)} }},
 }
 
 // Contested is Everywhere for what only one may have: on a Redis Cluster too, and not
 // on a single Redis beside the embedded store.
 func Contested(t *testing.T, fn func(t *testing.T, r *Rig)) {
 	clustered := engine{"postgres and a redis cluster", func(t testing.TB) Options {
-		return Options{DB: Postgres(t), KV: kvtest.SharedCluster(t)}
+		return Options{DB: schema.Postgres(t), KV: kvtest.SharedCluster(t)}
 	}}
 	alone := func(e engine) bool { return e.name == "redis" }
 	everywhere(t, append(slices.DeleteFunc(slices.Clone(engines), alone), clustered), fn)
@@ -139,26 +140,26 @@ func everywhere(t *testing.T, engines []engine, fn func(t *testing.T, r *Rig)) {
 // Start starts a server; the test's end stops it.
 func Start(t testing.TB, o Options) *Rig {
 	t.Helper()
-	dir := o.Dir
-	if dir == "" { // the keys that are laid there are active before the clock below stands
-		dir = t.TempDir()
-		lay(t, dir, o.DB == "")
-	}
-	r := &Rig{T: t, Clock: clock.NewManual(time.Now().Truncate(time.Millisecond)), Dir: dir, HTTP: &http.Client{Timeout: 40 * time.Second}}
+	r := &Rig{T: t, Clock: clock.NewManual(time.Now().Truncate(time.Millisecond)), Dir: o.Dir, HTTP: &http.Client{Timeout: 40 * time.Second}}
 	r.Now = r.Clock.Now
 	if o.Clocks != nil {
 		r.Now = time.Now
 	}
+	if r.Dir == "" {
+		r.Dir = t.TempDir()
+	}
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	r.must(err)
 	r.Issuer = config.LoopbackIssuer(node.Port(ln))
-	cfg := &config.Config{Issuer: r.Issuer, DataDir: r.Dir, MasterKeyFile: filepath.Join(r.Dir, keyFile)}
-	cfg.DB.URL = config.StoreURL("sqlite:" + filepath.Join(r.Dir, sqliteFile))
+	cfg := &config.Config{Issuer: r.Issuer, DataDir: r.Dir, MasterKeyFile: filepath.Join(r.Dir, "master.key")}
+	cfg.DB.URL = config.StoreURL("sqlite:" + filepath.Join(r.Dir, "mobileid.db"))
 	cfg.KV.URL = config.StoreURL("sqlite:" + filepath.Join(r.Dir, "kv.db"))
 	cfg.Audit.AnchorFile = filepath.Join(r.Dir, "audit-anchors.log")
 	cfg.Limits, cfg.TrustedProxies = o.Limits, o.Proxies
 	if o.DB != "" {
 		cfg.DB.URL, cfg.KV.URL = config.StoreURL(o.DB), config.StoreURL(o.DB)
+	} else {
+		r.must(schema.File(filepath.Join(r.Dir, "mobileid.db")))
 	}
 	cfg.Egress.Allow, cfg.Push.Allow = o.Egress, o.Push
 	if o.TLS {

@@ -45,7 +45,7 @@ import (
 type Stores struct {
 	Config *config.Config
 	// Clock is the database's time, which all nodes share; Machine is this node's
-	// own, for deadlines and durations.
+	// own, for certificates and durations.
 	Clock, Machine clock.Clock
 	DB             *db.DB
 	Keys           *keys.Ring

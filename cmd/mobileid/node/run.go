@@ -68,13 +68,18 @@ type Site struct {
 	TLS      *tls.Config // nil: http
 }
 
-// Run serves the sites and the background work until ctx ends, then drains:
-// readiness fails, streams end, requests finish, and nothing acknowledged is lost.
-func (n *Node) Run(ctx context.Context, sites ...Site) error {
-	debug.FreeOSMemory() // what the start needed is not needed again
+// Trim gives back the memory of what this process needed for its start and will not
+// need again. A program whose business the node is calls it before Run.
+func (n *Node) Trim() {
+	debug.FreeOSMemory()
 	if err := forgetPages(); err != nil {
 		n.Log.Debug("the program's pages stay in memory", "error", err)
 	}
+}
+
+// Run serves the sites and the background work until ctx ends, then drains:
+// readiness fails, streams end, requests finish, and nothing acknowledged is lost.
+func (n *Node) Run(ctx context.Context, sites ...Site) error {
 	room := make([]byte, headroom)
 	defer runtime.KeepAlive(room)
 	work, stopWork := context.WithCancel(context.WithoutCancel(ctx))

@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"path/filepath"
 	"sync"
-	"sync/atomic"
 	"testing"
 
 	"github.com/jackc/pgx/v5"
@@ -32,8 +31,8 @@ func Each(t *testing.T, test func(t *testing.T, url string)) {
 var shared struct {
 	sync.Mutex
 	server *Server
-	filled bool // there is a database that Copy copies
-	n      atomic.Int64
+	n      int
+	filled string // the database that PostgresOf copies
 }
 
 // Postgres returns the URL of a new database on the PostgreSQL of this test
@@ -41,47 +40,51 @@ var shared struct {
 // one of its own.
 func Postgres(t testing.TB) string {
 	t.Helper()
-	return create(t, server(t), "")
+	shared.Lock()
+	defer shared.Unlock()
+	return create(t, "template1")
 }
 
-// Copy is Postgres with a copy of the one database that fill fills, at the first call,
-// and leaves: always the same one, in a test process.
-func Copy(t testing.TB, fill func(url string)) string {
-	t.Helper()
-	const name = "filled"
-	s := server(t)
-	func() {
-		shared.Lock()
-		defer shared.Unlock()
-		if !shared.filled {
-			run(t, s, "CREATE DATABASE "+name)
-			fill(s.url(name))
-			shared.filled = true
-		}
-	}()
-	return create(t, s, " TEMPLATE "+name)
-}
-
-func server(t testing.TB) *Server {
+// PostgresOf is Postgres with a database that is not empty but a copy of the one that
+// fill filled. Whoever is first in this test process has it filled for all others, who
+// give the same fill. It leaves no connection open.
+func PostgresOf(t testing.TB, fill func(url string) error) string {
 	t.Helper()
 	shared.Lock()
 	defer shared.Unlock()
+	if shared.filled == "" {
+		s, name := next(t, "template1")
+		if err := fill(s.url(name)); err != nil {
+			t.Fatal(err)
+		}
+		shared.filled = name
+	}
+	return create(t, shared.filled)
+}
+
+// create makes a database for one test. The caller holds shared.
+func create(t testing.TB, template string) string {
+	t.Helper()
+	s, name := next(t, template)
+	t.Cleanup(func() { run(t, s, "DROP DATABASE "+name+" WITH (FORCE)") })
+	return s.url(name)
+}
+
+// next makes a database of this process's server, which it starts if need be. The
+// caller holds shared.
+func next(t testing.TB, template string) (s *Server, name string) {
+	t.Helper()
 	if shared.server == nil {
-		s, err := start(Options{})
+		started, err := start(Options{})
 		if err != nil {
 			t.Fatal(err)
 		}
-		shared.server = s
+		shared.server = started
 	}
-	return shared.server
-}
-
-func create(t testing.TB, s *Server, how string) string {
-	t.Helper()
-	name := fmt.Sprintf("t%d", shared.n.Add(1))
-	run(t, s, "CREATE DATABASE "+name+how)
-	t.Cleanup(func() { run(t, s, "DROP DATABASE "+name+" WITH (FORCE)") })
-	return s.url(name)
+	shared.n++
+	name = fmt.Sprintf("t%d", shared.n)
+	run(t, shared.server, "CREATE DATABASE "+name+" TEMPLATE "+template)
+	return shared.server, name
 }
 
 func run(t testing.TB, s *Server, sql string) {
