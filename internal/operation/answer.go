@@ -179,10 +179,7 @@ func (e *Engine) prepareAnswer(ctx context.Context, c *channel.Call) (channel.Pl
 	if err != nil {
 		return channel.Plan{}, &wire.Error{Code: wire.Malformed}, nil
 	}
-	read, asked := e.ops.GetCall(claims.Txn), e.pending.GetCall(promptsKey(c.Device.UserID))
-	e.KV.Batch(ctx, read, asked)
-	op, err := e.ops.Got(read)
-	op.ID = claims.Txn
+	op, asked, err := e.answered(ctx, claims.Txn, c.Device.UserID)
 	if absent(err) {
 		return e.gone(ctx, c.Device, claims.Txn)
 	}
@@ -217,12 +214,12 @@ func (e *Engine) prepareAnswer(ctx context.Context, c *channel.Call) (channel.Pl
 	plan := channel.Plan{
 		Commit: func(tx *db.Tx, dev *db.Device) (any, *wire.Error, error) {
 			p.device, after = dev, nil
-			out, werr, err := e.commitAnswer(tx, &op, p)
+			out, werr, err := e.commitAnswer(tx, op, p)
 			if errors.Is(err, db.ErrConflict) {
 				err = errors.Join(db.ErrAgain, err) // decided by another since it was read
 			}
 			if out != nil && err == nil {
-				after = func(ctx context.Context) { e.settle(ctx, &op, *out, asked) }
+				after = func(ctx context.Context) { e.settle(ctx, op, *out, asked) }
 			}
 			if werr != nil || err != nil {
 				return nil, werr, err

@@ -72,11 +72,12 @@ type Engine struct {
 
 	policies *policies
 	outcomes *outcomes
+	listed   *listed
 }
 
 // New makes an engine.
 func New(c Config) *Engine {
-	return &Engine{Config: c, ops: kv.NewBucket[Operation](c.KV, "o"), pending: kv.NewBucket[prompts](c.KV, "u"), nobody: c.Box.Derive("nobody 1"), claims: c.Box.Derive("start token 1"), policies: &policies{}, outcomes: &outcomes{}}
+	return &Engine{Config: c, ops: kv.NewBucket[Operation](c.KV, "o"), pending: kv.NewBucket[prompts](c.KV, "u"), nobody: c.Box.Derive("nobody 1"), claims: c.Box.Derive("start token 1"), policies: &policies{}, outcomes: newOutcomes(), listed: newListed()}
 }
 
 // Nobody is the user id under which operations for somebody who does not exist
@@ -130,6 +131,9 @@ func (e *Engine) Start(ctx context.Context, op *Operation) error {
 			}
 			return err
 		}
+	}
+	if op.DeviceID != NoDevice {
+		e.listed.keep(op)
 	}
 	if e.Started != nil {
 		e.Started(op.Kind)

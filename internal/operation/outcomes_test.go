@@ -92,7 +92,7 @@ func TestWhatWasNotCommittedIsNotKept(t *testing.T) {
 }
 
 func TestKeptOutcomesAreBounded(t *testing.T) {
-	var kept outcomes
+	kept := newOutcomes()
 	now := time.Unix(1_800_000_000, 0)
 	for i := range 5 * outcomesHalf {
 		kept.keep(Outcome{OperationID: fmt.Sprint(i), At: now})

@@ -163,6 +163,7 @@ func (e *Engine) mayAsk(ctx context.Context, op *Operation) error {
 func (e *Engine) settle(ctx context.Context, op *Operation, out Outcome, asked *kv.Call) {
 	ctx = context.WithoutCancel(ctx)
 	e.outcomes.keep(out)
+	e.listed.forget(out)
 	if err := e.settled(ctx, out, asked); err != nil {
 		e.Log.WarnContext(ctx, "kv not brought up to date yet", "operation", op.ID, "error", err)
 		return
@@ -243,36 +244,6 @@ func (e *Engine) DeliverDecided(ctx context.Context, it db.OutboxItem) error {
 		return err
 	}
 	return e.settled(ctx, out, nil)
-}
-
-// offered returns the pending operations that name the user and may be
-// answered by the device, oldest first.
-func (e *Engine) offered(ctx context.Context, dev *db.Device) ([]Operation, error) {
-	p, err := e.pending.Get(ctx, promptsKey(dev.UserID))
-	if errors.Is(err, kv.ErrNotFound) {
-		return nil, nil
-	}
-	if err != nil {
-		return nil, err
-	}
-	p.prune(e.Clock.Now().UnixMilli())
-	ops := make([]Operation, 0, len(p.Open))
-	for _, o := range p.Open {
-		if o.Device != "" && o.Device != dev.ID {
-			continue
-		}
-		op, err := e.read(ctx, o.Operation)
-		if absent(err) {
-			continue // just decided, or another version's
-		}
-		if err != nil {
-			return nil, err
-		}
-		if op.addresses(dev) { // or it is for phones of another App
-			ops = append(ops, op)
-		}
-	}
-	return ops, nil
 }
 
 // Withdrawal is of a user, or with a device of what no other device of the user can

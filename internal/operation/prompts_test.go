@@ -263,7 +263,7 @@ func TestAnOperationEndsByTheDatabasesClockOnly(t *testing.T) {
 // counted for the user.
 func (h *house) other(client, user string) string {
 	h.t.Helper()
-	op := h.must(client, user)
+	op := h.node().must(client, user)
 	raw, err := op.MarshalBinary()
 	if err != nil {
 		h.t.Fatal(err)

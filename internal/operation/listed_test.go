@@ -1,0 +1,108 @@
+package operation
+
+import (
+	"fmt"
+	"slices"
+	"testing"
+	"time"
+
+	"mobileid/internal/db"
+)
+
+// node is another node on the same stores: it has met nothing yet.
+func (h *house) node() *house { return &house{New(h.Config), h.t, h.clock} }
+
+// What was listed is answered as it was, without kv; a node that has not listed it
+// asks kv.
+func TestWhatWasListedIsAnsweredWithoutReadingItAgain(t *testing.T) {
+	h := newHouse(t)
+	other := h.node()
+	op := h.must("a", "usr_1")
+	if got := h.offers("usr_1"); !slices.Equal(got, []string{op.ID}) {
+		t.Fatalf("offered: %v", got)
+	}
+	if err := h.ops.Delete(t.Context(), op.ID); err != nil {
+		t.Fatal(err)
+	}
+	got, asked, err := h.answered(t.Context(), op.ID, "usr_1")
+	if err != nil || got.ID != op.ID || string(got.Challenge) != string(op.Challenge) || asked.Err != nil {
+		t.Errorf("here: %+v, %v", got, err)
+	}
+	if _, _, err := other.answered(t.Context(), op.ID, "usr_1"); !absent(err) {
+		t.Errorf("at a node that has not listed it: %v", err)
+	}
+	h.clock.Advance(DefaultLife)
+	if _, _, err := h.answered(t.Context(), op.ID, "usr_1"); !absent(err) {
+		t.Errorf("once its time is over: %v", err)
+	}
+}
+
+// A list tells what other nodes have started, superseded and decided.
+func TestAListIsTheUsersRecordWhoeverKeptWhat(t *testing.T) {
+	h := newHouse(t)
+	other := h.node()
+	first := h.must("a", "usr_1")
+	there := other.must("b", "usr_1")
+	for _, at := range []*house{h, other} {
+		if got := at.offers("usr_1"); !slices.Equal(got, []string{first.ID, there.ID}) {
+			t.Fatalf("offered: %v", got)
+		}
+	}
+	second := other.must("a", "usr_1")
+	if _, err := other.End(t.Context(), there.ID, Cancel, ""); err != nil {
+		t.Fatal(err)
+	}
+	if got := h.offers("usr_1"); !slices.Equal(got, []string{second.ID}) {
+		t.Errorf("offered: %v", got)
+	}
+}
+
+// What was read of the user's record when it was listed may be out of date when the
+// decision is made: what came meanwhile stays.
+func TestWhatCameSinceTheListStays(t *testing.T) {
+	h := newHouse(t)
+	a := h.must("a", "usr_1")
+	h.offers("usr_1")
+	_, asked, err := h.answered(t.Context(), a.ID, "usr_1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := h.node().must("b", "usr_1")
+	var out Outcome
+	err = h.DB.Update(t.Context(), func(tx *db.Tx) (err error) {
+		out, err = h.decide(tx, a, nil, Decline, "")
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	h.settle(t.Context(), a, out, asked)
+	if got := h.offers("usr_1"); !slices.Equal(got, []string{b.ID}) {
+		t.Errorf("offered: %v", got)
+	}
+	if _, err := h.ask("a", "usr_1"); err == nil {
+		t.Error("who was declined may ask again at once")
+	}
+	if _, ok := h.listed.op(a.ID, h.clock.Now()); ok {
+		t.Error("what was decided is kept")
+	}
+}
+
+func TestWhatIsKeptForAnswersIsBounded(t *testing.T) {
+	kept := newListed()
+	now := time.Unix(1_800_000_000, 0)
+	for i := range 5 * listedHalf {
+		id := fmt.Sprint(i)
+		kept.keep(&Operation{ID: id, ExpiresAt: now.UnixMilli() + 1})
+		if n := len(kept.ops.young) + len(kept.ops.old); n > 2*listedHalf {
+			t.Fatalf("%d are kept", n)
+		}
+		if _, ok := kept.op(id, now); !ok {
+			t.Fatal("the newest is not found")
+		}
+	}
+	kept.keep(&Operation{ID: "large", View: make([]byte, listedMost+1), ExpiresAt: now.UnixMilli() + 1})
+	if _, ok := kept.op("large", now); ok {
+		t.Error("a large one is kept")
+	}
+}
