@@ -22,7 +22,8 @@ tool := go tool -modfile=tools/go.mod
 # The race detector watches everything but the inside of Go's own primitives and of
 # SQLite. The phones of the tests stretch their PINs by 100 000 rounds of HMAC, and a
 # watched round takes six times as long. SQLite is C in Go's clothes, and its memory is
-# not Go's: of that the detector sees nothing, however often it is asked.
+# not Go's: of that the detector sees nothing, however often it is asked. That two use a
+# connection at once it sees in modernc.org/libc, which stays watched.
 unwatched := -gcflags=crypto/internal/fips140/...=-race=false -gcflags=modernc.org/sqlite/lib=-race=false
 
 # One set of compiled packages for the binary and the checkers, statically

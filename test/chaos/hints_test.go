@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"mobileid/internal/db/dbtest"
+	"mobileid/internal/db/dbtest/schema"
 	"mobileid/internal/kv/kvtest"
 	"mobileid/test/rig"
 )
@@ -17,10 +18,10 @@ func TestR10_WaitersAreToldWithoutTheirHints(t *testing.T) {
 		"redis": func(t *testing.T) rig.Options {
 			redis := kvtest.StartRedis(t)
 			redis.CLI("acl", "setuser", "default", "-subscribe", "-psubscribe", "-ssubscribe")
-			return rig.Options{DB: dbtest.Postgres(t), KV: redis.URL(), Nodes: 2}
+			return rig.Options{DB: schema.Postgres(t), KV: redis.URL(), Nodes: 2}
 		},
 		"postgres": func(t *testing.T) rig.Options {
-			dsn := dbtest.Postgres(t)
+			dsn := schema.Postgres(t)
 			_, rest, _ := strings.Cut(dsn, "@")
 			target, _, _ := strings.Cut(rest, "/")
 			proxy := dbtest.StartProxy(t, target)

@@ -5,7 +5,7 @@ import (
 	"testing"
 	"time"
 
-	"mobileid/internal/db/dbtest"
+	"mobileid/internal/db/dbtest/schema"
 	"mobileid/internal/kv/kvtest"
 	"mobileid/sdk"
 	"mobileid/sdk/wire"
@@ -17,7 +17,7 @@ import (
 func TestR6_AnOlderRedisBringsNothingBackThatWasDecidedOrUsed(t *testing.T) {
 	for name, on := range map[string]func(t *testing.T) rig.Options{
 		"redis":                           func(*testing.T) rig.Options { return rig.Options{} },
-		"two nodes on postgres and redis": func(t *testing.T) rig.Options { return rig.Options{DB: dbtest.Postgres(t), Nodes: 2} },
+		"two nodes on postgres and redis": func(t *testing.T) rig.Options { return rig.Options{DB: schema.Postgres(t), Nodes: 2} },
 	} {
 		t.Run(name, func(t *testing.T) {
 			redis, o := kvtest.StartRedis(t), on(t)

@@ -15,6 +15,7 @@ import (
 const rounds = 8
 
 func TestD5_OfTwoPhonesThatAnswerAtOnceOneDecides(t *testing.T) {
+	t.Parallel()
 	rig.Everywhere(t, func(t *testing.T, r *rig.Rig) {
 		u, one := r.Person()
 		phones := []*sdk.Phone{one, r.Registered(u)}
@@ -66,6 +67,7 @@ func TestD5_OfTwoPhonesThatAnswerAtOnceOneDecides(t *testing.T) {
 }
 
 func TestC24_AnswerAgainstExpiry(t *testing.T) {
+	t.Parallel()
 	rig.Everywhere(t, func(t *testing.T, r *rig.Rig) {
 		u, p := r.Person()
 		for round := range rounds {
@@ -105,6 +107,7 @@ func TestC24_AnswerAgainstExpiry(t *testing.T) {
 }
 
 func TestAnAnswerCountsUntilTheInstantOfExpiry(t *testing.T) {
+	t.Parallel()
 	r := rig.Start(t, rig.Options{})
 	u, p := r.Person()
 	for _, c := range []struct {
@@ -122,6 +125,7 @@ func TestAnAnswerCountsUntilTheInstantOfExpiry(t *testing.T) {
 }
 
 func TestC24_AnswerAgainstCancelInTheBrowser(t *testing.T) {
+	t.Parallel()
 	rig.Everywhere(t, func(t *testing.T, r *rig.Rig) {
 		u, p := r.Person()
 		seen := rig.Tally{}
@@ -156,6 +160,7 @@ func TestC24_AnswerAgainstCancelInTheBrowser(t *testing.T) {
 }
 
 func TestC20_AnswerAgainstSupersede(t *testing.T) {
+	t.Parallel()
 	rig.Everywhere(t, func(t *testing.T, r *rig.Rig) {
 		u, p := r.Person()
 		seen := rig.Tally{}

@@ -30,6 +30,7 @@ func start(r *rig.Rig, c node.NewClient, hint string) (rig.Answer, error) {
 
 // The cap is exact however the user is spelled: D10's alternating spellings.
 func TestR5_C18_SixtyFourStartsOfManyClientsAreThreePrompts(t *testing.T) {
+	t.Parallel()
 	rig.Contested(t, func(t *testing.T, r *rig.Rig) {
 		u, p := r.Person()
 		hints := []string{u.ExternalRef, "userId:" + u.ID, "userId:" + u.ID + " deviceId:" + r.State(p).Device}
@@ -60,6 +61,7 @@ func TestR5_C18_SixtyFourStartsOfManyClientsAreThreePrompts(t *testing.T) {
 }
 
 func TestC20_SixtyFourStartsOfOneClientLeaveOnePromptAndTellTheRest(t *testing.T) {
+	t.Parallel()
 	rig.Everywhere(t, func(t *testing.T, r *rig.Rig) {
 		u, p := r.Person()
 		got := rig.Crowd(64, func(i int) rig.Answer {
@@ -91,6 +93,7 @@ func wrong(t *testing.T, r *rig.Rig, p *sdk.Phone, op *wire.Operation) *wire.Err
 }
 
 func TestD10_WrongPINsInSequenceBlockAtTheAppsLimit(t *testing.T) {
+	t.Parallel()
 	for limit := int64(1); limit <= 5; limit++ {
 		t.Run(fmt.Sprint("limit ", limit), func(t *testing.T) {
 			r := rig.Start(t, rig.Options{Policy: identity.Policy{FailureLimit: limit, BlockFor: 10 * time.Minute}})
@@ -128,6 +131,7 @@ func TestD10_WrongPINsInSequenceBlockAtTheAppsLimit(t *testing.T) {
 }
 
 func TestD10_OnlyAProvenPINResetsTheCounter(t *testing.T) {
+	t.Parallel()
 	r := rig.Start(t, rig.Options{})
 	u, p := r.Person()
 	r.Ask(r.Backend, u)
@@ -149,6 +153,7 @@ func TestD10_OnlyAProvenPINResetsTheCounter(t *testing.T) {
 }
 
 func TestD10_WrongPINsInParallelUnderOneHeadCountOnce(t *testing.T) {
+	t.Parallel()
 	rig.Everywhere(t, func(t *testing.T, r *rig.Rig) {
 		u, p := r.Person()
 		r.Ask(r.Backend, u)
@@ -180,6 +185,7 @@ func noon(r *rig.Rig) {
 }
 
 func TestD10_AcrossAUsersPhonesTenWrongPINsADay(t *testing.T) {
+	t.Parallel()
 	r := rig.Start(t, rig.Options{})
 	noon(r)
 	u, first := r.Person()
@@ -230,6 +236,7 @@ func TestD10_AcrossAUsersPhonesTenWrongPINsADay(t *testing.T) {
 
 // In one day ten, however the blocks end in between.
 func TestD10_BlocksThatEndDoNotGiveMoreThanTenADay(t *testing.T) {
+	t.Parallel()
 	r := rig.Start(t, rig.Options{Policy: identity.Policy{FailureLimit: 3, BlockFor: time.Minute}})
 	noon(r)
 	u, p := r.Person()

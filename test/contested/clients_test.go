@@ -19,6 +19,7 @@ import (
 // is given or good, for the code and the approval that nobody has redeemed either,
 // not even after the client is enabled again.
 func TestR3_DisablingAClientAgainstApprovalAndRedemption(t *testing.T) {
+	t.Parallel()
 	rig.Everywhere(t, func(t *testing.T, r *rig.Rig) {
 		seen := rig.Tally{}
 		for round := range rounds {
@@ -113,6 +114,7 @@ func TestR3_DisablingAClientAgainstApprovalAndRedemption(t *testing.T) {
 // registration that it started: a phone that is not its user's when the change has
 // returned never will be, and the decision says the same as the phone's row.
 func TestR3_B9_DisablingAClientAgainstItsRegistrations(t *testing.T) {
+	t.Parallel()
 	rig.Everywhere(t, func(t *testing.T, r *rig.Rig) {
 		seen := rig.Tally{}
 		for round := range 2 * rounds {

@@ -8,7 +8,7 @@ import (
 
 	"mobileid/internal/clock"
 	"mobileid/internal/db"
-	"mobileid/internal/db/dbtest"
+	"mobileid/internal/db/dbtest/schema"
 	"mobileid/internal/kv/kvtest"
 	"mobileid/internal/operation"
 	"mobileid/sdk"
@@ -28,7 +28,7 @@ func wrongClocks(t *testing.T, fn func(t *testing.T, r *rig.Rig)) {
 		"postgres and redis": func(t testing.TB) string { return kvtest.Redis(t) },
 	} {
 		t.Run(name, func(t *testing.T) {
-			fn(t, rig.Start(t, rig.Options{DB: dbtest.Postgres(t), KV: kv(t), Nodes: 2, Clocks: []clock.Clock{off(90 * time.Second), off(-90 * time.Second)}}))
+			fn(t, rig.Start(t, rig.Options{DB: schema.Postgres(t), KV: kv(t), Nodes: 2, Clocks: []clock.Clock{off(90 * time.Second), off(-90 * time.Second)}}))
 		})
 	}
 }
@@ -42,6 +42,7 @@ func at(r *rig.Rig, i int, p *sdk.Phone) *sdk.Phone {
 // I5 and X8: an operation ends when it should by SQL's clock, whichever node
 // started it and whichever is asked.
 func TestX8_NoOperationEndsEarlyOrLivesOnWhereClocksDiffer(t *testing.T) {
+	t.Parallel()
 	wrongClocks(t, func(t *testing.T, r *rig.Rig) {
 		type life struct {
 			id  string
@@ -84,6 +85,7 @@ func TestX8_NoOperationEndsEarlyOrLivesOnWhereClocksDiffer(t *testing.T) {
 // Codes, requests and tokens that one node gives are good on the other, and say
 // when they were given by the clock that both go by.
 func TestX8_CodesAndTokensAreGoodOnBothNodesWhereClocksDiffer(t *testing.T) {
+	t.Parallel()
 	wrongClocks(t, func(t *testing.T, r *rig.Rig) {
 		u, p := r.Person()
 		fresh := func(what string, a rig.Answer) {

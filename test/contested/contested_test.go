@@ -15,6 +15,7 @@ import (
 const crowd = 32
 
 func TestA12_OfThirtyTwoRedemptionsOfACodeOneGetsTokens(t *testing.T) {
+	t.Parallel()
 	rig.Contested(t, func(t *testing.T, r *rig.Rig) {
 		u, p := r.Person()
 		code := r.Login(r.Browser(), u, p).Get("code")
@@ -40,6 +41,7 @@ func TestA12_OfThirtyTwoRedemptionsOfACodeOneGetsTokens(t *testing.T) {
 }
 
 func TestC14_OfThirtyTwoRedemptionsOfAnAuthReqIDOneGetsTokens(t *testing.T) {
+	t.Parallel()
 	rig.Contested(t, func(t *testing.T, r *rig.Rig) {
 		u, p := r.Person()
 		id := r.Ask(r.Backend, u).Text("auth_req_id")
@@ -62,6 +64,7 @@ func TestC14_OfThirtyTwoRedemptionsOfAnAuthReqIDOneGetsTokens(t *testing.T) {
 }
 
 func TestB5_ThirtyTwoUsesOfARefreshTokenAreOneStep(t *testing.T) {
+	t.Parallel()
 	rig.Contested(t, func(t *testing.T, r *rig.Rig) {
 		u, p := r.Person()
 		first := r.Redeem(r.Login(r.Browser(), u, p).Get("code")).Text("refresh_token")
@@ -101,6 +104,7 @@ func TestB5_ThirtyTwoUsesOfARefreshTokenAreOneStep(t *testing.T) {
 // Whoever was told 200 may rely on it: whatever a refresh beside the revocation gave
 // is dead by then, and nothing is given after.
 func TestB6_OnceARevocationHasReturnedNothingOfTheGrantWorks(t *testing.T) {
+	t.Parallel()
 	rig.Contested(t, func(t *testing.T, r *rig.Rig) {
 		for round := range rounds {
 			u, p := r.Person()
@@ -148,6 +152,7 @@ func TestB6_OnceARevocationHasReturnedNothingOfTheGrantWorks(t *testing.T) {
 }
 
 func TestB5_TheGraceOfARefreshTokenIsTenSeconds(t *testing.T) {
+	t.Parallel()
 	r := rig.Start(t, rig.Options{})
 	for _, c := range []struct {
 		after time.Duration
@@ -167,6 +172,7 @@ func TestB5_TheGraceOfARefreshTokenIsTenSeconds(t *testing.T) {
 }
 
 func TestD12_OfThirtyTwoPhonesWithOneLinkOneRegisters(t *testing.T) {
+	t.Parallel()
 	rig.Everywhere(t, func(t *testing.T, r *rig.Rig) {
 		u := r.User()
 		link := r.Link(u)
@@ -183,6 +189,7 @@ func TestD12_OfThirtyTwoPhonesWithOneLinkOneRegisters(t *testing.T) {
 }
 
 func TestD12_OfThirtyTwoPhonesWithOneTypedCodeOneRegisters(t *testing.T) {
+	t.Parallel()
 	rig.Everywhere(t, func(t *testing.T, r *rig.Rig) {
 		u := r.User()
 		a := r.REST("POST", "/registrations", map[string]any{"userId": u.ID, "activationCode": true})
@@ -225,6 +232,7 @@ func oneDevice(t *testing.T, r *rig.Rig, u db.User, got []string, phones []*sdk.
 }
 
 func TestOneApprovalGivesOneAuthorizationResponse(t *testing.T) {
+	t.Parallel()
 	rig.Everywhere(t, func(t *testing.T, r *rig.Rig) {
 		u, p := r.Person()
 		b := r.Browser()

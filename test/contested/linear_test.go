@@ -312,6 +312,7 @@ func (d *diary) live(t *testing.T, r *rig.Rig, all []someone, ends bool) {
 // X13 and I2: whatever is told to phones and clients, by whichever node and over
 // whichever network, fits one life of the operation.
 func TestX13_TheLifeOfAnOperationIsLinearizable(t *testing.T) {
+	t.Parallel()
 	rig.Contested(t, func(t *testing.T, r *rig.Rig) {
 		bad := over(r)
 		all := make([]someone, 4)
@@ -339,6 +340,7 @@ func TestX13_TheLifeOfAnOperationIsLinearizable(t *testing.T) {
 
 // A judge that finds nothing proves nothing.
 func TestTheJudgeFindsWhatCannotHaveBeen(t *testing.T) {
+	t.Parallel()
 	type line struct {
 		what       string
 		move       operation.Move

@@ -13,6 +13,7 @@ import (
 // Whatever comes first: once the lock has returned nothing that was approved
 // beside it is good for anything, not even after the user is unlocked.
 func TestR3_LockOfAUserOrPhoneAgainstApprovalAndRedemption(t *testing.T) {
+	t.Parallel()
 	rig.Everywhere(t, func(t *testing.T, r *rig.Rig) {
 		seen := rig.Tally{}
 		for round := range rounds {

@@ -26,6 +26,7 @@ func (c *cut) RoundTrip(req *http.Request) (*http.Response, error) {
 // R11: the reply is lost after the commit. Whoever asks again, at the other node,
 // is told what was done, and it is not done again.
 func TestR11_AfterALostReplyTheTruthIsToldAgain(t *testing.T) {
+	t.Parallel()
 	rig.Everywhere(t, func(t *testing.T, r *rig.Rig) {
 		behind := func(at *rig.Rig) (*rig.Rig, *cut) {
 			out, client := *at, *at.HTTP

@@ -64,6 +64,7 @@ func sent(p rig.Page) string {
 // However two end a login at once, on one node or on two, there is one end, and
 // all are told of it.
 func TestR2_OfEveryPairOfMovesOneDecides(t *testing.T) {
+	t.Parallel()
 	rig.Contested(t, func(t *testing.T, r *rig.Rig) {
 		u, first := r.Person()
 		phones := []*sdk.Phone{first, r.Registered(u)}

@@ -15,6 +15,7 @@ import (
 // the redemption. Once its answer is there, no token is or becomes good, and
 // everybody is told the same of the request.
 func TestR3_ALockByRESTAgainstApprovalAndRedemption(t *testing.T) {
+	t.Parallel()
 	rig.Everywhere(t, func(t *testing.T, r *rig.Rig) {
 		seen := rig.Tally{}
 		for round := range rounds {

@@ -34,6 +34,7 @@ func neighbour(t *testing.T, r *rig.Rig, name string) *rig.Rig {
 // further one needs. So the test also asks as another client of the same merchant,
 // and for a user without a phone: there only the first check is left.
 func TestR12_MerchantsClientsAndScopesAreNotMixedUp(t *testing.T) {
+	t.Parallel()
 	rig.Everywhere(t, func(t *testing.T, r *rig.Rig) {
 		other := neighbour(t, r, "Umbrella")
 		sides := []*rig.Rig{r, other}

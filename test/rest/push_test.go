@@ -10,7 +10,7 @@ import (
 	"time"
 
 	"mobileid/internal/db"
-	"mobileid/internal/db/dbtest"
+	"mobileid/internal/db/dbtest/schema"
 	"mobileid/internal/identity"
 	"mobileid/internal/notify/pushtest"
 	"mobileid/sdk"
@@ -191,7 +191,7 @@ func TestAFaultyWishForAPushNamesTheMember(t *testing.T) {
 
 func TestD17_AnAddressThatAnotherDeviceRegistersIsTakenFromTheFirst(t *testing.T) {
 	t.Run("embedded", func(t *testing.T) { takenOver(t, "") })
-	t.Run("postgres", func(t *testing.T) { takenOver(t, dbtest.Postgres(t)) })
+	t.Run("postgres", func(t *testing.T) { takenOver(t, schema.Postgres(t)) })
 }
 
 func takenOver(t *testing.T, at string) {
