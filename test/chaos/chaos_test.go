@@ -108,16 +108,18 @@ func (c *client) rest(path string, body any) answer {
 	if err != nil {
 		c.t.Error(err)
 	}
-	token := c.token()
-	return c.insist(201, func() (answer, error) {
-		return c.once(http.MethodPost, "/api/v1"+path, token, "application/json", raw)
-	})
+	return c.asClient(201, path, raw)
 }
 
 // change is rest of what answers 200.
-func (c *client) change(path string) {
-	token := c.token()
-	c.insist(200, func() (answer, error) { return c.once(http.MethodPost, "/api/v1"+path, token, "application/json", nil) })
+func (c *client) change(path string) { c.asClient(200, path, nil) }
+
+// asClient posts to the API until it answers with the status, each time with a new
+// token: a store that comes back empty has lost the others.
+func (c *client) asClient(want int, path string, raw []byte) answer {
+	return c.insist(want, func() (answer, error) {
+		return c.once(http.MethodPost, "/api/v1"+path, c.token(), "application/json", raw)
+	})
 }
 
 // sky knows when something is broken. The zero value is a clear one.

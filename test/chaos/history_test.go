@@ -145,17 +145,10 @@ func (c *client) answers(ctx context.Context, s *someone, h *history, match stri
 		if err != nil {
 			h.saw = err.Error()
 		}
-		if errors.Is(err, sdk.ErrUnanswered) {
-			if out, rerr := s.phone.Resume(ctx); rerr == nil && out != nil {
-				s.told(h, out.Txn, out.Err, decline)
-			} else if rerr != nil {
-				h.saw = "resume: " + rerr.Error()
-			}
-			continue
-		}
 		op := last(ops, h.client)
 		if err != nil || op == nil {
-			if err == nil && gone {
+			// What was sent may have been carried out although it is not listed any more.
+			if err == nil && gone && s.resume(ctx, h, decline) && h.acked == "" {
 				h.acked = "gone"
 			}
 			time.Sleep(20 * time.Millisecond)
@@ -178,6 +171,20 @@ func (c *client) answers(ctx context.Context, s *someone, h *history, match stri
 			s.told(h, op.Txn, err, decline)
 		}
 	}
+}
+
+// resume hears what became of an answer whose reply was lost, and reports whether
+// nothing is open any more.
+func (s *someone) resume(ctx context.Context, h *history, decline bool) bool {
+	out, err := s.phone.Resume(ctx)
+	if err != nil {
+		h.saw = "resume: " + err.Error()
+		return false
+	}
+	if out != nil {
+		s.told(h, out.Txn, out.Err, decline)
+	}
+	return true
 }
 
 // last is the newest operation of the client. One that only a lost acknowledgement
