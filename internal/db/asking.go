@@ -70,6 +70,7 @@ func (tx *Tx) Addressee(merchantID, id, ref string) (u User, phones []Device, er
 type Standing struct {
 	Decided            bool // the operation is: Decision tells how
 	UserState          string
+	UserLeft           bool   // was not ACTIVE at some time since the client asked
 	FailDay, FailCount int64  // of the user
 	Withdrawn          bool   // the client is disabled, or was since it asked, or is gone
 	Policy             string // of the App: identity.Policy
@@ -78,13 +79,13 @@ type Standing struct {
 // Standing reads it for an operation that the client asked for at asked, with the user's row locked for what the answer may count and
 // the client's against changes. ErrNotFound if there is no such user.
 func (tx *Tx) Standing(operationID, userID, clientID, appID string, asked time.Time) (s Standing, err error) {
-	const decided, user = `SELECT EXISTS (SELECT 1 FROM decisions WHERE operation_id = $1), `, `u.state, u.fail_day, u.fail_count`
-	err = tx.row(decided+user+`, c.disabled_at <> 0 OR c.valid_after > $5, COALESCE((SELECT a.policy FROM apps a WHERE a.id = $4), '')
-		FROM users u, clients c WHERE u.id = $2 AND c.id = $3`+of(tx.forUpdate(), "u")+of(tx.forShare(), "c"), []any{operationID, userID, clientID, appID, millis(asked)},
-		&s.Decided, &s.UserState, &s.FailDay, &s.FailCount, &s.Withdrawn, &s.Policy)
+	const decided, user = `SELECT EXISTS (SELECT 1 FROM decisions WHERE operation_id = $1), `, `u.state, u.valid_after > $3, u.fail_day, u.fail_count`
+	err = tx.row(decided+user+`, c.disabled_at <> 0 OR c.valid_after > $3, COALESCE((SELECT a.policy FROM apps a WHERE a.id = $5), '')
+		FROM users u, clients c WHERE u.id = $2 AND c.id = $4`+of(tx.forUpdate(), "u")+of(tx.forShare(), "c"), []any{operationID, userID, millis(asked), clientID, appID},
+		&s.Decided, &s.UserState, &s.UserLeft, &s.FailDay, &s.FailCount, &s.Withdrawn, &s.Policy)
 	if errors.Is(err, ErrNotFound) {
 		s.Withdrawn = true
-		err = tx.row(decided+user+` FROM users u WHERE u.id = $2`+tx.forUpdate(), []any{operationID, userID}, &s.Decided, &s.UserState, &s.FailDay, &s.FailCount)
+		err = tx.row(decided+user+` FROM users u WHERE u.id = $2`+tx.forUpdate(), []any{operationID, userID, millis(asked)}, &s.Decided, &s.UserState, &s.UserLeft, &s.FailDay, &s.FailCount)
 	}
 	return s, err
 }

@@ -125,14 +125,14 @@ func TestAStandingTellsOfOperationUserClientAndApp(t *testing.T) {
 		update(t, a, func(tx *Tx) error {
 			return errors.Join(tx.SetUserState("usr_0", UserLocked), tx.DisableClient("cli_1"))
 		})
-		want.UserState, want.Withdrawn = UserLocked, true
+		want.UserState, want.UserLeft, want.Withdrawn = UserLocked, true, true
 		check("locked and disabled", "cli_1", want)
 		time.Sleep(2 * time.Millisecond)
 		update(t, a, func(tx *Tx) error { return tx.EnableClient("cli_1") })
 		check("enabled again, asked before", "cli_1", want)
 		view(t, a, func(tx *Tx) (err error) {
 			c, err := tx.Client("cli_1")
-			asked, want.Withdrawn = c.ValidAfter, false
+			asked, want.UserLeft, want.Withdrawn = c.ValidAfter, false, false
 			return err
 		})
 		check("asked since", "cli_1", want)

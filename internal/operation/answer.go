@@ -282,8 +282,12 @@ func (e *Engine) commitAnswer(tx *db.Tx, op *Operation, p *proof) (*Outcome, *wi
 	case wire.Report:
 		return e.decideBy(tx, op, p, Report, "reported by the user")
 	}
-	if now.Withdrawn {
-		out, err := e.decide(tx, op, nil, Cancel, "the client was disabled")
+	if now.Withdrawn || now.UserLeft {
+		reason := "the client was disabled"
+		if now.UserLeft {
+			reason = "the user was locked since"
+		}
+		out, err := e.decide(tx, op, nil, Cancel, reason)
 		return &out, goneBy(out, p.device), err
 	}
 	return e.commitApproval(tx, op, p, &now)

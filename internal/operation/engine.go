@@ -102,7 +102,8 @@ func (e *Engine) Start(ctx context.Context, op *Operation) error {
 	// user's record must be able to end it. Nobody can see it before.
 	life := op.Expires().Sub(e.Clock.Now())
 	counted, err := e.put(ctx, op, life+linger)
-	if errors.Is(err, kv.ErrExists) {
+	again := errors.Is(err, kv.ErrExists)
+	if again {
 		*op, err = e.read(ctx, op.ID)
 	}
 	if err != nil {
@@ -118,6 +119,9 @@ func (e *Engine) Start(ctx context.Context, op *Operation) error {
 		}
 	}
 	if err != nil {
+		if again {
+			return err
+		}
 		if derr := e.ops.Delete(context.WithoutCancel(ctx), op.ID); derr != nil {
 			e.Log.WarnContext(ctx, "an operation that was not started is left to expire", "operation", op.ID, "error", derr)
 		}
@@ -244,6 +248,9 @@ func (e *Engine) Watch(id string) (<-chan struct{}, func()) { return e.ops.Watch
 // returned either way.
 func (e *Engine) End(ctx context.Context, id string, m Move, reason string) (Outcome, error) {
 	op, err := e.read(ctx, id)
+	if kept, ok := e.listed.op(id, e.Clock.Now()); ok && absent(err) {
+		return e.end(ctx, kept, m, reason) // kv has lost it, and it could still be answered here
+	}
 	if absent(err) {
 		return e.lost(ctx, id)
 	}

@@ -14,19 +14,30 @@ const (
 	// answer, listedMost the bytes that the person is shown of one operation.
 	listedHalf = 512
 	listedMost = 4 << 10
+	// listedLife is how long an answer may come after its list without asking kv, and
+	// recordMost the bytes of a user's record that is kept for it.
+	listedLife = 30 * time.Second
+	recordMost = 1 << 10
 )
 
 // listed keeps, for the answers that are about to come, the operations that this node
 // has started or listed and what it read last of the users' records. An operation
-// never changes, and whether it is still open is for SQL to say; a user's record is
-// only ever replaced where it still is what was read.
+// never changes, but one that kv had lost may be started anew under its id, with another
+// end. Whether it is still open is for SQL to say; a user's record is only ever replaced
+// where it still is what was read.
 type listed struct {
 	ops   recent[*Operation]
-	asked recent[*kv.Call] // by user, a GetCall that was carried out
+	asked recent[reading] // by user
+}
+
+// reading is a GetCall of a user's record that was carried out.
+type reading struct {
+	call *kv.Call
+	at   time.Time
 }
 
 func newListed() *listed {
-	return &listed{ops: recent[*Operation]{half: listedHalf}, asked: recent[*kv.Call]{half: listedHalf}}
+	return &listed{ops: recent[*Operation]{half: listedHalf}, asked: recent[reading]{half: listedHalf}}
 }
 
 func (k *listed) keep(op *Operation) {
@@ -54,9 +65,10 @@ func (k *listed) forget(out Outcome) {
 // answered is the operation that the user answers, and what was read of his record
 // for settle: as they were listed, or with one call of kv. The error is kv's.
 func (e *Engine) answered(ctx context.Context, id, userID string) (*Operation, *kv.Call, error) {
-	op, ok := e.listed.op(id, e.Clock.Now())
-	if asked, too := e.listed.asked.find(userID); ok && too {
-		return op, asked, nil
+	now := e.Clock.Now()
+	op, ok := e.listed.op(id, now)
+	if asked, too := e.listed.asked.find(userID); ok && too && now.Sub(asked.at) < listedLife {
+		return op, asked.call, nil
 	}
 	read, asked := e.ops.GetCall(id), e.pending.GetCall(promptsKey(userID))
 	e.KV.Batch(ctx, read, asked)
@@ -87,7 +99,7 @@ func (e *Engine) offered(ctx context.Context, dev *db.Device) ([]*Operation, err
 			continue
 		}
 		op, ok := e.listed.op(o.Operation, now)
-		if !ok {
+		if !ok || op.ExpiresAt != o.Exp { // or it was started anew, by the same key
 			op = &Operation{ID: o.Operation}
 			unread, at = append(unread, e.ops.GetCall(o.Operation)), append(at, len(ops))
 		}
@@ -115,8 +127,8 @@ func (e *Engine) offered(ctx context.Context, dev *db.Device) ([]*Operation, err
 			here = append(here, op)
 		}
 	}
-	if len(here) > 0 {
-		e.listed.asked.keep(dev.UserID, asked)
+	if len(here) > 0 && len(asked.Val) <= recordMost {
+		e.listed.asked.keep(dev.UserID, reading{asked, now})
 	}
 	return here, nil
 }

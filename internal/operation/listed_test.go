@@ -1,12 +1,14 @@
 package operation
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"testing"
 	"time"
 
 	"mobileid/internal/db"
+	"mobileid/internal/fault"
 )
 
 // node is another node on the same stores: it has met nothing yet.
@@ -30,6 +32,16 @@ func TestWhatWasListedIsAnsweredWithoutReadingItAgain(t *testing.T) {
 	}
 	if _, _, err := other.answered(t.Context(), op.ID, "usr_1"); !absent(err) {
 		t.Errorf("at a node that has not listed it: %v", err)
+	}
+	h.clock.Advance(listedLife)
+	if _, _, err := h.answered(t.Context(), op.ID, "usr_1"); !absent(err) {
+		t.Errorf("long after the list: %v", err)
+	}
+	if _, err := other.End(t.Context(), op.ID, Cancel, ""); !fault.Is(err, fault.NotFound) {
+		t.Errorf("ended where nothing is known of it: %v", err)
+	}
+	if out, err := h.End(t.Context(), op.ID, Cancel, ""); err != nil || out.State != Cancelled {
+		t.Errorf("ended where it is known: %+v, %v", out, err)
 	}
 	h.clock.Advance(DefaultLife)
 	if _, _, err := h.answered(t.Context(), op.ID, "usr_1"); !absent(err) {
@@ -104,5 +116,48 @@ func TestWhatIsKeptForAnswersIsBounded(t *testing.T) {
 	kept.keep(&Operation{ID: "large", View: make([]byte, listedMost+1), ExpiresAt: now.UnixMilli() + 1})
 	if _, ok := kept.op("large", now); ok {
 		t.Error("a large one is kept")
+	}
+}
+
+// A client that was declined waits, also where kv has lost the user's record.
+func TestADeclineCoolsDownThoughTheUsersRecordIsLost(t *testing.T) {
+	h := newHouse(t)
+	a := h.must("a", "usr_1")
+	h.offers("usr_1")
+	_, asked, err := h.answered(t.Context(), a.ID, "usr_1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var out Outcome
+	err = h.DB.Update(t.Context(), func(tx *db.Tx) (err error) {
+		out, err = h.decide(tx, a, nil, Decline, "")
+		return err
+	})
+	if err := errors.Join(err, h.pending.Delete(t.Context(), promptsKey("usr_1"))); err != nil {
+		t.Fatal(err)
+	}
+	h.settle(t.Context(), a, out, asked)
+	if _, err := h.ask("a", "usr_1"); !fault.Is(err, fault.Forbidden) {
+		t.Errorf("asked at once: %v", err)
+	}
+}
+
+// An operation that a client starts anew by the same key, as kv had lost it, is listed
+// as it is now, also by a node that knew the first.
+func TestWhatIsStartedAnewIsListedAnew(t *testing.T) {
+	h := newHouse(t)
+	first := h.must("a", "usr_1")
+	if err := errors.Join(h.ops.Delete(t.Context(), first.ID), h.pending.Delete(t.Context(), promptsKey("usr_1"))); err != nil {
+		t.Fatal(err)
+	}
+	h.clock.Advance(time.Second)
+	again := *first
+	again.StartedAt, again.ExpiresAt = h.clock.Now().UnixMilli(), h.clock.Now().Add(DefaultLife).UnixMilli()
+	if err := h.node().Start(t.Context(), &again); err != nil {
+		t.Fatal(err)
+	}
+	ops, err := h.offered(t.Context(), &db.Device{ID: "dev_1", UserID: "usr_1"})
+	if err != nil || len(ops) != 1 || string(ops[0].Challenge) != string(again.Challenge) {
+		t.Errorf("%+v, %v", ops, err)
 	}
 }

@@ -188,8 +188,16 @@ func (e *Engine) settled(ctx context.Context, out Outcome, asked *kv.Call) error
 	return errors.Join(calls[0].Err, calls[1].Err, err)
 }
 
-// free takes the decided operation out of the user's record as it is.
+// free takes the decided operation out of the user's record as it is. Who may not ask
+// for a while is noted even if the record was lost.
 func (e *Engine) free(ctx context.Context, out Outcome, now time.Time) error {
+	if cool := cooling(out.State); cool > 0 && out.At.Add(cool).After(now) {
+		_, err := e.pending.Upsert(ctx, promptsKey(out.UserID), promptsLife, func(p prompts, _ bool) (prompts, error) {
+			p.free(out, now)
+			return p, nil
+		})
+		return err
+	}
 	_, err := e.pending.Update(ctx, promptsKey(out.UserID), func(p prompts) (prompts, error) {
 		if p.free(out, now) {
 			return p, kv.ErrRemove
@@ -216,6 +224,17 @@ func (e *Engine) freeing(out Outcome, asked *kv.Call, now time.Time) (*kv.Call, 
 	return e.pending.UpdateCall(asked, p, remove)
 }
 
+// cooling is how long the client may not ask the user after such an end.
+func cooling(s State) time.Duration {
+	switch s {
+	case Declined:
+		return coolDecline
+	case Reported:
+		return coolReport
+	}
+	return 0
+}
+
 // free takes a decided operation out, and notes who may not ask for a while. It
 // reports whether nothing is left.
 func (p *prompts) free(out Outcome, now time.Time) bool {
@@ -226,7 +245,7 @@ func (p *prompts) free(out Outcome, now time.Time) bool {
 			break
 		}
 	}
-	cool := map[State]time.Duration{Declined: coolDecline, Reported: coolReport}[out.State]
+	cool := cooling(out.State)
 	if until := out.At.Add(cool); cool > 0 && until.After(now) {
 		if p.Cool == nil {
 			p.Cool = map[string]int64{}
@@ -291,7 +310,10 @@ func (e *Engine) Withdraw(ctx context.Context, w Withdrawal, reason string) erro
 			continue
 		}
 		op, err := e.read(ctx, o.Operation)
-		if absent(err) || back && op.StartedAt > w.At || slices.ContainsFunc(others, func(d db.Device) bool { return op.addresses(&d) }) {
+		if absent(err) || back && w.At > 0 && op.StartedAt > w.At {
+			continue
+		}
+		if o.Device == "" && slices.ContainsFunc(others, func(d db.Device) bool { return op.addresses(&d) }) {
 			continue
 		}
 		if err != nil {

@@ -10,6 +10,7 @@ import (
 	"mobileid/internal/db"
 	"mobileid/internal/fault"
 	"mobileid/sdk"
+	"mobileid/sdk/wire"
 	"mobileid/test/rig"
 )
 
@@ -126,6 +127,42 @@ func swept(t *testing.T, r *rig.Rig) {
 		time.Sleep(50 * time.Millisecond)
 	}
 	t.Fatalf("%d items of the outbox are left", items)
+}
+
+// What only one phone can answer, as it has claimed it, ends with that phone, however
+// many others the user has.
+func TestWhatAPhoneHasClaimedEndsWithIt(t *testing.T) {
+	r := rig.Start(t, rig.Options{})
+	u, p := r.Person()
+	r.Registered(u)
+	a := r.REST("POST", "/authentications", map[string]any{"userId": u.ID, "initiation": "app"})
+	if _, err := p.Claim(t.Context(), a.Text("startToken")); err != nil {
+		t.Fatal(err)
+	}
+	move(t, r, "/devices/"+r.State(p).Device+"/lock")
+	if out, _ := r.Decision(a.Text("id")); out.State != "CANCELLED" {
+		t.Errorf("it is %+v", out)
+	}
+}
+
+// I7 is SQL's to hold: that the short-lived store had lost what waited at the lock
+// brings it not back after the unlock.
+func TestWhatWaitedAtALockIsNotApprovedAfterItThoughKVHadLostIt(t *testing.T) {
+	rig.Each(t, func(t *testing.T, r *rig.Rig) {
+		u, p := r.Person()
+		r.Ask(r.Backend, u)
+		op := r.Waiting(p)
+		r.Clock.Advance(time.Second)
+		r.SetUser(u, db.UserLocked) // alone: nothing is swept
+		r.SetUser(u, db.UserActive)
+		_, err := p.Approve(t.Context(), op, rig.PIN, "")
+		r.Refused(err, wire.OpGone)
+		if out, _ := r.Decision(op.Txn); out.State != "CANCELLED" {
+			t.Errorf("it is %+v", out)
+		}
+		r.Ask(r.Backend, u)
+		r.Approve(p, "")
+	})
 }
 
 func TestAUserWhoIsLockedStartsNothingAndHisRegistrationsEnd(t *testing.T) {
