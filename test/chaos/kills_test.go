@@ -59,6 +59,7 @@ func TestKillsUnderLoadLoseNothingAcknowledged(t *testing.T) {
 	}
 	j := openJudge(t, "sqlite:"+filepath.Join(dir, "mobileid.db"))
 	eventually(t, "everything is told", func() error { return h.taken(t.Context(), j) })
+	eventually(t, "the audit is sealed", func() error { return j.chain(t.Context(), dir) })
 	if err := srv.Stop(); err != nil {
 		t.Errorf("stop: %v", err)
 	}
