@@ -46,7 +46,9 @@ func plant(t *testing.T, clean *judge, dir string, all []history, people []*some
 	}
 	var lines []history
 	var got map[string][]string
-	given := first(func(h history) bool { return len(h.tokens) == 1 && len(h.successors) == 0 && h.acked == string(operation.Completed) })
+	given := first(func(h history) bool {
+		return len(h.tokens) == 1 && len(h.successors) == 0 && h.acked == string(operation.Completed)
+	})
 	renewed := first(func(h history) bool { return len(h.successors) == 1 })
 	declined := first(func(h history) bool { return h.acked == string(operation.Declined) })
 	txn, refused := given.txn, declined.txn

@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -76,11 +77,16 @@ func StartAt(t testing.TB, bin, dir, listen string, env ...string) *Server {
 		if given != "" {
 			continue
 		}
-		port, err := freeport.Pick()
-		if err != nil {
-			t.Fatal(err)
+		for addr := ""; s.addrs[i] == ""; {
+			port, err := freeport.Pick()
+			if err != nil {
+				t.Fatal(err)
+			}
+			// Nobody listens on one that was picked a moment ago.
+			if addr = fmt.Sprintf("127.0.0.1:%d", port); !slices.Contains(s.addrs[:], addr) {
+				s.addrs[i] = addr
+			}
 		}
-		s.addrs[i] = fmt.Sprintf("127.0.0.1:%d", port)
 	}
 	t.Cleanup(func() {
 		if s.cmd != nil {
