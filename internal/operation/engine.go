@@ -118,10 +118,10 @@ func (e *Engine) Start(ctx context.Context, op *Operation) error {
 			older, err = e.reserve(ctx, op, foreign)
 		}
 	}
+	if err != nil && again {
+		return err // the record is not this call's to remove
+	}
 	if err != nil {
-		if again {
-			return err
-		}
 		if derr := e.ops.Delete(context.WithoutCancel(ctx), op.ID); derr != nil {
 			e.Log.WarnContext(ctx, "an operation that was not started is left to expire", "operation", op.ID, "error", derr)
 		}
@@ -248,8 +248,10 @@ func (e *Engine) Watch(id string) (<-chan struct{}, func()) { return e.ops.Watch
 // returned either way.
 func (e *Engine) End(ctx context.Context, id string, m Move, reason string) (Outcome, error) {
 	op, err := e.read(ctx, id)
-	if kept, ok := e.listed.op(id, e.Clock.Now()); ok && absent(err) {
-		return e.end(ctx, kept, m, reason) // kv has lost it, and it could still be answered here
+	if errors.Is(err, kv.ErrNotFound) {
+		if kept, ok := e.listed.op(id, e.Clock.Now()); ok { // kv has lost it, and it could still be answered here
+			return e.end(ctx, kept, m, reason)
+		}
 	}
 	if absent(err) {
 		return e.lost(ctx, id)

@@ -14,6 +14,26 @@ import (
 // node is another node on the same stores: it has met nothing yet.
 func (h *house) node() *house { return &house{New(h.Config), h.t, h.clock} }
 
+// decline lists and declines op; meanwhile happens between the two.
+func (h *house) decline(op *Operation, meanwhile func()) {
+	h.t.Helper()
+	h.offers(op.UserID)
+	_, asked, err := h.answered(h.t.Context(), op.ID, op.UserID)
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	meanwhile()
+	var out Outcome
+	err = h.DB.Update(h.t.Context(), func(tx *db.Tx) (err error) {
+		out, err = h.decide(tx, op, nil, Decline, "")
+		return err
+	})
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	h.settle(h.t.Context(), op, out, asked)
+}
+
 // What was listed is answered as it was, without kv; a node that has not listed it
 // asks kv.
 func TestWhatWasListedIsAnsweredWithoutReadingItAgain(t *testing.T) {
@@ -74,26 +94,13 @@ func TestAListIsTheUsersRecordWhoeverKeptWhat(t *testing.T) {
 func TestWhatCameSinceTheListStays(t *testing.T) {
 	h := newHouse(t)
 	a := h.must("a", "usr_1")
-	h.offers("usr_1")
-	_, asked, err := h.answered(t.Context(), a.ID, "usr_1")
-	if err != nil {
-		t.Fatal(err)
-	}
-	b := h.node().must("b", "usr_1")
-	var out Outcome
-	err = h.DB.Update(t.Context(), func(tx *db.Tx) (err error) {
-		out, err = h.decide(tx, a, nil, Decline, "")
-		return err
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	h.settle(t.Context(), a, out, asked)
+	var b *Operation
+	h.decline(a, func() { b = h.node().must("b", "usr_1") })
 	if got := h.offers("usr_1"); !slices.Equal(got, []string{b.ID}) {
 		t.Errorf("offered: %v", got)
 	}
-	if _, err := h.ask("a", "usr_1"); err == nil {
-		t.Error("who was declined may ask again at once")
+	if _, err := h.ask("a", "usr_1"); !fault.Is(err, fault.Forbidden) {
+		t.Errorf("asked again at once by who was declined: %v", err)
 	}
 	if _, ok := h.listed.op(a.ID, h.clock.Now()); ok {
 		t.Error("what was decided is kept")
@@ -123,20 +130,11 @@ func TestWhatIsKeptForAnswersIsBounded(t *testing.T) {
 func TestADeclineCoolsDownThoughTheUsersRecordIsLost(t *testing.T) {
 	h := newHouse(t)
 	a := h.must("a", "usr_1")
-	h.offers("usr_1")
-	_, asked, err := h.answered(t.Context(), a.ID, "usr_1")
-	if err != nil {
-		t.Fatal(err)
-	}
-	var out Outcome
-	err = h.DB.Update(t.Context(), func(tx *db.Tx) (err error) {
-		out, err = h.decide(tx, a, nil, Decline, "")
-		return err
+	h.decline(a, func() {
+		if err := h.pending.Delete(t.Context(), promptsKey("usr_1")); err != nil {
+			t.Fatal(err)
+		}
 	})
-	if err := errors.Join(err, h.pending.Delete(t.Context(), promptsKey("usr_1"))); err != nil {
-		t.Fatal(err)
-	}
-	h.settle(t.Context(), a, out, asked)
 	if _, err := h.ask("a", "usr_1"); !fault.Is(err, fault.Forbidden) {
 		t.Errorf("asked at once: %v", err)
 	}

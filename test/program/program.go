@@ -77,13 +77,13 @@ func StartAt(t testing.TB, bin, dir, listen string, env ...string) *Server {
 		if given != "" {
 			continue
 		}
-		for addr := ""; s.addrs[i] == ""; {
+		for s.addrs[i] == "" {
 			port, err := freeport.Pick()
 			if err != nil {
 				t.Fatal(err)
 			}
-			// Nobody listens on one that was picked a moment ago.
-			if addr = fmt.Sprintf("127.0.0.1:%d", port); !slices.Contains(s.addrs[:], addr) {
+			// Nobody listens yet on one that was picked a moment ago.
+			if addr := fmt.Sprintf("127.0.0.1:%d", port); !slices.Contains(s.addrs[:], addr) {
 				s.addrs[i] = addr
 			}
 		}
