@@ -48,7 +48,7 @@ type DB struct {
 
 	observer atomic.Pointer[Observer]
 
-	usual  int           // how many shared the last commit
+	usual  int           // how many share a commit
 	coming atomic.Int64  // callers who said that they will write
 	nobody chan struct{} // a hint that coming fell to none
 

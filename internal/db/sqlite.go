@@ -15,14 +15,15 @@ import (
 // same few pages again, and short enough for one block of the log's index.
 const checkpointPages = "PRAGMA wal_autocheckpoint = 4000"
 
+// openWriter: what the writer has in its cache stays good, and is most of what all
+// connections may keep together (see lite).
 func openWriter(path string) (*lite.Conn, error) {
 	return lite.Open(path, "PRAGMA busy_timeout = 5000", "PRAGMA journal_mode = WAL", "PRAGMA synchronous = FULL", "PRAGMA foreign_keys = ON",
-		"PRAGMA cache_size = -4000", checkpointPages)
+		"PRAGMA cache_size = -8000", checkpointPages)
 }
 
 // openReader: what a reader has in its cache is worth nothing after the next
-// commit, so the cache is small. A page of 4 kB, as cache_size counts it, takes 8
-// of memory: the driver's allocator rounds up to a power of two.
+// commit, so the cache is small.
 func openReader(path string) (*lite.Conn, error) {
 	return lite.Open(path, "PRAGMA busy_timeout = 5000", "PRAGMA query_only = ON", "PRAGMA cache_size = -500")
 }

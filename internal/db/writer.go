@@ -18,9 +18,9 @@ const (
 	// yields is how often others may run before a commit that nobody else joins.
 	yields = 2
 	// comingMost bounds how long a commit waits for those who said that they will
-	// write, and usualMost for as many as shared the last one.
+	// write, and usualMost for as many as share one usually.
 	comingMost = 2 * time.Millisecond
-	usualMost  = 300 * time.Microsecond
+	usualMost  = time.Millisecond
 	// writeTimeout bounds one transaction once it has begun.
 	writeTimeout = 10 * time.Second
 )
@@ -127,7 +127,7 @@ func (d *DB) group(first *job) {
 			}
 		}
 	}
-	d.usual = g.have
+	d.usual = max(g.have, d.usual-1) // a small one among large ones is no new custom
 	err := broken
 	if err == nil {
 		err = d.finish(len(kept))
@@ -152,7 +152,7 @@ func (d *DB) group(first *job) {
 // up it lets others come, who then share this commit instead of waiting for the
 // next one, so that one wait for the disk serves them all: the goroutines that can
 // run, those who said that they are about to write, and as many as wrote together
-// last time, who have their answers by now and may be back. With nobody else about
+// lately, who have their answers by now and may be back. With nobody else about
 // it costs nothing.
 func (d *DB) waiting(g *gathering) *job {
 	for range yields {

@@ -43,6 +43,7 @@ type Conn struct {
 
 // Open opens the file at path, which it makes, and runs the pragmas.
 func Open(path string, pragmas ...string) (*Conn, error) {
+	keepPages()
 	c := &Conn{tls: libc.NewTLS(), stmt: make(map[string]*stmt)}
 	if err := c.open(path); err != nil {
 		return nil, errors.Join(err, c.Close())

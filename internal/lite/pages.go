@@ -1,0 +1,45 @@
+package lite
+
+import (
+	"sync"
+
+	"modernc.org/libc"
+	"modernc.org/libc/sys/types"
+	sqlite3 "modernc.org/sqlite/lib"
+)
+
+const (
+	// pages is how many pages of pageSize bytes the connections of the process keep
+	// in memory together, about ten megabytes: their cache_size says what share each
+	// may have, and when all are taken the one used longest ago is used again.
+	pages    = 2400
+	pageSize = 4096
+)
+
+// keepPages gives SQLite the memory for its pages in one piece. Asked for one by one,
+// each takes 8 KiB, for a page comes with some two hundred bytes about it and the
+// library's allocator rounds up to a power of two. It has to be done before the
+// library is first used; done later, or without the memory, pages are asked for one
+// by one as before. The library has one such setting for the whole process.
+var keepPages = sync.OnceFunc(func() {
+	tls := libc.NewTLS()
+	defer tls.Close()
+	const word = 8 // of a list of arguments, whatever their types
+	args := libc.Xcalloc(tls, 4, word)
+	if args == 0 {
+		return
+	}
+	defer libc.Xfree(tls, args)
+	about := args + 3*word
+	if sqlite3.Xsqlite3_config(tls, sqlite3.SQLITE_CONFIG_PCACHE_HDRSZ, libc.VaList(args, about)) != sqlite3.SQLITE_OK {
+		return
+	}
+	size := pageSize + int(memory(about, 1)[0]) + int(memory(about+1, 1)[0])<<8
+	pool := libc.Xmalloc(tls, types.Size_t(pages*size))
+	if pool == 0 {
+		return
+	}
+	if sqlite3.Xsqlite3_config(tls, sqlite3.SQLITE_CONFIG_PAGECACHE, libc.VaList(args, pool, int32(size), int32(pages))) != sqlite3.SQLITE_OK {
+		libc.Xfree(tls, pool)
+	}
+})
