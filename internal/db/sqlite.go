@@ -15,17 +15,13 @@ import (
 // same few pages again, and short enough for one block of the log's index.
 const checkpointPages = "PRAGMA wal_autocheckpoint = 4000"
 
-// openWriter: what the writer has in its cache stays good, and is most of what all
-// connections may keep together (see lite).
 func openWriter(path string) (*lite.Conn, error) {
 	return lite.Open(path, "PRAGMA busy_timeout = 5000", "PRAGMA journal_mode = WAL", "PRAGMA synchronous = FULL", "PRAGMA foreign_keys = ON",
-		"PRAGMA cache_size = -8000", checkpointPages)
+		lite.CacheSize, checkpointPages)
 }
 
-// openReader: what a reader has in its cache is worth nothing after the next
-// commit, so the cache is small.
 func openReader(path string) (*lite.Conn, error) {
-	return lite.Open(path, "PRAGMA busy_timeout = 5000", "PRAGMA query_only = ON", "PRAGMA cache_size = -500")
+	return lite.Open(path, "PRAGMA busy_timeout = 5000", "PRAGMA query_only = ON", lite.CacheSize)
 }
 
 // mostReaders is how many connections read at once: one a processor, two to eight.

@@ -41,7 +41,7 @@ var pragmas = []string{
 	"PRAGMA locking_mode = EXCLUSIVE", // the log's index is then this process's memory
 	"PRAGMA synchronous = OFF",
 	"PRAGMA temp_store = MEMORY",
-	"PRAGMA cache_size = -400", // the records in use are in memory
+	lite.CacheSize,
 }
 
 // errStale says that the file's contents are to be thrown away.
