@@ -49,6 +49,7 @@ type side struct {
 	pids   []int // the server's, and its Redis'
 	pool   pool
 	settle time.Duration // how long to wait after a batch that leaves work behind
+	idle   time.Duration // CPU time that the server takes while it is waited for, and nothing is asked of it
 	step   func(name string, n int) batch
 
 	cpu  map[string][]time.Duration // by step: CPU time of one, a value per round
@@ -74,6 +75,20 @@ func (s *side) used() (sum time.Duration, err error) {
 // settleFor is how long the server may take to finish what it put off: it
 // removes delivered outbox items once a second.
 const settleFor = 1200 * time.Millisecond
+
+// rest measures what the server takes in the time that is waited for it, whatever it
+// was asked before.
+func (s *side) rest() error {
+	time.Sleep(s.settle) // what is left of the last batch
+	before, err := s.used()
+	if err != nil {
+		return err
+	}
+	time.Sleep(s.settle)
+	after, err := s.used()
+	s.idle = after - before
+	return err
+}
 
 // run measures one step once; a step that the side does not have is left out.
 func (s *side) run(ctx context.Context, name string, n int) error {
@@ -101,6 +116,7 @@ func (s *side) run(ctx context.Context, name string, n int) error {
 	s.wall[name] += time.Since(begun)
 	if b.settle {
 		time.Sleep(s.settle)
+		before += s.idle
 	}
 	after, err := s.used()
 	if err != nil {
@@ -126,6 +142,9 @@ func compare(ctx context.Context, sides []*side, rounds, count int) error {
 		if r <= 1 {
 			for _, s := range sides {
 				s.reset()
+				if err := s.rest(); err != nil {
+					return err
+				}
 			}
 		}
 		first := r % len(sides)
