@@ -23,11 +23,12 @@ func cpuTime(pid int) (time.Duration, error) {
 	return time.Duration(ts.Nano()), nil
 }
 
-// memory is the resident set of the process and the most it ever was, in bytes.
-func memory(pid int) (now, peak int64, err error) {
+// memory is the resident set of the process, the most it ever was, and how much of it
+// now are pages of files, its program above all, in bytes.
+func memory(pid int) (now, peak, files int64, err error) {
 	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
 	if err != nil {
-		return 0, 0, err
+		return 0, 0, 0, err
 	}
 	field := func(name string) int64 {
 		_, rest, _ := strings.Cut(string(text), name+":")
@@ -35,7 +36,7 @@ func memory(pid int) (now, peak int64, err error) {
 		n, _ := strconv.ParseInt(strings.TrimSpace(line), 10, 64)
 		return n << 10
 	}
-	return field("VmRSS"), field("VmHWM"), nil
+	return field("VmRSS"), field("VmHWM"), field("RssFile"), nil
 }
 
 // dieWithParent has a child killed when this process dies.

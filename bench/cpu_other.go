@@ -10,6 +10,6 @@ import (
 
 var errLinux = errors.New("the CPU time of another process is read on Linux only")
 
-func cpuTime(int) (time.Duration, error)      { return 0, errLinux }
-func memory(int) (now, peak int64, err error) { return 0, 0, errLinux }
-func dieWithParent() *syscall.SysProcAttr     { return nil }
+func cpuTime(int) (time.Duration, error)             { return 0, errLinux }
+func memory(int) (now, peak, files int64, err error) { return 0, 0, 0, errLinux }
+func dieWithParent() *syscall.SysProcAttr            { return nil }

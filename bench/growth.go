@@ -63,7 +63,7 @@ func growth(ctx context.Context, o options, engine, bin, dir string, to io.Write
 	for _, s := range sides {
 		fmt.Fprintf(to, "memory of %q:", s.name)
 		for i, pid := range s.pids {
-			rss, _, err := memory(pid)
+			rss, _, _, err := memory(pid)
 			if err != nil {
 				return err
 			}

@@ -191,12 +191,12 @@ func engine(ctx context.Context, o options, name, bin, dir string, to io.Writer)
 	if err := compare(ctx, sides, o.rounds, o.count); err != nil {
 		return fmt.Errorf("%w\n%s", err, server.log.String())
 	}
-	rss, peak, err := memory(server.pid())
+	rss, peak, files, err := memory(server.pid())
 	if err != nil {
 		return err
 	}
 	table(to, o, name, a, b, c)
-	fmt.Fprintf(to, "server memory %d MB now, %d MB at most; %d rounds in %s\n\n", rss>>20, peak>>20, o.rounds, time.Since(begun).Round(time.Second))
+	fmt.Fprintf(to, "server memory %d MB now, %d of them files, %d MB at most; %d rounds in %s\n\n", rss>>20, files>>20, peak>>20, o.rounds, time.Since(begun).Round(time.Second))
 	return nil
 }
 
