@@ -10,16 +10,16 @@ import (
 
 const (
 	// pages is how many pages of pageSize bytes the connections of the process keep
-	// in memory together: about ten megabytes. When all are taken, the one that was
+	// in memory together: about eight megabytes. When all are taken, the one that was
 	// used longest ago makes room, whosever it is.
-	pages    = 2400
+	pages    = 1800
 	pageSize = 4096
 )
 
 // CacheSize is the pragma for a connection that shares the pages with the others. One
 // that might keep fewer would not only do that: once it has as many, it takes the
 // others' pages for each further one of its own.
-const CacheSize = "PRAGMA cache_size = 2400"
+const CacheSize = "PRAGMA cache_size = 1800"
 
 // keepPages gives SQLite the memory for its pages in one piece. Asked for one by one,
 // each takes 8 KiB, for a page comes with some two hundred bytes about it and the
