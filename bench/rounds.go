@@ -80,14 +80,21 @@ const settleFor = 1200 * time.Millisecond
 // was asked before.
 func (s *side) rest() error {
 	time.Sleep(s.settle) // what is left of the last batch
-	before, err := s.used()
-	if err != nil {
-		return err
+	var each []time.Duration
+	for range 3 {
+		before, err := s.used()
+		if err != nil {
+			return err
+		}
+		time.Sleep(s.settle)
+		after, err := s.used()
+		if err != nil {
+			return err
+		}
+		each = append(each, after-before)
 	}
-	time.Sleep(s.settle)
-	after, err := s.used()
-	s.idle = after - before
-	return err
+	s.idle = median(each)
+	return nil
 }
 
 // run measures one step once; a step that the side does not have is left out.
@@ -142,6 +149,10 @@ func compare(ctx context.Context, sides []*side, rounds, count int) error {
 		if r <= 1 {
 			for _, s := range sides {
 				s.reset()
+			}
+		}
+		if r == 1 {
+			for _, s := range sides {
 				if err := s.rest(); err != nil {
 					return err
 				}

@@ -239,6 +239,11 @@ const longestWait = 25 * time.Second
 // said again: what is returned is how the operation ended, whoever ended it.
 func (f *Flows) CancelOperation(ctx context.Context, merchantID, kind, id string) (operation.Outcome, error) {
 	out, err := f.Status(ctx, merchantID, kind, id, 0)
+	if fault.Is(err, fault.NotFound) { // unless a phone that has listed it can still answer it here
+		if kept, ok := f.Operations.Kept(id); ok && kept.MerchantID == merchantID && kept.Kind == kind {
+			out, err = kept, nil
+		}
+	}
 	if err != nil || out.State.Terminal() {
 		return out, err
 	}

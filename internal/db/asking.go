@@ -21,13 +21,13 @@ type Caller struct {
 // LastReply is filled, and only if it answered the request whose hash is jwe.
 func (tx *Tx) CallerOf(thumb string, jwe []byte) (c Caller, err error) {
 	c.DSKThumb = thumb
-	var until int64
+	var until, after int64
 	err = tx.row(`SELECT d.id, d.merchant_id, d.user_id, d.app_id, d.operation_id, d.state, d.dsk, d.dbk, d.inh, d.pos, d.enrol, d.epoch, d.failures, d.max_failures, d.blocked_until,
-		d.handle_salt, CASE WHEN d.last_jwe = $2 THEN d.last_reply END, u.fail_day, u.fail_count
+		d.handle_salt, d.valid_after, CASE WHEN d.last_jwe = $2 THEN d.last_reply END, u.fail_day, u.fail_count
 		FROM devices d JOIN users u ON u.id = d.user_id WHERE d.dsk_thumb = $1`, []any{thumb, jwe},
 		&c.ID, &c.MerchantID, &c.UserID, &c.AppID, &c.OperationID, &c.State, &c.DSK, &c.DBK, &c.Inh, &c.Pos, &c.Enrol, &c.Epoch, &c.Failures, &c.MaxFailures, &until,
-		&c.HandleSalt, &c.Chain.LastReply, &c.FailDay, &c.FailCount)
-	c.BlockedUntil = fromMillis(until)
+		&c.HandleSalt, &after, &c.Chain.LastReply, &c.FailDay, &c.FailCount)
+	c.BlockedUntil, c.ValidAfter = fromMillis(until), fromMillis(after)
 	return c, err
 }
 

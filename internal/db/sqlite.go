@@ -16,12 +16,11 @@ import (
 const checkpointPages = "PRAGMA wal_autocheckpoint = 4000"
 
 func openWriter(path string) (*lite.Conn, error) {
-	return lite.Open(path, "PRAGMA busy_timeout = 5000", "PRAGMA journal_mode = WAL", "PRAGMA synchronous = FULL", "PRAGMA foreign_keys = ON",
-		lite.CacheSize, checkpointPages)
+	return lite.Open(path, "PRAGMA busy_timeout = 5000", "PRAGMA journal_mode = WAL", "PRAGMA synchronous = FULL", "PRAGMA foreign_keys = ON", checkpointPages)
 }
 
 func openReader(path string) (*lite.Conn, error) {
-	return lite.Open(path, "PRAGMA busy_timeout = 5000", "PRAGMA query_only = ON", lite.CacheSize)
+	return lite.Open(path, "PRAGMA busy_timeout = 5000", "PRAGMA query_only = ON")
 }
 
 // mostReaders is how many connections read at once: one a processor, two to eight.

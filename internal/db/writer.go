@@ -127,7 +127,7 @@ func (d *DB) group(first *job) {
 			}
 		}
 	}
-	d.usual = max(g.have, d.usual-1) // a small one among large ones is no new custom
+	d.usual = max(g.have, d.usual*3/4) // a small one among large ones is no new custom
 	err := broken
 	if err == nil {
 		err = d.finish(len(kept))
@@ -153,7 +153,7 @@ func (d *DB) group(first *job) {
 // next one, so that one wait for the disk serves them all: the goroutines that can
 // run, those who said that they are about to write, and as many as wrote together
 // lately, who have their answers by now and may be back. With nobody else about
-// it costs nothing.
+// for some commits it costs nothing.
 func (d *DB) waiting(g *gathering) *job {
 	for range yields {
 		select {

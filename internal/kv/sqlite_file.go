@@ -41,7 +41,6 @@ var pragmas = []string{
 	"PRAGMA locking_mode = EXCLUSIVE", // the log's index is then this process's memory
 	"PRAGMA synchronous = OFF",
 	"PRAGMA temp_store = MEMORY",
-	lite.CacheSize,
 }
 
 // errStale says that the file's contents are to be thrown away.

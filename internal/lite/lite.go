@@ -9,6 +9,7 @@ package lite
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"unsafe"
 
 	"modernc.org/libc"
@@ -43,7 +44,9 @@ type Conn struct {
 
 // Open opens the file at path, which it makes, and runs the pragmas.
 func Open(path string, pragmas ...string) (*Conn, error) {
-	keepPages()
+	if keepPages() {
+		pragmas = append(slices.Clip(pragmas), cacheSize)
+	}
 	c := &Conn{tls: libc.NewTLS(), stmt: make(map[string]*stmt)}
 	if err := c.open(path); err != nil {
 		return nil, errors.Join(err, c.Close())

@@ -1,6 +1,7 @@
 package lite
 
 import (
+	"encoding/binary"
 	"path/filepath"
 	"testing"
 
@@ -20,10 +21,10 @@ func TestPagesAreInTheOnePieceOfMemory(t *testing.T) {
 		if rc := sqlite3.Xsqlite3_status(tls, of, p, p+4, 0); rc != sqlite3.SQLITE_OK {
 			t.Fatal(rc)
 		}
-		return int(word(p) & 0xffffffff)
+		return int(binary.NativeEndian.Uint32(memory(p, 4)))
 	}
 	for i := range 3 {
-		c, err := Open(filepath.Join(t.TempDir(), "a.db"), CacheSize)
+		c, err := Open(filepath.Join(t.TempDir(), "a.db"))
 		if err != nil {
 			t.Fatal(err)
 		}

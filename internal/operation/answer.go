@@ -179,7 +179,7 @@ func (e *Engine) prepareAnswer(ctx context.Context, c *channel.Call) (channel.Pl
 	if err != nil {
 		return channel.Plan{}, &wire.Error{Code: wire.Malformed}, nil
 	}
-	op, asked, err := e.answered(ctx, claims.Txn, c.Device.UserID)
+	op, asked, err := e.answered(ctx, &claims, c.Device.UserID)
 	if absent(err) {
 		return e.gone(ctx, c.Device, claims.Txn)
 	}
@@ -270,6 +270,9 @@ func (e *Engine) commitAnswer(tx *db.Tx, op *Operation, p *proof) (*Outcome, *wi
 	now, ended, werr, err := e.stillOpen(tx, op, p.device)
 	if ended != nil || werr != nil || err != nil {
 		return ended, werr, err
+	}
+	if !op.addresses(p.device) { // locked since the client asked, and unlocked
+		return nil, &wire.Error{Code: wire.OpNotHere}, nil
 	}
 	if op.Initiation == FromApp {
 		if owner, err := claimant(tx, op.ID); err != nil || owner != p.device.ID {

@@ -7,6 +7,7 @@ import (
 
 	"mobileid/internal/db"
 	"mobileid/internal/kv"
+	"mobileid/sdk/wire"
 )
 
 const (
@@ -64,16 +65,17 @@ func (k *listed) forget(out Outcome) {
 
 // answered is the operation that the user answers, and what was read of his record
 // for settle: as they were listed, or with one call of kv. The error is kv's.
-func (e *Engine) answered(ctx context.Context, id, userID string) (*Operation, *kv.Call, error) {
+func (e *Engine) answered(ctx context.Context, claims *wire.AnswerClaims, userID string) (*Operation, *kv.Call, error) {
 	now := e.Clock.Now()
-	op, ok := e.listed.op(id, now)
+	op, ok := e.listed.op(claims.Txn, now)
+	ok = ok && wire.Encode(op.Challenge) == claims.Chal // else it was started anew elsewhere, and listed there
 	if asked, too := e.listed.asked.find(userID); ok && too && now.Sub(asked.at) < listedLife {
 		return op, asked.call, nil
 	}
-	read, asked := e.ops.GetCall(id), e.pending.GetCall(promptsKey(userID))
+	read, asked := e.ops.GetCall(claims.Txn), e.pending.GetCall(promptsKey(userID))
 	e.KV.Batch(ctx, read, asked)
 	got, err := e.ops.Got(read)
-	got.ID = id
+	got.ID = claims.Txn
 	return &got, asked, err
 }
 

@@ -9,16 +9,22 @@ import (
 
 	"mobileid/internal/db"
 	"mobileid/internal/fault"
+	"mobileid/sdk/wire"
 )
 
 // node is another node on the same stores: it has met nothing yet.
 func (h *house) node() *house { return &house{New(h.Config), h.t, h.clock} }
 
+// claimed is what an answer to op says of it.
+func claimed(op *Operation) *wire.AnswerClaims {
+	return &wire.AnswerClaims{Txn: op.ID, Chal: wire.Encode(op.Challenge)}
+}
+
 // decline lists and declines op; meanwhile happens between the two.
 func (h *house) decline(op *Operation, meanwhile func()) {
 	h.t.Helper()
 	h.offers(op.UserID)
-	_, asked, err := h.answered(h.t.Context(), op.ID, op.UserID)
+	_, asked, err := h.answered(h.t.Context(), claimed(op), op.UserID)
 	if err != nil {
 		h.t.Fatal(err)
 	}
@@ -46,15 +52,15 @@ func TestWhatWasListedIsAnsweredWithoutReadingItAgain(t *testing.T) {
 	if err := h.ops.Delete(t.Context(), op.ID); err != nil {
 		t.Fatal(err)
 	}
-	got, asked, err := h.answered(t.Context(), op.ID, "usr_1")
+	got, asked, err := h.answered(t.Context(), claimed(op), "usr_1")
 	if err != nil || got.ID != op.ID || string(got.Challenge) != string(op.Challenge) || asked.Err != nil {
 		t.Errorf("here: %+v, %v", got, err)
 	}
-	if _, _, err := other.answered(t.Context(), op.ID, "usr_1"); !absent(err) {
+	if _, _, err := other.answered(t.Context(), claimed(op), "usr_1"); !absent(err) {
 		t.Errorf("at a node that has not listed it: %v", err)
 	}
 	h.clock.Advance(listedLife)
-	if _, _, err := h.answered(t.Context(), op.ID, "usr_1"); !absent(err) {
+	if _, _, err := h.answered(t.Context(), claimed(op), "usr_1"); !absent(err) {
 		t.Errorf("long after the list: %v", err)
 	}
 	if _, err := other.End(t.Context(), op.ID, Cancel, ""); !fault.Is(err, fault.NotFound) {
@@ -64,7 +70,7 @@ func TestWhatWasListedIsAnsweredWithoutReadingItAgain(t *testing.T) {
 		t.Errorf("ended where it is known: %+v, %v", out, err)
 	}
 	h.clock.Advance(DefaultLife)
-	if _, _, err := h.answered(t.Context(), op.ID, "usr_1"); !absent(err) {
+	if _, _, err := h.answered(t.Context(), claimed(op), "usr_1"); !absent(err) {
 		t.Errorf("once its time is over: %v", err)
 	}
 }
@@ -157,5 +163,23 @@ func TestWhatIsStartedAnewIsListedAnew(t *testing.T) {
 	ops, err := h.offered(t.Context(), &db.Device{ID: "dev_1", UserID: "usr_1"})
 	if err != nil || len(ops) != 1 || string(ops[0].Challenge) != string(again.Challenge) {
 		t.Errorf("%+v, %v", ops, err)
+	}
+}
+
+// It is answered as it is now where it was listed as it was, too.
+func TestWhatIsStartedAnewIsAnsweredAnew(t *testing.T) {
+	h := newHouse(t)
+	first := h.must("a", "usr_1")
+	h.offers("usr_1")
+	if err := errors.Join(h.ops.Delete(t.Context(), first.ID), h.pending.Delete(t.Context(), promptsKey("usr_1"))); err != nil {
+		t.Fatal(err)
+	}
+	again := *first
+	if err := h.node().Start(t.Context(), &again); err != nil {
+		t.Fatal(err)
+	}
+	got, asked, err := h.answered(t.Context(), claimed(&again), "usr_1")
+	if err != nil || string(got.Challenge) != string(again.Challenge) || asked.Err != nil {
+		t.Errorf("%+v, %v", got, err)
 	}
 }

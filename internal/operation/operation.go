@@ -91,10 +91,10 @@ func (o *Operation) Expires() time.Time { return time.UnixMilli(o.ExpiresAt) }
 
 func (o *Operation) started() time.Time { return time.UnixMilli(o.StartedAt) }
 
-// addresses reports whether the operation is before dev: its user's, and if it names a
-// device or an App, that one.
+// addresses reports whether the operation is before dev: its user's, if it names a
+// device or an App, that one, and not asked for before dev was last locked.
 func (o *Operation) addresses(dev *db.Device) bool {
-	return o.UserID == dev.UserID && (o.DeviceID == "" || o.DeviceID == dev.ID) && (o.AppID == "" || o.AppID == dev.AppID)
+	return o.UserID == dev.UserID && (o.DeviceID == "" || o.DeviceID == dev.ID) && (o.AppID == "" || o.AppID == dev.AppID) && !dev.ValidAfter.After(o.started())
 }
 
 // backchannelUntil is ExpiresAt of a backchannel request, 0 of anything else.

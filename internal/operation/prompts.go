@@ -310,6 +310,9 @@ func (e *Engine) Withdraw(ctx context.Context, w Withdrawal, reason string) erro
 			continue
 		}
 		op, err := e.read(ctx, o.Operation)
+		if kept, ok := e.listed.op(o.Operation, e.Clock.Now()); ok && errors.Is(err, kv.ErrNotFound) {
+			op, err = *kept, nil
+		}
 		if absent(err) || back && w.At > 0 && op.StartedAt > w.At {
 			continue
 		}

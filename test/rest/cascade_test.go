@@ -9,6 +9,7 @@ import (
 
 	"mobileid/internal/db"
 	"mobileid/internal/fault"
+	"mobileid/internal/kv/kvtest"
 	"mobileid/sdk"
 	"mobileid/sdk/wire"
 	"mobileid/test/rig"
@@ -163,6 +164,50 @@ func TestWhatWaitedAtALockIsNotApprovedAfterItThoughKVHadLostIt(t *testing.T) {
 		r.Ask(r.Backend, u)
 		r.Approve(p, "")
 	})
+}
+
+// What was asked for before a phone was locked is not that phone's any more, whoever
+// unlocks it and whatever the short-lived store has lost; another phone may answer it.
+func TestWhatWaitedAtAPhonesLockIsNotItsAfterTheUnlock(t *testing.T) {
+	rig.Each(t, func(t *testing.T, r *rig.Rig) {
+		u, p := r.Person()
+		other := r.Registered(u)
+		r.Ask(r.Backend, u)
+		op := r.Waiting(p)
+		r.Clock.Advance(time.Second)
+		r.SetDevice(p, db.DeviceLocked) // alone: nothing is swept
+		r.SetDevice(p, db.DeviceActive)
+		_, err := p.Approve(t.Context(), op, rig.PIN, "")
+		r.Refused(err, wire.OpNotHere)
+		if ops, err := p.List(t.Context()); err != nil || len(ops) != 0 {
+			t.Errorf("it is offered %v, %v", ops, err)
+		}
+		if out, decided := r.Decision(op.Txn); decided {
+			t.Fatalf("it is %+v", out)
+		}
+		r.Approve(other, "")
+		r.Ask(r.Backend, u)
+		r.Approve(p, "")
+	})
+}
+
+// A merchant's cancel ends what a phone could still answer as it was listed, although
+// the short-lived store has lost it.
+func TestACancelEndsWhatAPhoneHasListedThoughKVHasLostIt(t *testing.T) {
+	store := kvtest.StartRedis(t)
+	r := rig.Start(t, rig.Options{KV: store.URL()})
+	u, p := r.Person()
+	a := r.REST("POST", "/authentications", map[string]any{"userId": u.ID})
+	op := r.Waiting(p)
+	store.CLI("FLUSHALL")
+	if a := r.REST("POST", "/authentications/"+op.Txn+"/cancel", nil); a.Text("state") != "CANCELLED" || a.Text("id") != op.Txn {
+		t.Fatalf("%s", a)
+	}
+	_, err := p.Approve(t.Context(), op, rig.PIN, "")
+	r.Refused(err, wire.OpGone)
+	if a := r.REST("POST", "/signatures/"+a.Text("id")+"/cancel", nil); a.Status != http.StatusNotFound {
+		t.Errorf("as another kind: %s", a)
+	}
 }
 
 func TestAUserWhoIsLockedStartsNothingAndHisRegistrationsEnd(t *testing.T) {
