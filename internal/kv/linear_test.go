@@ -7,6 +7,7 @@ import (
 	"math"
 	"math/rand/v2"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -144,8 +145,9 @@ type load struct {
 	outages bool               // calls may find no store; they then had no effect
 }
 
-// history lets clients make random calls on a few keys for a time, each value
-// written once only, and records what they saw.
+// history lets clients make random calls on a few keys for a time, and on a slow
+// machine until there is enough to judge by, each value written once only, and records
+// what they saw.
 func history(t *testing.T, s kv.KV, clients int, during time.Duration) []porcupine.Operation {
 	return load{clients: clients, during: during, key: func(n int) string { return fmt.Sprintf("l/{%d}", n) }}.run(t, s)
 }
@@ -155,12 +157,17 @@ func (l load) run(t *testing.T, s kv.KV) []porcupine.Operation {
 	var mu sync.Mutex
 	var all []porcupine.Operation
 	begin := time.Now()
+	var swapped, taken atomic.Int64
+	goesOn := func() bool {
+		few := l.done == nil && (swapped.Load() < fewest || taken.Load() < fewest)
+		return time.Since(begin) < l.during || few && time.Since(begin) < time.Minute
+	}
 	var wg sync.WaitGroup
 	for client := range l.clients {
 		wg.Go(func() {
 			rng := rand.New(rand.NewPCG(uint64(client), 1))
 			seen := make(map[string]string)
-			for i := 0; time.Since(begin) < l.during && (i < 1000 || l.pace > 0) && (l.done == nil || !l.done()); i++ {
+			for i := 0; goesOn() && (i < 1000 || l.pace > 0) && (l.done == nil || !l.done()); i++ {
 				time.Sleep(l.pace)
 				in := call{
 					name: names[rng.IntN(len(names))],
@@ -183,6 +190,12 @@ func (l load) run(t *testing.T, s kv.KV) []porcupine.Operation {
 				case (in.name == "create" || in.name == "swap") && out.err == nil:
 					seen[in.key] = in.val
 				}
+				switch {
+				case in.name == "swap" && out.err == nil:
+					swapped.Add(1)
+				case in.name == "take" && out.err == nil:
+					taken.Add(1)
+				}
 				mu.Lock()
 				all = append(all, op)
 				mu.Unlock()
@@ -193,6 +206,9 @@ func (l load) run(t *testing.T, s kv.KV) []porcupine.Operation {
 	return all
 }
 
+// fewest is how many swaps and how many takes have to succeed for a judgement.
+const fewest = 10
+
 func judge(t *testing.T, all []porcupine.Operation) {
 	t.Helper()
 	count := make(map[string]int)
@@ -201,7 +217,7 @@ func judge(t *testing.T, all []porcupine.Operation) {
 		count[fmt.Sprintf("%s: %v", o.Input.(call).name, out.err)]++
 	}
 	t.Logf("%d calls: %v", len(all), count)
-	if count["swap: <nil>"] < 10 || count["take: <nil>"] < 10 {
+	if count["swap: <nil>"] < fewest || count["take: <nil>"] < fewest {
 		t.Error("too little happened to judge by")
 	}
 	if got := porcupine.CheckOperationsTimeout(model, all, 20*time.Second); got != porcupine.Ok {

@@ -63,7 +63,11 @@ func TestKillsUnderLoadLoseNothingAcknowledged(t *testing.T) {
 	if err := srv.Stop(); err != nil {
 		t.Errorf("stop: %v", err)
 	}
-	got := j.all(t.Context(), dir, all.lines, people, h.messages())
+	owed, err := j.owed(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := j.all(t.Context(), dir, all.lines, people, owed, h.messages())
 	j.report(t)
 	t.Logf("%d kills, %d logins: %v", kills, len(all.lines), got)
 	if kills < 5 {

@@ -133,7 +133,11 @@ func plant(t *testing.T, clean *judge, dir string, all []history, people []*some
 					t.Fatalf("%s: nothing was planted: %d, %v", f.name, n, err)
 				}
 			}
-			j.all(t.Context(), dir, lines, people, got)
+			owed, err := j.owed(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			j.all(t.Context(), dir, lines, people, owed, got)
 			for _, f := range faults {
 				if !slices.ContainsFunc(j.found, func(s string) bool { return strings.Contains(s, f.want) }) {
 					t.Errorf("%s: the judge finds %q, want %q", f.name, j.found, f.want)

@@ -83,9 +83,9 @@ func (j *judge) lines(ctx context.Context, wrong, query string) {
 }
 
 // all is the whole judgement; got are the messages to the merchant's server.
-func (j *judge) all(ctx context.Context, dir string, all []history, people []*someone, got map[string][]string) map[string]int {
+func (j *judge) all(ctx context.Context, dir string, all []history, people []*someone, owed map[string]bool, got map[string][]string) map[string]int {
 	j.audited(ctx, dir, all)
-	j.heard(ctx, got)
+	j.heard(ctx, owed, got)
 	return j.histories(ctx, all, people)
 }
 

@@ -145,7 +145,11 @@ func (s *storm) settled(t *testing.T) {
 		return err
 	})
 	eventually(t, "the audit is sealed", func() error { return j.chain(t.Context(), s.dir) })
-	j.all(t.Context(), s.dir, s.all.lines, s.everybody(), s.hook.messages())
+	owed, err := j.owed(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	j.all(t.Context(), s.dir, s.all.lines, s.everybody(), owed, s.hook.messages())
 	j.report(t)
 }
 
