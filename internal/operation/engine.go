@@ -262,16 +262,6 @@ func (e *Engine) End(ctx context.Context, id string, m Move, reason string) (Out
 	return e.end(ctx, &op, m, reason)
 }
 
-// Kept is a pending operation as this node has started or listed it. kv may have lost
-// it: it can be answered here for a moment still, and ended.
-func (e *Engine) Kept(id string) (Outcome, bool) {
-	op, ok := e.listed.op(id, e.Clock.Now())
-	if !ok {
-		return Outcome{}, false
-	}
-	return op.open(), true
-}
-
 func (e *Engine) end(ctx context.Context, op *Operation, m Move, reason string) (out Outcome, err error) {
 	err = e.DB.Update(ctx, func(tx *db.Tx) (err error) {
 		move := m

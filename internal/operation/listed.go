@@ -63,6 +63,16 @@ func (k *listed) forget(out Outcome) {
 	k.asked.forget(out.UserID)
 }
 
+// Kept is a pending operation as this node has started or listed it. kv may have lost
+// it: it can be answered here for a moment still, and ended.
+func (e *Engine) Kept(id string) (Outcome, bool) {
+	op, ok := e.listed.op(id, e.Clock.Now())
+	if !ok {
+		return Outcome{}, false
+	}
+	return op.open(), true
+}
+
 // answered is the operation that the user answers, and what was read of his record
 // for settle: as they were listed, or with one call of kv. The error is kv's.
 func (e *Engine) answered(ctx context.Context, claims *wire.AnswerClaims, userID string) (*Operation, *kv.Call, error) {
