@@ -45,7 +45,7 @@ type Conn struct {
 // Open opens the file at path, which it makes, and runs the pragmas.
 func Open(path string, pragmas ...string) (*Conn, error) {
 	if keepPages() {
-		pragmas = append(slices.Clip(pragmas), cacheSize)
+		pragmas = append(slices.Clip(pragmas), fmt.Sprintf("PRAGMA cache_size = %d", pages))
 	}
 	c := &Conn{tls: libc.NewTLS(), stmt: make(map[string]*stmt)}
 	if err := c.open(path); err != nil {

@@ -12,15 +12,12 @@ import (
 const (
 	// pages is how many pages of pageSize bytes the connections of the process keep
 	// in memory together: about eight megabytes. When all are taken, the one that was
-	// used longest ago makes room, whosever it is.
+	// used longest ago makes room, whosever it is. Each connection may keep all of them:
+	// one that might keep fewer would not only do that, but once it has as many, take
+	// the others' pages for each further one of its own.
 	pages    = 1800
 	pageSize = 4096
 )
-
-// cacheSize allows a connection all of them. One that might keep fewer would not only
-// do that: once it has as many, it takes the others' pages for each further one of its
-// own.
-const cacheSize = "PRAGMA cache_size = 1800"
 
 // keepPages reports whether it has given SQLite the memory for its pages in one piece.
 // Asked for one by one, each takes 8 KiB, for a page comes with some two hundred bytes

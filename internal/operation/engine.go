@@ -247,12 +247,7 @@ func (e *Engine) Watch(id string) (<-chan struct{}, func()) { return e.ops.Watch
 // Expire. Ending what is decided changes nothing; the outcome that stands is
 // returned either way.
 func (e *Engine) End(ctx context.Context, id string, m Move, reason string) (Outcome, error) {
-	op, err := e.read(ctx, id)
-	if errors.Is(err, kv.ErrNotFound) {
-		if kept, ok := e.listed.op(id, e.Clock.Now()); ok { // kv has lost it, and it could still be answered here
-			return e.end(ctx, kept, m, reason)
-		}
-	}
+	op, err := e.known(ctx, id)
 	if absent(err) {
 		return e.lost(ctx, id)
 	}

@@ -73,6 +73,15 @@ func (e *Engine) Kept(id string) (Outcome, bool) {
 	return op.open(), true
 }
 
+// known is read, but what kv has lost is as it is kept: it could still be answered here.
+func (e *Engine) known(ctx context.Context, id string) (Operation, error) {
+	op, err := e.read(ctx, id)
+	if kept, ok := e.listed.op(id, e.Clock.Now()); ok && errors.Is(err, kv.ErrNotFound) {
+		return *kept, nil
+	}
+	return op, err
+}
+
 // answered is the operation that the user answers, and what was read of his record
 // for settle: as they were listed, or with one call of kv. The error is kv's.
 func (e *Engine) answered(ctx context.Context, claims *wire.AnswerClaims, userID string) (*Operation, *kv.Call, error) {

@@ -309,10 +309,7 @@ func (e *Engine) Withdraw(ctx context.Context, w Withdrawal, reason string) erro
 		if w.DeviceID != "" && o.Device != "" && o.Device != w.DeviceID {
 			continue
 		}
-		op, err := e.read(ctx, o.Operation)
-		if kept, ok := e.listed.op(o.Operation, e.Clock.Now()); ok && errors.Is(err, kv.ErrNotFound) {
-			op, err = *kept, nil
-		}
+		op, err := e.known(ctx, o.Operation)
 		if absent(err) || back && w.At > 0 && op.StartedAt > w.At {
 			continue
 		}
