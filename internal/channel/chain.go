@@ -89,7 +89,7 @@ func (x *exchange) commit(ctx context.Context, plan Plan) ([]byte, error) {
 
 // advance carries out the call of a known device.
 func (x *exchange) advance(tx *db.Tx, plan Plan) (reply []byte, acted bool, err error) {
-	dev, err := tx.LockDevice(x.call.Device.ID)
+	dev, err := x.lock(tx)
 	if err != nil {
 		return nil, false, err
 	}
@@ -109,7 +109,9 @@ func (x *exchange) advance(tx *db.Tx, plan Plan) (reply []byte, acted bool, err 
 		return reply, false, err
 	}
 	head, _ := wire.Decode32(x.call.Head) // checked before
-	v := judge(&dev.Chain, x.call.JTI, x.call.RH, sha256.Sum256(head[:]), sync, x.old(&dev, head))
+	hash := sha256.Sum256(head[:])
+	old := !bytes.Equal(dev.Chain.Head, hash[:]) && x.old(&dev, head)
+	v := judge(&dev.Chain, x.call.JTI, x.call.RH, hash, sync, old)
 	if v == resend {
 		x.callers.drop(x.call.KeyID) // the next one costs a read
 		return dev.Chain.LastReply, false, nil
@@ -151,6 +153,14 @@ func (x *exchange) advance(tx *db.Tx, plan Plan) (reply []byte, acted bool, err 
 	}
 	reply, err = x.store(tx, &dev, res)
 	return reply, true, err
+}
+
+// lock is the device's row, locked; with what it did last only for dev.sync.
+func (x *exchange) lock(tx *db.Tx) (db.Device, error) {
+	if x.call.Op == wire.OpSync {
+		return tx.LockDevice(x.call.Device.ID)
+	}
+	return tx.LockCaller(x.call.Device, x.call.JTI)
 }
 
 func run(tx *db.Tx, dev *db.Device, plan Plan) (wire.Result, error) {
@@ -234,7 +244,7 @@ func (x *exchange) store(tx *db.Tx, dev *db.Device, res wire.Result) ([]byte, er
 	c.Head = hash[:]
 	c.LastJTI, c.LastJWE, c.LastJWS = x.call.JTI, x.call.JWE[:], x.call.RH[:]
 	c.LastReply = reply
-	if c.LastResult, err = json.Marshal(res); err != nil {
+	if c.LastResult, err = res.JSON(); err != nil {
 		return nil, err
 	}
 	return reply, tx.SetChain(dev.ID, *c)

@@ -50,6 +50,44 @@ func TestACallerIsItsDeviceWithTheReplyOnlyForWhoGotIt(t *testing.T) {
 	})
 }
 
+func TestALockedCallerIsTheDeviceAsItIsNow(t *testing.T) {
+	nodes(t, func(t *testing.T, a, b *DB) {
+		seed(t, a, 1)
+		var known Caller
+		view(t, b, func(tx *Tx) (err error) {
+			known, err = tx.CallerOf("dev_0", nil)
+			return err
+		})
+		update(t, a, func(tx *Tx) error {
+			_, err := tx.exec(`UPDATE devices SET kk = $2, created_at = 9, platform = 'web', attestation = '{}' WHERE id = $1`, "dev_0", []byte("kk"))
+			_, err2 := tx.CountFailure("dev_0")
+			return errors.Join(err, err2, tx.NameDevice("dev_0", "another"), tx.RotateDevice("dev_0", `{"x":1}`, "thumb", []byte("kk2")), tx.SetBiometry("dev_0", "{}", "bio"),
+				tx.SetDeviceState("dev_0", DeviceLocked),
+				tx.SetChain("dev_0", Chain{Head: []byte{1}, SpentHead: []byte{2}, Seq: 3, IssuedAt: time.UnixMilli(4), AbandonedJTI: "a b", LastJTI: "jti", LastJWE: []byte("jwe"), LastJWS: []byte("jws"),
+					LastResult: []byte("result"), LastReply: []byte("reply")}))
+		})
+		update(t, b, func(tx *Tx) error {
+			want, err := tx.LockDevice("dev_0")
+			if err != nil || want.State != DeviceLocked || string(want.Chain.LastResult) != "result" || want.CreatedAt.IsZero() || len(want.Commitment) == 0 {
+				t.Errorf("%+v, %v", want, err)
+			}
+			want.Chain.LastResult = nil
+			for _, jti := range []string{"jti", "another", ""} {
+				if jti != "jti" {
+					want.Chain.LastReply = nil
+				}
+				if got, err := tx.LockCaller(&known.Device, jti); err != nil || !reflect.DeepEqual(got, want) {
+					t.Errorf("%q: %+v, %v; want %+v", jti, got, err, want)
+				}
+			}
+			if _, err := tx.LockCaller(&Device{ID: "nobody"}, ""); !errors.Is(err, ErrNotFound) {
+				t.Errorf("nobody: %v", err)
+			}
+			return nil
+		})
+	})
+}
+
 func TestAnAddresseeIsTheMerchantsUserWithTheirPhones(t *testing.T) {
 	nodes(t, func(t *testing.T, a, b *DB) {
 		seed(t, a, 2)

@@ -70,7 +70,7 @@ func AnswerHash(ans string) [32]byte { return sha256.Sum256([]byte(ans)) }
 // VerifyAnswer checks header and signature of ans under the device's key and
 // returns its claims. What the claims must say is the caller's to compare.
 func VerifyAnswer(ans string, kid string, dsk *ecdsa.PublicKey) (AnswerClaims, error) {
-	c, err := splitCompact(ans)
+	c, err := splitCompact([]byte(ans))
 	if err != nil {
 		return AnswerClaims{}, err
 	}

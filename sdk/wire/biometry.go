@@ -26,7 +26,7 @@ func SignBio(dbk crypto.Signer, ansHash [32]byte) ([]byte, error) {
 
 // VerifyBio reports whether sig is bsig of that answer under the key.
 func VerifyBio(dbk *ecdsa.PublicKey, ansHash [32]byte, sig []byte) bool {
-	return len(sig) == 64 && verifyPlain(dbk, bioDigest(ansHash), sig)
+	return len(sig) == 64 && verifyPlain(dbk, bioDigest(ansHash), [64]byte(sig))
 }
 
 // BioAttestationChallenge is what an Android biometric key is attested for: this

@@ -5,11 +5,11 @@
 package wire
 
 import (
+	"bytes"
 	"encoding/base64"
 	"errors"
 	"fmt"
 	"log/slog"
-	"strings"
 )
 
 // Version is the protocol version in every request.
@@ -36,38 +36,50 @@ const (
 var b64 = base64.RawURLEncoding.Strict()
 
 // Encode is base64url without padding (RFC 7515 section 2).
-func Encode(b []byte) string { return b64.EncodeToString(b) }
+func Encode(b []byte) string {
+	var room [88]byte // no second piece of memory for hashes, keys and signatures
+	return string(b64.AppendEncode(room[:0], b))
+}
 
 // Decode is the strict inverse of Encode. Line breaks, which Go's decoder
 // would skip, are refused.
-func Decode(s string) ([]byte, error) {
-	if lineBreak(s) {
-		return nil, errors.New("line break in base64url")
-	}
-	b, err := b64.DecodeString(s)
+func Decode(s string) ([]byte, error) { return decode([]byte(s)) }
+
+func decode(s []byte) ([]byte, error) {
+	b := make([]byte, b64.DecodedLen(len(s)))
+	n, err := decodeInto(b, s)
 	if err != nil {
-		return nil, fmt.Errorf("base64url: %w", err)
+		return nil, err
 	}
-	return b, nil
+	return b[:n], nil
 }
 
-// lineBreak is strings.ContainsAny(s, "\r\n"), which looks at each byte by itself.
-func lineBreak(s string) bool {
-	return strings.IndexByte(s, '\n') >= 0 || strings.IndexByte(s, '\r') >= 0
+// decodeInto writes what s says to b, which is long enough, and returns its length.
+func decodeInto(b, s []byte) (int, error) {
+	if lineBreak(s) {
+		return 0, errors.New("line break in base64url")
+	}
+	n, err := b64.Decode(b, s)
+	if err != nil {
+		return 0, fmt.Errorf("base64url: %w", err)
+	}
+	return n, nil
+}
+
+// lineBreak is bytes.ContainsAny(s, "\r\n"), which looks at each byte by itself.
+func lineBreak(s []byte) bool {
+	return bytes.IndexByte(s, '\n') >= 0 || bytes.IndexByte(s, '\r') >= 0
 }
 
 // Decode32 decodes exactly 32 bytes: keys, hashes, challenges, heads.
-func Decode32(s string) ([32]byte, error) {
-	var out [32]byte
+func Decode32(s string) ([32]byte, error) { return decode32([]byte(s)) }
+
+func decode32(s []byte) (out [32]byte, err error) {
 	if len(s) != 43 {
 		return out, errors.New("not 32 bytes of base64url")
 	}
-	b, err := Decode(s)
-	if err != nil {
-		return out, err
-	}
-	copy(out[:], b)
-	return out, nil
+	_, err = decodeInto(out[:], s)
+	return out, err
 }
 
 // Bytes is a byte string that travels as base64url.
@@ -78,7 +90,7 @@ func (b Bytes) MarshalText() ([]byte, error) { return b64.AppendEncode(nil, b), 
 
 // UnmarshalText reads base64url, strictly.
 func (b *Bytes) UnmarshalText(text []byte) error {
-	out, err := Decode(string(text))
+	out, err := decode(text)
 	if err != nil {
 		return err
 	}

@@ -1,6 +1,7 @@
 package wire
 
 import (
+	"bytes"
 	"crypto/aes"
 	"crypto/cipher"
 	"crypto/ecdh"
@@ -8,7 +9,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"strings"
 )
 
 const (
@@ -23,27 +23,35 @@ var errSeal = errors.New("does not open")
 // parts of a compact JWE (RFC 7516 section 7.1) whose encrypted key is empty,
 // as it is for ECDH-ES and dir.
 type parts struct {
-	head       string // as sent: also the additional data
-	iv         []byte
+	head       []byte // as sent: also the additional data
+	iv         [12]byte
 	ciphertext []byte // with the tag at its end, as cipher.AEAD wants it
 }
 
-func splitSealed(s string) (parts, error) {
-	seg := strings.SplitN(s, ".", 6)
-	if len(seg) != 5 || seg[1] != "" || len(seg[2]) != 16 || len(seg[4]) != 22 {
+// The head is a piece of s.
+func splitSealed(s []byte) (p parts, err error) {
+	var seg [5][]byte
+	rest, more := s, true
+	for i := range seg {
+		if !more {
+			return p, errSeal
+		}
+		seg[i], rest, more = bytes.Cut(rest, []byte("."))
+	}
+	if more || len(seg[1]) != 0 || len(seg[2]) != 16 || len(seg[4]) != 22 || lineBreak(s) {
+		return p, errSeal
+	}
+	p.head = seg[0]
+	_, errIV := b64.Decode(p.iv[:], seg[2])
+	p.ciphertext = make([]byte, 0, b64.DecodedLen(len(seg[3]))+16)
+	p.ciphertext, err = b64.AppendDecode(p.ciphertext, seg[3])
+	if err == nil {
+		p.ciphertext, err = b64.AppendDecode(p.ciphertext, seg[4])
+	}
+	if errIV != nil || err != nil {
 		return parts{}, errSeal
 	}
-	if lineBreak(s) {
-		return parts{}, errSeal
-	}
-	iv, errIV := b64.DecodeString(seg[2])
-	ct := make([]byte, 0, b64.DecodedLen(len(seg[3]))+16)
-	ct, errCT := b64.AppendDecode(ct, []byte(seg[3]))
-	ct, errTag := b64.AppendDecode(ct, []byte(seg[4]))
-	if err := errors.Join(errIV, errCT, errTag); err != nil {
-		return parts{}, errSeal
-	}
-	return parts{seg[0], iv, ct}, nil
+	return p, nil
 }
 
 func gcm(key []byte) (cipher.AEAD, error) {
@@ -59,7 +67,7 @@ func (p parts) open(key []byte) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	plain, err := aead.Open(p.ciphertext[:0], p.iv, p.ciphertext, []byte(p.head))
+	plain, err := aead.Open(p.ciphertext[:0], p.iv[:], p.ciphertext, p.head)
 	if err != nil {
 		return nil, errSeal
 	}
@@ -97,11 +105,11 @@ func deriveECDH(priv *ecdh.PrivateKey, pub *ecdh.PublicKey) ([]byte, error) {
 	if err != nil {
 		return nil, errSeal
 	}
-	h := sha256.New()
-	h.Write([]byte{0, 0, 0, 1})
-	h.Write(z)
-	h.Write([]byte("\x00\x00\x00\x07" + encGCM + "\x00\x00\x00\x00" + "\x00\x00\x00\x00" + "\x00\x00\x01\x00"))
-	return h.Sum(nil), nil
+	var room [64]byte
+	in := append(append(room[:0], 0, 0, 0, 1), z...)
+	in = append(in, "\x00\x00\x00\x07"+encGCM+"\x00\x00\x00\x00"+"\x00\x00\x00\x00"+"\x00\x00\x01\x00"...)
+	sum := sha256.Sum256(in)
+	return sum[:], nil
 }
 
 // newECDH draws a P-256 key from random; crypto/ecdh's own generator takes no

@@ -93,8 +93,8 @@ func parseJWK(data []byte) (JWK, error) {
 	if !h.only("kty", "crv", "x", "y") || !h.is("kty", "EC") || !h.is("crv", "P-256") {
 		return JWK{}, errors.New("not a public P-256 JWK")
 	}
-	x, errX := Decode32(h.text("x"))
-	y, errY := Decode32(h.text("y"))
+	x, errX := decode32(h.bytes("x"))
+	y, errY := decode32(h.bytes("y"))
 	return JWK{x, y}, errors.Join(errX, errY)
 }
 

@@ -1,6 +1,7 @@
 package wire
 
 import (
+	"bytes"
 	"crypto"
 	"crypto/ecdsa"
 	"crypto/rand"
@@ -9,7 +10,6 @@ import (
 	"errors"
 	"fmt"
 	"math/big"
-	"strings"
 )
 
 // errSignature says nothing about why.
@@ -49,8 +49,28 @@ func plainSignature(der []byte) (out [64]byte, err error) {
 	return out, nil
 }
 
-func verifyPlain(pub *ecdsa.PublicKey, digest [32]byte, sig []byte) bool {
-	return ecdsa.Verify(pub, digest[:], new(big.Int).SetBytes(sig[:32]), new(big.Int).SetBytes(sig[32:]))
+func verifyPlain(pub *ecdsa.PublicKey, digest [32]byte, sig [64]byte) bool {
+	var room [72]byte
+	return ecdsa.VerifyASN1(pub, digest[:], appendDER(room[:0], sig))
+}
+
+// appendDER is plainSignature's reverse: a SEQUENCE of two INTEGERs in DER (X.690
+// section 8.3), each as short as may be, with a zero before a highest bit that is set.
+func appendDER(b []byte, sig [64]byte) []byte {
+	b = append(b, 0x30, 0)
+	for _, n := range [...][]byte{sig[:32], sig[32:]} {
+		for len(n) > 1 && n[0] == 0 {
+			n = n[1:]
+		}
+		if n[0]&0x80 == 0 {
+			b = append(b, 0x02, byte(len(n)))
+		} else {
+			b = append(b, 0x02, byte(len(n)+1), 0)
+		}
+		b = append(b, n...)
+	}
+	b[1] = byte(len(b) - 2)
+	return b
 }
 
 // signCompact makes a compact JWS with ES256.
@@ -76,34 +96,35 @@ func signCompact(s crypto.Signer, head string, payload []byte) (string, error) {
 type compact struct {
 	head    header
 	payload []byte
-	input   string // what was signed
-	sig     []byte
+	input   []byte // what was signed
+	sig     [64]byte
 }
 
 // splitCompact takes a JWS apart by strict rules; the JSON serialisation, an
-// empty signature and any length but 64 bytes are refused.
-func splitCompact(s string) (compact, error) {
-	first := strings.IndexByte(s, '.')
-	last := strings.LastIndexByte(s, '.')
-	if first <= 0 || last == first || strings.IndexByte(s[first+1:], '.') != last-first-1 {
-		return compact{}, errSignature
+// empty signature and any length but 64 bytes are refused. The input is a piece of s.
+func splitCompact(s []byte) (c compact, err error) {
+	first := bytes.IndexByte(s, '.')
+	last := bytes.LastIndexByte(s, '.')
+	if first <= 0 || last == first || bytes.IndexByte(s[first+1:], '.') != last-first-1 {
+		return c, errSignature
 	}
-	sig, err := Decode(s[last+1:])
-	if err != nil || len(sig) != 64 {
-		return compact{}, errSignature
+	if len(s)-last-1 != b64.EncodedLen(len(c.sig)) {
+		return c, errSignature
 	}
-	payload, err := Decode(s[first+1 : last])
-	if err != nil {
-		return compact{}, errSignature
+	if _, err = decodeInto(c.sig[:], s[last+1:]); err != nil {
+		return c, errSignature
 	}
-	head, err := parseHeader(s[:first])
-	if err != nil {
-		return compact{}, errSignature
+	if c.payload, err = decode(s[first+1 : last]); err != nil {
+		return c, errSignature
 	}
-	return compact{head, payload, s[:last], sig}, nil
+	if c.head, err = parseHeader(s[:first]); err != nil {
+		return c, errSignature
+	}
+	c.input = s[:last]
+	return c, nil
 }
 
 // verify checks the signature only; the caller has checked alg and typ.
 func (c *compact) verify(pub *ecdsa.PublicKey) bool {
-	return verifyPlain(pub, sha256.Sum256([]byte(c.input)), c.sig)
+	return verifyPlain(pub, sha256.Sum256(c.input), c.sig)
 }

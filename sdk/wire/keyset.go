@@ -67,7 +67,7 @@ func SignKeySet(ssk crypto.Signer, ks *KeySet) (string, error) {
 // that comes: only for typed registration, where the TLS origin vouches and
 // the commit digits are compulsory. It returns the thumbprint to pin.
 func OpenKeySet(jws, iss, pin, c string) (*KeySet, string, error) {
-	p, err := splitCompact(jws)
+	p, err := splitCompact([]byte(jws))
 	if err != nil {
 		return nil, "", errKeySet
 	}

@@ -65,7 +65,17 @@ func (r *Reply) encode() ([]byte, error) {
 	if r.Head != "" {
 		b = appendText(append(b, `,"head":`...), r.Head)
 	}
-	b = appendText(append(b, `,"st":`...), r.St)
+	return r.Result.appendTo(append(b, ','))
+}
+
+// JSON is the result as encoding/json writes it, with the body as it is.
+func (r *Result) JSON() ([]byte, error) {
+	return r.appendTo(append(make([]byte, 0, 64+len(r.Body)), '{'))
+}
+
+// appendTo appends the members and the end of the object.
+func (r *Result) appendTo(b []byte) ([]byte, error) {
+	b = appendText(append(b, `"st":`...), r.St)
 	if r.Err != nil {
 		told, err := json.Marshal(r.Err)
 		if err != nil {
@@ -98,11 +108,11 @@ func appendText(b []byte, s string) []byte {
 // server's key answered exactly this request. An error is never the server's
 // word: the caller treats it as no reply at all.
 func OpenReply(sent *Sent, body []byte) (*Reply, error) {
-	p, err := splitSealed(string(body))
+	p, err := splitSealed(body)
 	if err != nil {
 		return nil, err
 	}
-	if p.head != replyHeadEncoded {
+	if string(p.head) != replyHeadEncoded {
 		h, err := parseHeader(p.head)
 		if err != nil || !h.only("alg", "enc", "typ") || !h.is("alg", algDir) ||
 			!h.is("enc", encGCM) || !h.is("typ", typResponse) {

@@ -101,12 +101,13 @@ type Envelope struct {
 }
 
 // ParseEnvelope checks everything that can be checked without a key. The error
-// is an *Outer and depends on the clear header alone.
+// is an *Outer and depends on the clear header alone. The envelope refers to body,
+// which must stay as it is.
 func ParseEnvelope(body []byte) (*Envelope, error) {
 	if len(body) > MaxRegistration {
 		return nil, &Outer{OuterMalformed, errors.New("too long")}
 	}
-	p, err := splitSealed(string(body))
+	p, err := splitSealed(body)
 	if err != nil {
 		return nil, &Outer{OuterMalformed, err}
 	}
@@ -156,7 +157,7 @@ func (e *Envelope) Open(tek *ecdh.PrivateKey) (*Request, error) {
 		return nil, &Outer{OuterMalformed, err}
 	}
 	r := &Request{RH: sha256.Sum256(plain)}
-	if r.jws, err = splitCompact(string(plain)); err != nil {
+	if r.jws, err = splitCompact(plain); err != nil {
 		return nil, &Outer{OuterMalformed, err}
 	}
 	if err := Unmarshal(r.jws.payload, &r.Claims); err != nil {

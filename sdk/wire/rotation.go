@@ -52,7 +52,7 @@ func introduce(key crypto.Signer, typ string, claims any) (string, error) {
 }
 
 func introduced[T comparable](jws, typ string, want T) (JWK, error) {
-	c, err := splitCompact(jws)
+	c, err := splitCompact([]byte(jws))
 	if err != nil {
 		return JWK{}, err
 	}

@@ -1,6 +1,7 @@
 package wire
 
 import (
+	"encoding/binary"
 	"errors"
 	"unicode/utf8"
 )
@@ -43,8 +44,8 @@ func checkJSON(data []byte) error {
 }
 
 // object calls member for each member of the one object that data is, in the
-// order written; value is as written, without space around it. An error of member
-// ends the walk.
+// order written; value is the piece of data as written, without space around it. An
+// error of member ends the walk.
 func object(data []byte, member func(name, value []byte) error) error {
 	s := scanner{data: data}
 	if !utf8.Valid(data) {
@@ -210,9 +211,26 @@ func (s *scanner) array() error {
 	return nil
 }
 
+// plain is how many of the bytes at the beginning of text are neither a quote nor a
+// backslash nor below a space, as far as eight at a time tell.
+func plain(text []byte) (n int) {
+	const ones, highs = 0x0101010101010101, 0x8080808080808080
+	for len(text)-n >= 8 {
+		v := binary.LittleEndian.Uint64(text[n:])
+		quote, slash := v^(ones*'"'), v^(ones*'\\')
+		// The high bit of each byte that is less than what is taken from it.
+		if ((v-ones*0x20)&^v|(quote-ones)&^quote|(slash-ones)&^slash)&highs != 0 {
+			break
+		}
+		n += 8
+	}
+	return n
+}
+
 // text steps over a string; the place is its first quote.
 func (s *scanner) text() bool {
-	for s.at++; s.at < len(s.data); s.at++ {
+	s.at++
+	for s.at += plain(s.data[s.at:]); s.at < len(s.data); s.at++ {
 		switch c := s.data[s.at]; {
 		case c == '"':
 			s.at++

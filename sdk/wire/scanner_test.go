@@ -47,6 +47,21 @@ func TestTheScannerTakesWhatIsJSONAndNothingElse(t *testing.T) {
 	}
 }
 
+func TestATextEndsWhereEncodingJSONSays(t *testing.T) {
+	for n := range 20 {
+		for at := range n + 1 {
+			for _, c := range []string{"\x00", "\x1f", " ", "!", `"`, "#", "[", `\`, "]", "\x7f", "é", "\u2028", "\U0010ffff", `\"`, `\\`, `\u0000`} {
+				for _, around := range []string{"a", "\x7f", "é"} {
+					text := `["` + strings.Repeat(around, at) + c + strings.Repeat(around, n-at) + `",1]`
+					if got, want := checkJSON([]byte(text)) == nil, json.Valid([]byte(text)); got != want {
+						t.Fatalf("%q: taken %v, JSON %v", text, got, want)
+					}
+				}
+			}
+		}
+	}
+}
+
 // manyMembers is an object of n members, of which the last has the value given.
 func manyMembers(n int, last string) string {
 	var b strings.Builder

@@ -35,34 +35,42 @@ type field struct {
 
 // readMembers does what encoding/json would do for a struct of these fields:
 // members that are not among them are passed over, null leaves a field as it is.
-// The fields that were read before an error stay.
+// The fields that were read before an error stay. Texts are parts of one copy of data.
 func readMembers(data []byte, fields []field) error {
+	text := string(data)
 	return object(data, func(name, value []byte) error {
 		for i := range fields {
 			if fields[i].name == string(name) {
-				return fields[i].set(value)
+				from := cap(data) - cap(value) // where it begins in data
+				return fields[i].set(value, text[from:from+len(value)])
 			}
 		}
 		return nil
 	})
 }
 
-func (f *field) set(value []byte) error {
+// set reads the value, which text says too.
+func (f *field) set(value []byte, text string) error {
 	switch into := f.into.(type) {
 	case *json.RawMessage:
 		*into = append((*into)[:0], value...)
 		return nil
 	case *string:
 		if value[0] == '"' && bytes.IndexByte(value, '\\') < 0 {
-			*into = string(value[1 : len(value)-1])
+			*into = text[1 : len(text)-1]
 			return nil
 		}
 	case *Secret:
 		if value[0] == '"' && bytes.IndexByte(value, '\\') < 0 {
 			return into.UnmarshalText(value[1 : len(value)-1])
 		}
+	case *int:
+		if n, err := strconv.Atoi(text); err == nil {
+			*into = n
+			return nil
+		}
 	case *int64:
-		if n, err := strconv.ParseInt(string(value), 10, 64); err == nil {
+		if n, err := strconv.ParseInt(text, 10, 64); err == nil {
 			*into = n
 			return nil
 		}
@@ -76,8 +84,8 @@ type header struct {
 	n             int
 }
 
-func parseHeader(encoded string) (header, error) {
-	raw, err := Decode(encoded)
+func parseHeader(encoded []byte) (header, error) {
+	raw, err := decode(encoded)
 	if err != nil {
 		return header{}, err
 	}
