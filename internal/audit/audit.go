@@ -6,10 +6,10 @@
 package audit
 
 import (
-	"encoding/json"
 	"fmt"
 
 	"mobileid/internal/db"
+	"mobileid/sdk/wire"
 )
 
 // Record says who did what to what.
@@ -23,6 +23,21 @@ type Record struct {
 	Session   string            `json:"session,omitempty"`
 	Details   map[string]string `json:"details,omitempty"`
 	At        int64             `json:"at"` // Unix milliseconds of the transaction
+}
+
+// encode is what encoding/json makes of the record: every act stores one.
+func (r *Record) encode() ([]byte, error) {
+	o := wire.NewObject(512)
+	o.Text("act", r.Act)
+	o.TextIf("merchant", r.Merchant)
+	o.TextIf("user", r.User)
+	o.TextIf("device", r.Device)
+	o.TextIf("client", r.Client)
+	o.TextIf("operation", r.Operation)
+	o.TextIf("session", r.Session)
+	o.MapIf("details", r.Details)
+	o.Number("at", r.At)
+	return o.End()
 }
 
 // Writer is one process's line of records.
@@ -42,7 +57,7 @@ func (w *Writer) Append(tx *db.Tx, r Record) error {
 // AppendAt is Append that says where the record is: whose line, and its number there.
 func (w *Writer) AppendAt(tx *db.Tx, r Record) (line string, seq int64, err error) {
 	r.At = tx.Now().UnixMilli()
-	body, err := json.Marshal(r)
+	body, err := r.encode()
 	if err != nil {
 		return "", 0, fmt.Errorf("audit: %w", err)
 	}

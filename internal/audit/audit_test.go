@@ -14,6 +14,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"reflect"
 	"strings"
 	"sync"
 	"testing"
@@ -26,6 +27,40 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 )
+
+func TestARecordIsWhatEncodingJSONWrites(t *testing.T) {
+	dbtest.Each(t, func(t *testing.T, url string) {
+		b := open(t, url)
+		full := audit.Record{Act: "a", Merchant: "m", User: "u", Device: "d", Client: "c", Operation: "o", Session: "s",
+			Details: map[string]string{"b": "<\u2028", "a": "\xff\"", "é": ""}}
+		v := reflect.ValueOf(full)
+		for i := range v.NumField() {
+			if name := v.Type().Field(i).Name; v.Field(i).IsZero() && name != "At" { // the transaction's
+				t.Errorf("%s is not in the sample", name)
+			}
+		}
+		for _, r := range []audit.Record{full, {}, {Act: "a", Details: map[string]string{}}} {
+			var line, body string
+			var seq int64
+			err := b.d.Update(t.Context(), func(tx *db.Tx) (err error) {
+				line, seq, err = audit.NewWriter().AppendAt(tx, r)
+				r.At = tx.Now().UnixMilli()
+				return err
+			})
+			b.must(err)
+			b.must(b.d.View(t.Context(), func(tx *db.Tx) error {
+				rows, err := tx.AuditRecordsAfter(line, seq-1, 1)
+				if len(rows) == 1 {
+					body = rows[0].Body
+				}
+				return err
+			}))
+			if want, err := json.Marshal(r); err != nil || body != string(want) {
+				t.Errorf("%s, encoding/json %s, %v", body, want, err)
+			}
+		}
+	})
+}
 
 func TestL3_TwoRestartsAndTheChainGoesOn(t *testing.T) {
 	dbtest.Each(t, func(t *testing.T, url string) {

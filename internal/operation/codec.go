@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 
 	"mobileid/internal/kv"
+	"mobileid/sdk/wire"
 )
 
 // An operation is written once and read by every list, answer and poll, so kv
@@ -63,4 +64,65 @@ func (o *Operation) UnmarshalBinary(data []byte) error {
 	}
 	*o = read
 	return nil
+}
+
+// encode is what encoding/json makes of the outcome: every decision stores one.
+func (o *Outcome) encode() ([]byte, error) {
+	at, err := o.At.MarshalJSON()
+	if err != nil {
+		return nil, err
+	}
+	w := wire.NewObject(768)
+	w.Text("operationId", o.OperationID)
+	w.Text("kind", o.Kind)
+	w.Text("state", string(o.State))
+	w.TextIf("clientId", o.ClientID)
+	w.TextIf("userId", o.UserID)
+	w.TextIf("deviceId", o.DeviceID)
+	w.TextIf("reason", o.Reason)
+	w.Raw("at", at)
+	w.TextsIf("factors", o.Factors)
+	w.TextsIf("amr", o.AMR)
+	w.TextIf("acr", o.ACR)
+	w.TextIf("viewHash", o.ViewHash)
+	w.TextIf("dataHash", o.DataHash)
+	w.TextIf("tpl", o.Tpl)
+	w.TextIf("lang", o.Lang)
+	w.TextIf("clientData", o.ClientData)
+	if o.SCA != nil {
+		sca, err := o.SCA.encode()
+		if err != nil {
+			return nil, err
+		}
+		w.Raw("sca", sca)
+	}
+	if o.Attestation != nil {
+		w.Any("attestation", o.Attestation)
+	}
+	if o.Risk != nil {
+		w.Any("risk", o.Risk)
+	}
+	w.TextIf("scope", o.Scope)
+	if o.Expires != 0 {
+		w.Number("expires", o.Expires)
+	}
+	if o.Evidence != nil {
+		w.Any("evidence", o.Evidence)
+	}
+	return w.End()
+}
+
+func (s *SCA) encode() ([]byte, error) {
+	w := wire.NewObject(256)
+	w.Text("pos", s.Pos)
+	w.Text("kno", s.Kno)
+	w.Text("inh", s.Inh)
+	w.Text("uv", s.UV)
+	w.Text("dsp", s.Dsp)
+	w.Text("flow", s.Flow)
+	w.Text("ui", s.UI)
+	w.Text("enrol", s.Enrol)
+	w.Number("epoch", s.Epoch)
+	w.Bool("same_ip", s.SameIP)
+	return w.End()
 }

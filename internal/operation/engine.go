@@ -336,7 +336,7 @@ func (e *Engine) decide(tx *db.Tx, op *Operation, p *proof, m Move, reason strin
 // it was decided before. view is what the device was shown and answer what it
 // signed, kept with the decision.
 func Record(tx *db.Tx, w *audit.Writer, out Outcome, view []byte, answer string, details map[string]string) error {
-	body, err := json.Marshal(out)
+	body, err := out.encode()
 	if err != nil {
 		return err
 	}

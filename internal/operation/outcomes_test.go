@@ -1,6 +1,7 @@
 package operation
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"reflect"
@@ -33,6 +34,13 @@ func TestAKeptOutcomeIsTheRows(t *testing.T) {
 	for i := range v.NumField() {
 		if name := v.Type().Field(i).Name; v.Field(i).IsZero() && name != "ExpiresAt" { // of an open one
 			t.Errorf("%s is not in the sample", name)
+		}
+	}
+	for _, out := range []Outcome{full, {}, {At: at, Factors: []string{"a", "b\"<é\u2028\x01"}, SCA: &SCA{}, Reason: "\xff"}} {
+		got, err := out.encode()
+		want, err2 := json.Marshal(out)
+		if string(got) != string(want) || err != nil || err2 != nil {
+			t.Errorf("%s, %v; encoding/json %s, %v", got, err, want, err2)
 		}
 	}
 	err := h.DB.Update(t.Context(), func(tx *db.Tx) error { return Record(tx, h.Audit, full, nil, "", nil) })

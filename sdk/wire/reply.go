@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
-	"strconv"
 )
 
 // ReplyLife is exp − iat of a reply in seconds. The phone does not need it to
@@ -55,53 +54,33 @@ func SealReply(rk []byte, r *Reply, random io.Reader) ([]byte, error) {
 // encode writes the members one by one: encoding/json would scan and copy the
 // body again.
 func (r *Reply) encode() ([]byte, error) {
-	b := make([]byte, 0, 384+len(r.Body))
-	b = appendText(append(b, `{"iss":`...), r.Iss)
-	b = appendText(append(b, `,"aud":`...), r.Aud)
-	b = strconv.AppendInt(append(b, `,"iat":`...), r.Iat, 10)
-	b = strconv.AppendInt(append(b, `,"exp":`...), r.Exp, 10)
-	b = appendText(append(b, `,"rto":`...), r.Rto)
-	b = appendText(append(b, `,"rh":`...), r.RH)
-	if r.Head != "" {
-		b = appendText(append(b, `,"head":`...), r.Head)
-	}
-	return r.Result.appendTo(append(b, ','))
+	o := NewObject(384 + len(r.Body))
+	o.Text("iss", r.Iss)
+	o.Text("aud", r.Aud)
+	o.Number("iat", r.Iat)
+	o.Number("exp", r.Exp)
+	o.Text("rto", r.Rto)
+	o.Text("rh", r.RH)
+	o.TextIf("head", r.Head)
+	r.Result.members(o)
+	return o.End()
 }
 
 // JSON is the result as encoding/json writes it, with the body as it is.
 func (r *Result) JSON() ([]byte, error) {
-	return r.appendTo(append(make([]byte, 0, 64+len(r.Body)), '{'))
+	o := NewObject(64 + len(r.Body))
+	r.members(o)
+	return o.End()
 }
 
-// appendTo appends the members and the end of the object.
-func (r *Result) appendTo(b []byte) ([]byte, error) {
-	b = appendText(append(b, `"st":`...), r.St)
-	if r.Err != nil {
-		told, err := json.Marshal(r.Err)
-		if err != nil {
-			return nil, err
-		}
-		b = append(append(b, `,"err":`...), told...)
-	}
+func (r *Result) members(o *Object) {
+	o.Text("st", r.St)
 	if r.Body != nil {
-		b = append(append(b, `,"body":`...), r.Body...)
+		o.Raw("body", r.Body)
 	}
-	return append(b, '}'), nil
-}
-
-// appendText writes s as encoding/json does.
-func appendText(b []byte, s string) []byte {
-	for i := range len(s) {
-		switch c := s[i]; {
-		case c < 0x20, c >= 0x7f, c == '"', c == '\\', c == '<', c == '>', c == '&':
-			text, err := json.Marshal(s)
-			if err != nil {
-				panic(err) // a string is always JSON
-			}
-			return append(b, text...)
-		}
+	if r.Err != nil {
+		o.Any("err", r.Err)
 	}
-	return append(append(append(b, '"'), s...), '"')
 }
 
 // OpenReply opens the reply to sent. Success means that a holder of the

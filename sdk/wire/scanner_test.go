@@ -119,9 +119,12 @@ func TestARepliesTextIsWhatEncodingJSONWrites(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		var a, b any
-		if json.Unmarshal(got, &a) != nil || json.Unmarshal(want, &b) != nil || !reflect.DeepEqual(a, b) {
+		if string(got) != string(want) {
 			t.Errorf("%s, encoding/json %s", got, want)
+		}
+		got, err = r.Result.JSON()
+		if want, _ := json.Marshal(r.Result); string(got) != string(want) || err != nil {
+			t.Errorf("%s, %v, encoding/json %s", got, err, want)
 		}
 	}
 }
