@@ -7,6 +7,7 @@ import (
 	"runtime"
 	"sync"
 
+	"mobileid/internal/clock"
 	"mobileid/internal/lite"
 )
 
@@ -105,6 +106,9 @@ func (tx *Tx) lite(statement func(*lite.Conn) error) error {
 		return err
 	}
 	if tx.writes {
+		if !(clock.System{}).Now().Before(tx.until) {
+			return context.DeadlineExceeded
+		}
 		c, err := tx.d.writeConn()
 		if err != nil {
 			return err

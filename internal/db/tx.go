@@ -21,6 +21,9 @@ type Tx struct {
 
 	next map[string]int64 // the next number of the lines of audit that it wrote to
 
+	// On SQLite only:
+	until time.Time // of an Update: when it has taken too long, by the machine's clock
+
 	// On PostgreSQL only:
 	s      *session
 	slot   *slot   // of an Update

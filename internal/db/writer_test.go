@@ -316,3 +316,27 @@ func TestAClosedDatabaseSaysSo(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 }
+
+func TestATransactionThatTakesTooLongIsUndone(t *testing.T) {
+	d := open(t)
+	err := d.Update(t.Context(), func(tx *Tx) error {
+		if err := tx.InsertMerchant(Merchant{ID: "mer_late"}); err != nil {
+			return err
+		}
+		if left := time.Until(tx.until); left <= writeTimeout/2 || left > writeTimeout {
+			t.Errorf("%v are left", left)
+		}
+		tx.until = time.Now()
+		return tx.InsertMerchant(Merchant{ID: "mer_later"})
+	})
+	if !errors.Is(err, context.DeadlineExceeded) {
+		t.Error(err)
+	}
+	view(t, d, func(tx *Tx) error {
+		if _, err := tx.Merchant("mer_late"); !errors.Is(err, ErrNotFound) {
+			t.Errorf("what was written before the time was over: %v", err)
+		}
+		return nil
+	})
+	update(t, d, func(tx *Tx) error { return tx.InsertMerchant(Merchant{ID: "mer_next"}) })
+}

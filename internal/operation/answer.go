@@ -6,7 +6,6 @@ import (
 	"crypto/hmac"
 	"crypto/sha256"
 	"crypto/subtle"
-	"encoding/base64"
 	"errors"
 
 	"mobileid/internal/channel"
@@ -35,12 +34,12 @@ func (e *Engine) Handlers() map[string]channel.Handler {
 func Handle(dev *db.Device, clientID string) string {
 	m := hmac.New(sha256.New, dev.HandleSalt)
 	m.Write([]byte(clientID))
-	return base64.RawURLEncoding.EncodeToString(m.Sum(nil)[:16])
+	return wire.Encode(m.Sum(nil)[:16])
 }
 
 func hashText(b []byte) string {
 	sum := sha256.Sum256(b)
-	return base64.RawURLEncoding.EncodeToString(sum[:])
+	return wire.Encode(sum[:])
 }
 
 // dataHash is hashText, but "" for no data.
@@ -200,7 +199,7 @@ func (e *Engine) prepareAnswer(ctx context.Context, c *channel.Call) (channel.Pl
 		}
 		p.statement = body.Risk
 	}
-	p.answerHash = base64.RawURLEncoding.EncodeToString(p.ansHash[:])
+	p.answerHash = wire.Encode(p.ansHash[:])
 	p.bio = p.biometry(c.Device)
 	if op.Kind == KindSignature && claims.Dec == wire.Approve {
 		if werr := clockWrong(&claims, e.Clock.Now()); werr != nil {

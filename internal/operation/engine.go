@@ -3,7 +3,6 @@ package operation
 import (
 	"context"
 	"crypto/rand"
-	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -84,7 +83,7 @@ func New(c Config) *Engine {
 // are counted: the same for the same hint, and telling nothing of it.
 func (e *Engine) Nobody(merchantID, hint string) string {
 	m := wire.MAC(e.nobody, []byte(merchantID), []byte(hint))
-	return "none_" + base64.RawURLEncoding.EncodeToString(m[:16])
+	return "none_" + wire.Encode(m[:16])
 }
 
 // Start puts op before its user's devices. The caller fills who, what and how
