@@ -58,16 +58,10 @@ type gathering struct {
 
 // until is how long to wait for others, at most; 0 is not at all.
 func (g *gathering) until(d *DB) time.Duration {
-	most := time.Duration(0)
-	switch {
-	case d.coming.Load() > 0:
-		most = comingMost
-	case g.have < d.usual:
-		most = usualMost
-	default:
+	if d.coming.Load() == 0 && g.have >= d.usual {
 		return 0
 	}
-	left := most - clock.System{}.Now().Sub(g.begun)
+	left := waitMost - clock.System{}.Now().Sub(g.begun)
 	if left > 0 && g.timer == nil {
 		g.timer = time.NewTimer(left)
 	}

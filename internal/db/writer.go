@@ -17,10 +17,9 @@ const (
 	groupMost = 64
 	// yields is how often others may run before a commit that nobody else joins.
 	yields = 2
-	// comingMost bounds how long a commit waits for those who said that they will
-	// write, and usualMost for as many as share one usually.
-	comingMost = 2 * time.Millisecond
-	usualMost  = time.Millisecond
+	// waitMost bounds how long a commit waits for those who said that they will write,
+	// and for as many as share one usually.
+	waitMost = 2 * time.Millisecond
 	// writeTimeout bounds one transaction once it has begun.
 	writeTimeout = 10 * time.Second
 )
