@@ -46,8 +46,9 @@ type Plan struct {
 	// Reply is the body of a call that changes no state.
 	Reply any
 	// Commit of a state-changing call runs inside the one transaction that also
-	// moves the head and stores the sealed reply. dev is the locked row; it only
-	// runs statements and computes. A reply body or a *wire.Error commits, any
+	// moves the head and stores the sealed reply. dev is the locked row, without
+	// what its last call came to (db.Tx.LockCaller); it only runs statements and
+	// computes. A reply body or a *wire.Error commits, any
 	// other error rolls everything back and the phone is told "unavailable".
 	//
 	// For reg.begin dev is new: DSK, DSKThumb and Chain are filled in, and Commit

@@ -32,17 +32,16 @@ func (tx *Tx) CallerOf(thumb string, jwe []byte) (c Caller, err error) {
 }
 
 // LockCaller is LockDevice for a device that CallerOf has read before, of which is
-// taken over what never changes: who and whose it is, how it was enrolled, how many
-// failures it may have, and the salt. Of the chain LastResult is left out, and
-// LastReply is filled only if it answered the request with that jti.
+// taken over what never changes: its ids and the salt. Of the chain LastResult is left
+// out, and LastReply is filled only if it answered the request with that jti: what is
+// here of it is not all that SetChain stores.
 func (tx *Tx) LockCaller(known *Device, jti string) (Device, error) {
-	d := Device{ID: known.ID, MerchantID: known.MerchantID, UserID: known.UserID, AppID: known.AppID, OperationID: known.OperationID,
-		Enrol: known.Enrol, Epoch: known.Epoch, MaxFailures: known.MaxFailures, HandleSalt: known.HandleSalt}
+	d := Device{ID: known.ID, MerchantID: known.MerchantID, UserID: known.UserID, AppID: known.AppID, OperationID: known.OperationID, HandleSalt: known.HandleSalt}
 	var until, after, created, activated, issued int64
 	c := &d.Chain
-	err := tx.row(`SELECT state, name, platform, dsk, dsk_thumb, commitment, kk, dbk, inh, pos, attestation, failures, blocked_until, head, head_seq, head_at, spent_head, abandoned_jti,
+	err := tx.row(`SELECT state, name, platform, dsk, dsk_thumb, commitment, kk, dbk, inh, pos, attestation, enrol, epoch, failures, max_failures, blocked_until, head, head_seq, head_at, spent_head, abandoned_jti,
 		last_jti, last_jwe, last_jws, CASE WHEN last_jti = $2 THEN last_reply END, valid_after, created_at, activated_at FROM devices WHERE id = $1`+tx.forUpdate(), []any{known.ID, jti},
-		&d.State, &d.Name, &d.Platform, &d.DSK, &d.DSKThumb, &d.Commitment, &d.KK, &d.DBK, &d.Inh, &d.Pos, &d.Attestation, &d.Failures, &until, &c.Head, &c.Seq, &issued, &c.SpentHead, &c.AbandonedJTI,
+		&d.State, &d.Name, &d.Platform, &d.DSK, &d.DSKThumb, &d.Commitment, &d.KK, &d.DBK, &d.Inh, &d.Pos, &d.Attestation, &d.Enrol, &d.Epoch, &d.Failures, &d.MaxFailures, &until, &c.Head, &c.Seq, &issued, &c.SpentHead, &c.AbandonedJTI,
 		&c.LastJTI, &c.LastJWE, &c.LastJWS, &c.LastReply, &after, &created, &activated)
 	c.IssuedAt = fromMillis(issued)
 	d.BlockedUntil, d.ValidAfter = fromMillis(until), fromMillis(after)

@@ -59,7 +59,7 @@ func TestALockedCallerIsTheDeviceAsItIsNow(t *testing.T) {
 			return err
 		})
 		update(t, a, func(tx *Tx) error {
-			_, err := tx.exec(`UPDATE devices SET kk = $2, created_at = 9, platform = 'web', attestation = '{}' WHERE id = $1`, "dev_0", []byte("kk"))
+			_, err := tx.exec(`UPDATE devices SET kk = $2, created_at = 9, platform = 'web', enrol = 'code', epoch = 2, max_failures = 7, attestation = '{}' WHERE id = $1`, "dev_0", []byte("kk"))
 			_, err2 := tx.CountFailure("dev_0")
 			return errors.Join(err, err2, tx.NameDevice("dev_0", "another"), tx.RotateDevice("dev_0", `{"x":1}`, "thumb", []byte("kk2")), tx.SetBiometry("dev_0", "{}", "bio"),
 				tx.SetDeviceState("dev_0", DeviceLocked),

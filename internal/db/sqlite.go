@@ -98,13 +98,10 @@ func (r *readers) close() (err error) {
 
 // lite runs one statement on the connection that is for it, unless the time of the
 // transaction is over: the writer's, or a reader that is nobody else's while it
-// runs. The statement then runs without its context: each is some microseconds on
+// runs. The statement then runs without a context: each is some microseconds on
 // a file of our own, and the driver would start a goroutine for it to watch the
 // context.
 func (tx *Tx) lite(statement func(*lite.Conn) error) error {
-	if err := tx.ctx.Err(); err != nil {
-		return err
-	}
 	if tx.writes {
 		if !(clock.System{}).Now().Before(tx.until) {
 			return context.DeadlineExceeded
@@ -117,6 +114,9 @@ func (tx *Tx) lite(statement func(*lite.Conn) error) error {
 			return errEnded
 		}
 		return statement(c)
+	}
+	if err := tx.ctx.Err(); err != nil {
+		return err
 	}
 	c, err := tx.d.readers.get(tx.ctx)
 	if err != nil {

@@ -13,7 +13,7 @@ import (
 // Tx runs statements, in a write transaction (Update) or one by one (View). It
 // is valid until the function it was given to returns.
 type Tx struct {
-	ctx    context.Context // of this transaction alone; Tx never outlives it
+	ctx    context.Context // of this transaction alone, which never outlives it; nil in an Update on SQLite
 	d      *DB
 	at     time.Time // Now, while nothing was waited for since
 	writes bool

@@ -251,9 +251,9 @@ func (d *DB) again(kept []*job, numbers map[string]int64) (still []*job, broken 
 	}
 }
 
-// call runs the job's function, bounded in time, whatever becomes of its caller's.
+// call runs the job's function, bounded in time, whatever becomes of its caller.
 func (d *DB) call(j *job) error {
-	tx := &Tx{ctx: context.Background(), d: d, at: d.clk.Now(), writes: true, after: &j.after, next: maps.Clone(d.next), until: clock.System{}.Now().Add(writeTimeout)}
+	tx := &Tx{d: d, at: d.clk.Now(), writes: true, after: &j.after, next: maps.Clone(d.next), until: clock.System{}.Now().Add(writeTimeout)}
 	err := guarded(tx, j.fn)
 	j.next = tx.next
 	return err

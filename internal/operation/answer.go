@@ -192,7 +192,8 @@ func (e *Engine) prepareAnswer(ctx context.Context, c *channel.Call) (channel.Pl
 		// Another user's operation and a changed answer look the same from outside.
 		return channel.Plan{}, &wire.Error{Code: wire.OpNotHere}, nil
 	}
-	p := &proof{answer: body.Ans, ansHash: wire.AnswerHash(body.Ans), claims: claims, kpf: body.KPF, bsig: body.BSig, match: body.Match, remoteIP: c.RemoteIP}
+	// claims is want, whose texts are not parts of the message: some are kept for long.
+	p := &proof{answer: body.Ans, ansHash: wire.AnswerHash(body.Ans), claims: want, kpf: body.KPF, bsig: body.BSig, match: body.Match, remoteIP: c.RemoteIP}
 	if claims.Dec == wire.Approve && len(body.Risk) > 0 {
 		if p.said, err = wire.ParseRisk(body.Risk); err != nil {
 			return channel.Plan{}, &wire.Error{Code: wire.Malformed}, nil

@@ -90,11 +90,7 @@ func (o *Outcome) encode() ([]byte, error) {
 	w.TextIf("lang", o.Lang)
 	w.TextIf("clientData", o.ClientData)
 	if o.SCA != nil {
-		sca, err := o.SCA.encode()
-		if err != nil {
-			return nil, err
-		}
-		w.Raw("sca", sca)
+		o.SCA.write(w)
 	}
 	if o.Attestation != nil {
 		w.Any("attestation", o.Attestation)
@@ -112,8 +108,8 @@ func (o *Outcome) encode() ([]byte, error) {
 	return w.End()
 }
 
-func (s *SCA) encode() ([]byte, error) {
-	w := wire.NewObject(256)
+func (s *SCA) write(w *wire.Object) {
+	w.Open("sca")
 	w.Text("pos", s.Pos)
 	w.Text("kno", s.Kno)
 	w.Text("inh", s.Inh)
@@ -124,5 +120,5 @@ func (s *SCA) encode() ([]byte, error) {
 	w.Text("enrol", s.Enrol)
 	w.Number("epoch", s.Epoch)
 	w.Bool("same_ip", s.SameIP)
-	return w.End()
+	w.Close()
 }

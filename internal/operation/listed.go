@@ -3,6 +3,7 @@ package operation
 import (
 	"context"
 	"errors"
+	"strings"
 	"time"
 
 	"mobileid/internal/db"
@@ -94,7 +95,7 @@ func (e *Engine) answered(ctx context.Context, claims *wire.AnswerClaims, userID
 	read, asked := e.ops.GetCall(claims.Txn), e.pending.GetCall(promptsKey(userID))
 	e.KV.Batch(ctx, read, asked)
 	got, err := e.ops.Got(read)
-	got.ID = claims.Txn
+	got.ID = strings.Clone(claims.Txn) // it may be kept, the message not
 	return &got, asked, err
 }
 

@@ -7,23 +7,20 @@ import (
 )
 
 // Object writes a JSON object member by member, as encoding/json would write a struct
-// of them, in a fraction of its time. Names are plain ASCII and none comes twice. The
-// zero Object is empty; End returns it.
+// of them, in a fraction of its time. No name comes twice. End returns it.
 type Object struct {
 	b   []byte
 	err error
 }
 
 // NewObject is an empty one with room for so many bytes.
-func NewObject(room int) *Object { return &Object{b: make([]byte, 0, room)} }
+func NewObject(room int) *Object { return &Object{b: append(make([]byte, 0, room), '{')} }
 
 func (o *Object) name(name string) {
-	before := byte(',')
-	if len(o.b) == 0 {
-		before = '{'
+	if o.b[len(o.b)-1] != '{' { // no value ends so
+		o.b = append(o.b, ',')
 	}
-	o.b = append(append(o.b, before, '"'), name...)
-	o.b = append(o.b, '"', ':')
+	o.b = append(appendText(o.b, name), ':')
 }
 
 // Text adds a string.
@@ -41,18 +38,18 @@ func (o *Object) TextIf(name, s string) {
 
 // TextsIf adds an array of strings unless it is empty.
 func (o *Object) TextsIf(name string, all []string) {
+	if len(all) == 0 {
+		return
+	}
+	o.name(name)
 	for i, s := range all {
+		before := byte(',')
 		if i == 0 {
-			o.name(name)
-			o.b = append(o.b, '[')
-		} else {
-			o.b = append(o.b, ',')
+			before = '['
 		}
-		o.b = appendText(o.b, s)
+		o.b = appendText(append(o.b, before), s)
 	}
-	if len(all) > 0 {
-		o.b = append(o.b, ']')
-	}
+	o.b = append(o.b, ']')
 }
 
 // MapIf adds an object of strings, in the order of their names, unless it is empty.
@@ -66,16 +63,11 @@ func (o *Object) MapIf(name string, all map[string]string) {
 		names = append(names, n)
 	}
 	slices.Sort(names)
-	o.name(name)
-	for i, n := range names {
-		before := byte(',')
-		if i == 0 {
-			before = '{'
-		}
-		o.b = append(appendText(append(o.b, before), n), ':')
-		o.b = appendText(o.b, all[n])
+	o.Open(name)
+	for _, n := range names {
+		o.Text(n, all[n])
 	}
-	o.b = append(o.b, '}')
+	o.Close()
 }
 
 // Number adds a number.
@@ -105,12 +97,19 @@ func (o *Object) Any(name string, v any) {
 	o.Raw(name, value)
 }
 
+// Open begins an object within, to which members go until Close.
+func (o *Object) Open(name string) {
+	o.name(name)
+	o.b = append(o.b, '{')
+}
+
+// Close ends what Open began.
+func (o *Object) Close() { o.b = append(o.b, '}') }
+
 // End returns the object, or the first error of Any.
 func (o *Object) End() ([]byte, error) {
-	if len(o.b) == 0 {
-		o.b = append(o.b, '{')
-	}
-	return append(o.b, '}'), o.err
+	o.Close()
+	return o.b, o.err
 }
 
 // appendText appends s as encoding/json writes it.

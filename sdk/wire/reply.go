@@ -62,20 +62,20 @@ func (r *Reply) encode() ([]byte, error) {
 	o.Text("rto", r.Rto)
 	o.Text("rh", r.RH)
 	o.TextIf("head", r.Head)
-	r.Result.members(o)
+	r.Result.write(o)
 	return o.End()
 }
 
 // JSON is the result as encoding/json writes it, with the body as it is.
 func (r *Result) JSON() ([]byte, error) {
 	o := NewObject(64 + len(r.Body))
-	r.members(o)
+	r.write(o)
 	return o.End()
 }
 
-func (r *Result) members(o *Object) {
+func (r *Result) write(o *Object) {
 	o.Text("st", r.St)
-	if r.Body != nil {
+	if len(r.Body) > 0 {
 		o.Raw("body", r.Body)
 	}
 	if r.Err != nil {

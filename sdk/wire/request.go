@@ -144,7 +144,7 @@ type Request struct {
 	jws   compact
 }
 
-// Open decrypts with the key that e.Kid names. An *Outer means that no reply
+// Open decrypts, in place and so once, with the key that e.Kid names. An *Outer means that no reply
 // key is known; it is the same for all causes. An *Error comes together with a
 // Request whose RK can seal it.
 func (e *Envelope) Open(tek *ecdh.PrivateKey) (*Request, error) {

@@ -109,6 +109,7 @@ func TestARepliesTextIsWhatEncodingJSONWrites(t *testing.T) {
 	left := 2
 	for _, r := range []Reply{
 		{Iss: "https://id.example", Aud: "dev_1", Iat: 1, Exp: 2, Rto: "jti", RH: "rh", Head: "head", Result: Result{St: StatusOK, Body: json.RawMessage(`{"a":1}`)}},
+		{Result: Result{Body: json.RawMessage{}}},
 		{Iss: "a\"b\\c<>&\u2028é\x01\x7f", Aud: "\xff", Result: Result{St: StatusErr, Err: &Error{Code: AuthFailed, Left: &left}}},
 	} {
 		got, err := r.encode()
