@@ -138,6 +138,7 @@ func (f *floor) handler(fix *fixture) http.Handler {
 		return f.doc[:keysBytes], nil
 	})
 	route("POST /token", f.token)
+	route("POST /token-jwt", f.tokenJWT)
 	route("POST /start", f.start)
 	route("POST /redeem", f.redeem)
 	route("GET /authorize", f.authorize)
@@ -188,6 +189,23 @@ func (f *floor) token(_ http.ResponseWriter, r *http.Request) (any, error) {
 	return f.issue()
 }
 
+// tokenJWT issues a token that says all about itself: nothing is stored.
+func (f *floor) tokenJWT(_ http.ResponseWriter, r *http.Request) (any, error) {
+	if err := f.authenticate(r); err != nil {
+		return nil, err
+	}
+	jwt, err := f.sign(`{"iss":"http://localhost:8080","sub":"cli_","exp":1800000000,"iat":1800000000,"jti":"` + random() + `","pad":"` + string(f.doc[:150]) + `"}`)
+	return &floorTokens{AccessToken: jwt, TokenType: "Bearer", ExpiresIn: 300, Scope: "mobileid.users"}, err
+}
+
+// sign makes a JWT of the payload.
+func (f *floor) sign(payload string) (string, error) {
+	input := b64.EncodeToString([]byte(`{"alg":"ES256","typ":"JWT"}`)) + "." + b64.EncodeToString([]byte(payload))
+	sum := sha256.Sum256([]byte(input))
+	sig, err := ecdsa.SignASN1(rand.Reader, f.oidc, sum[:])
+	return input + "." + b64.EncodeToString(sig), err
+}
+
 func (f *floor) start(_ http.ResponseWriter, r *http.Request) (any, error) {
 	if err := f.authenticate(r); err != nil {
 		return nil, err
@@ -215,11 +233,7 @@ func (f *floor) redeem(_ http.ResponseWriter, r *http.Request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	payload := `{"iss":"http://localhost:8080","sub":"usr_","exp":1800000000,"iat":1800000000,"at_hash":"` + hashed(t.AccessToken) + `","pad":"` + string(f.doc[:300]) + `"}`
-	input := b64.EncodeToString([]byte(`{"alg":"ES256","typ":"JWT"}`)) + "." + b64.EncodeToString([]byte(payload))
-	sum := sha256.Sum256([]byte(input))
-	sig, err := ecdsa.SignASN1(rand.Reader, f.oidc, sum[:])
-	t.IDToken = input + "." + b64.EncodeToString(sig)
+	t.IDToken, err = f.sign(`{"iss":"http://localhost:8080","sub":"usr_","exp":1800000000,"iat":1800000000,"at_hash":"` + hashed(t.AccessToken) + `","pad":"` + string(f.doc[:300]) + `"}`)
 	return t, err
 }
 

@@ -30,6 +30,9 @@ func (f *floorLoad) step(name string, n int) batch {
 	case stepCredentials:
 		req := form(f.host, "/token", f.Client, url.Values{"grant_type": {"client_credentials"}, "scope": {"mobileid.users"}})
 		return batch{n: n, do: func(c *conn, _ int) error { return ok(c, req) }}
+	case stepJWT:
+		req := form(f.host, "/token-jwt", f.Client, url.Values{"grant_type": {"client_credentials"}, "scope": {"mobileid.users"}})
+		return batch{n: n, do: func(c *conn, _ int) error { return ok(c, req) }}
 	case stepStart:
 		return batch{n: people, do: func(c *conn, i int) error {
 			a, err := c.want(http.StatusOK, form(f.host, "/start", f.Client, url.Values{"scope": {"openid"}, "login_hint": {"load"}, "binding_message": {"Order 4711"}}))

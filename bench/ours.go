@@ -26,10 +26,10 @@ const (
 // ours is the server under test, with people whose phones are in our hands.
 type ours struct {
 	demo
-	host, backend, shop string // host:port; Authorization lines
-	phones              []*phone
-	refs                []string
-	cookies             []string
+	host, backend, shop, jwt string // host:port; Authorization lines
+	phones                   []*phone
+	refs                     []string
+	cookies                  []string
 
 	ops  []wire.Operation // by phone, while one waits
 	ids  []string         // auth_req_id
@@ -43,7 +43,7 @@ func basic(c credentials) string {
 
 // newOurs gives the demo's merchant people with phones and logs some browsers in.
 func newOurs(ctx context.Context, p pool, d demo, people int) (*ours, error) {
-	o := &ours{demo: d, host: hostOf(d.Issuer), backend: basic(d.Backend), shop: basic(d.Shop),
+	o := &ours{demo: d, host: hostOf(d.Issuer), backend: basic(d.Backend), shop: basic(d.Shop), jwt: basic(d.JWT),
 		phones: make([]*phone, people), refs: make([]string, people), cookies: make([]string, min(people, browsers)),
 		ops: make([]wire.Operation, people), ids: make([]string, people), msgs: make([][]byte, people), out: make([][]byte, people)}
 	if err := o.lengths(p[0]); err != nil {
@@ -53,7 +53,7 @@ func newOurs(ctx context.Context, p pool, d demo, people int) (*ours, error) {
 	if err != nil {
 		return nil, err
 	}
-	a, err := p[0].want(http.StatusOK, o.clientCredentials("mobileid.users mobileid.devices"))
+	a, err := p[0].want(http.StatusOK, o.clientCredentials(o.backend, "mobileid.users mobileid.devices"))
 	if err != nil {
 		return nil, err
 	}
@@ -149,8 +149,17 @@ func (o *ours) step(name string, n int) batch {
 	people := len(o.phones)
 	switch name {
 	case stepCredentials:
-		req := o.clientCredentials("mobileid.users")
+		req := o.clientCredentials(o.backend, "mobileid.users")
 		return batch{n: n, do: func(c *conn, _ int) error { return ok(c, req) }}
+	case stepJWT:
+		req := o.clientCredentials(o.jwt, "mobileid.users")
+		return batch{n: n, do: func(c *conn, _ int) error {
+			a, err := c.want(http.StatusOK, req)
+			if err == nil && strings.Count(member(a.body, "access_token"), ".") != 2 {
+				err = errors.New("the access token is no JWT")
+			}
+			return err
+		}}
 	case stepStart:
 		return batch{n: people, do: o.start, finish: o.started}
 	case stepList:
@@ -176,8 +185,8 @@ func ok(c *conn, req []byte) error {
 	return err
 }
 
-func (o *ours) clientCredentials(scope string) []byte {
-	return form(o.host, "/token", o.backend, url.Values{"grant_type": {"client_credentials"}, "scope": {scope}})
+func (o *ours) clientCredentials(client, scope string) []byte {
+	return form(o.host, "/token", client, url.Values{"grant_type": {"client_credentials"}, "scope": {scope}})
 }
 
 func (o *ours) start(c *conn, i int) (err error) {

@@ -168,6 +168,8 @@ type demo struct {
 	ShopURL string      `json:"shop_url"`
 	Shop    credentials `json:"shop"`
 	Backend credentials `json:"backend"`
+
+	JWT credentials `json:"-"` // of a client whose access tokens are JWTs
 }
 
 type credentials struct {
@@ -201,5 +203,20 @@ func startServer(ctx context.Context, cores int, bin, dir, redis string) (*proce
 		p.stop()
 		return nil, d, err
 	}
+	if d.JWT, err = createClient(ctx, env, bin, dir, "--grant", "client_credentials", "--scope", "mobileid.users", "--access-token-format", "jwt"); err != nil {
+		p.stop()
+		return nil, d, err
+	}
 	return p, d, nil
+}
+
+// createClient adds a client of the demo's merchant.
+func createClient(ctx context.Context, env []string, bin, dir string, options ...string) (c credentials, err error) {
+	cmd := exec.CommandContext(ctx, bin, append([]string{"client", "create", "--data-dir", dir}, options...)...)
+	cmd.Env = env
+	out, err := cmd.Output()
+	if err != nil {
+		return c, fmt.Errorf("client create: %w", err)
+	}
+	return c, json.Unmarshal(out, &c)
 }

@@ -10,6 +10,7 @@ import (
 // Steps are measured one by one; rows of the table are made of them.
 const (
 	stepCredentials = "client_credentials"
+	stepJWT         = "client_credentials, JWT"
 	stepStart       = "bc-authorize"
 	stepList        = "op.list"
 	stepAnswer      = "op.answer"
@@ -20,7 +21,7 @@ const (
 
 // groups are the steps that follow one another for one person: one side takes
 // all of a group before the other has its turn.
-var groups = [][]string{{stepCredentials}, {stepStart, stepList, stepAnswer, stepPoll}, {stepCode}, {stepDiscovery}}
+var groups = [][]string{{stepCredentials}, {stepJWT}, {stepStart, stepList, stepAnswer, stepPoll}, {stepCode}, {stepDiscovery}}
 
 // row is one line of the table: a flow, and what it must cost at most in CPU
 // milliseconds and as a multiple of the floor (0: not said).
@@ -33,6 +34,7 @@ type row struct {
 
 var rows = []row{
 	{"client_credentials, opaque", []string{stepCredentials}, 0.065, 1.7},
+	{"client_credentials, ES256 JWT", []string{stepJWT}, 0.090, 1.364},
 	{"CIBA without the phone", []string{stepStart, stepPoll}, 0.33, 1.5},
 	{"  bc-authorize", []string{stepStart}, 0, 0},
 	{"  poll with tokens", []string{stepPoll}, 0, 0},

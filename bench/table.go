@@ -14,7 +14,7 @@ import (
 func table(to io.Writer, o options, engine string, ours, floor, peer *side) {
 	fmt.Fprintf(to, "%s store; %d connections, closed loop; GOMAXPROCS=%d for each server; %s, %d CPUs, %s\n",
 		engine, o.conns, o.cores, cpuModel(), runtime.NumCPU(), runtime.Version())
-	fmt.Fprintf(to, "%-28s %8s %8s %7s %8s %8s %7s   %-15s %8s %8s %8s %8s\n",
+	fmt.Fprintf(to, "%-29s %8s %8s %7s %8s %8s %7s   %-15s %8s %8s %8s %8s\n",
 		"flow", "CPU ms", "floor", "ratio", "peer", "to floor", "to ours", "must be", "flows/s", "p50 ms", "p99 ms", "floor's")
 	for _, r := range rows {
 		a, b := ours.figure(r), floor.figure(r)
@@ -22,7 +22,7 @@ func table(to io.Writer, o options, engine string, ours, floor, peer *side) {
 		if peer != nil {
 			c = peer.figure(r)
 		}
-		fmt.Fprintf(to, "%-28s %8.3f %8.3f %6.2fx %8s %8s %7s   %-15s %8.0f %8.2f %8.2f %8.2f\n", r.name, ms(a.cpu), ms(b.cpu), a.over(b),
+		fmt.Fprintf(to, "%-29s %8.3f %8.3f %6.2fx %8s %8s %7s   %-15s %8.0f %8.2f %8.2f %8.2f\n", r.name, ms(a.cpu), ms(b.cpu), a.over(b),
 			known("%.3f", ms(c.cpu)), known("%.2fx", c.over(b)), known("%.2fx", c.over(a)), r.goal(), a.rate, ms(a.p50), ms(a.p99), ms(b.p50))
 	}
 }
