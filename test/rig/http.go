@@ -11,6 +11,7 @@ import (
 	"net/url"
 	"regexp"
 	"strings"
+	"time"
 
 	"mobileid/cmd/mobileid/node"
 	"mobileid/internal/db"
@@ -88,7 +89,8 @@ func (r *Rig) Get(path string, header ...string) Answer {
 }
 
 // Token is an access token of Backend for the REST API: with all that it may, or
-// the scopes given.
+// the scopes given. A server that cannot answer right now, as on a machine that runs
+// much else, is asked again.
 func (r *Rig) Token(scopes ...string) string {
 	r.T.Helper()
 	form := url.Values{"grant_type": {"client_credentials"}}
@@ -96,6 +98,10 @@ func (r *Rig) Token(scopes ...string) string {
 		form.Set("scope", strings.Join(scopes, " "))
 	}
 	a := r.Post("/token", r.Backend, form)
+	for try := 1; try < 10 && a.Status == http.StatusServiceUnavailable; try++ {
+		time.Sleep(500 * time.Millisecond)
+		a = r.Post("/token", r.Backend, form)
+	}
 	if a.Status != http.StatusOK {
 		r.T.Fatalf("rig: token: %s", a)
 	}
