@@ -18,8 +18,8 @@ import (
 	"github.com/chromedp/chromedp"
 )
 
-// tab is a page of a Chromium of its own. Whatever its console says, refusals
-// under the page's policy among it, fails the test.
+// tab is a page of a Chromium of its own. Whatever its console says while the test
+// runs, refusals under the page's policy among it, fails the test.
 type tab struct {
 	t   *testing.T
 	ctx context.Context
@@ -93,7 +93,7 @@ func (b *tab) heard(event any) {
 	case *runtime.EventConsoleAPICalled:
 		said = fmt.Sprintf("console.%s %v", e.Type, e.Args)
 	}
-	if said != "" {
+	if said != "" && b.t.Context().Err() == nil { // else the test is over and its server goes
 		b.mu.Lock()
 		b.faults = append(b.faults, said)
 		b.mu.Unlock()
