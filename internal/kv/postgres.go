@@ -148,7 +148,7 @@ func (s *pgStore) on(ctx context.Context, fn func(c *pgx.Conn) error) error {
 	if err := ctx.Err(); err != nil {
 		return &errUnsent{err}
 	}
-	wait, cancel := context.WithTimeout(ctx, poolTimeout)
+	wait, cancel := context.WithTimeout(ctx, dialTimeout) // opening one falls into it
 	defer cancel()
 	conn, err := s.pool.Acquire(wait)
 	if err != nil {
